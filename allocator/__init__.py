@@ -1,0 +1,10 @@
+"""Who gets which coupon, what will it earn, and how do we know that no other plan earns more?"""
+
+from allocator.limit import Limit
+from allocator.plan import Plan
+from allocator.problem import Problem
+from allocator.result import Prices, Proof, Result, Status
+from allocator.solving import frontier, solve
+from allocator.verification import verify
+
+__all__ = ["Limit", "Plan", "Prices", "Problem", "Proof", "Result", "Status", "frontier", "solve", "verify"]

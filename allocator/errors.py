@@ -1,0 +1,33 @@
+"""Every error that a caller can meet, with the exit code that the command line gives it."""
+
+from __future__ import annotations
+
+
+class AllocatorError(Exception):
+    """Base of all errors raised on purpose; the message says what is wrong and what to do."""
+
+    exit_code = 1
+
+
+class UsageError(AllocatorError, ValueError):
+    """An argument, option or output folder that cannot be used as asked."""
+
+    exit_code = 2
+
+
+class CampaignError(UsageError):
+    """A campaign file (or a limit) that cannot be understood; names the key and the nearest known one."""
+
+
+class DataError(AllocatorError, ValueError):
+    """Offers or users that break the schema; names the file, column, number of rows and examples."""
+
+    exit_code = 3
+
+
+class OutputError(AllocatorError, OSError):
+    """The output could not be written whole; nothing was left behind."""
+
+
+class VerificationError(AllocatorError):
+    """A result that does not stand up to the independent check; the message lists every fault."""

@@ -1,0 +1,130 @@
+"""Which coupons and which users each limit covers."""
+
+from __future__ import annotations
+
+import difflib
+from collections.abc import Iterable, Mapping, Sequence
+from typing import Any
+
+import numpy as np
+
+from allocator.errors import CampaignError
+from allocator.limit import Limit
+
+
+def nearest(word: object, known: Iterable[object]) -> str:
+    """Return ` (did you mean 'x'?)` for the closest known word, or an empty string."""
+    close = difflib.get_close_matches(str(word), [str(item) for item in known], n=1, cutoff=0.5)
+    return f" (did you mean {close[0]!r}?)" if close else ""
+
+
+def check_names(limits: Sequence[Limit]) -> None:
+    """Raise `CampaignError` where two limits share a name."""
+    seen: set[str] = set()
+    for limit in limits:
+        if limit.name in seen:
+            raise CampaignError(f"two limits are named {limit.name!r}; give each its own name")
+        seen.add(limit.name)
+
+
+def check_measures(limits: Sequence[Limit], known: Sequence[str]) -> None:
+    """Raise `CampaignError` where a limit's measure names no column of the offers."""
+    for limit in limits:
+        for column in limit.weights:
+            if column not in known:
+                raise CampaignError(
+                    f"limit {limit.name!r}: the offers have no numeric column {column!r}{nearest(column, known)}; "
+                    f"known measures: {', '.join(known)}"
+                )
+
+
+def coupon_masks(limits: Sequence[Limit], coupon_ids: Sequence[str]) -> np.ndarray:
+    """Return `(n_limits, n_coupons)` bool: which coupons each limit covers."""
+    index = {name: k for k, name in enumerate(coupon_ids)}
+    masks = np.ones((len(limits), len(coupon_ids)), dtype=bool)
+    for r, limit in enumerate(limits):
+        if limit.coupons is None:
+            continue
+        masks[r] = False
+        wanted = [limit.coupons] if isinstance(limit.coupons, str) else limit.coupons
+        for coupon in wanted:
+            k = index.get(coupon) if isinstance(coupon, str) else int(coupon)
+            if k is None or not 0 <= k < len(coupon_ids):
+                raise CampaignError(f"limit {limit.name!r}: unknown coupon {coupon!r}{nearest(coupon, coupon_ids)}")
+            masks[r, k] = True
+    return masks
+
+
+def user_groups(
+    limits: Sequence[Limit], n_users: int, attributes: Mapping[str, np.ndarray] | None
+) -> tuple[np.ndarray | None, np.ndarray]:
+    """Sort users into groups that every limit covers wholly or not at all.
+
+    Returns
+    -------
+    group
+        `(n_users,)` int32, or `None` where all users are in group 0.
+    limit_groups
+        `(n_limits, n_groups)` bool: which groups each limit covers.
+    """
+    group = np.zeros(n_users, np.int32)
+    members = np.ones((len(limits), 1), dtype=bool)
+    for r, limit in enumerate(limits):
+        if limit.users is None:
+            continue
+        mask = _user_mask(limit, n_users, attributes)
+        # Split each group in those the limit covers and the others; number the ones that occur anew.
+        code = group * 2 + mask
+        found, group = _compress(code, 2 * members.shape[1])
+        members = members[:, found // 2]
+        members[r] = found % 2 == 1
+    return (group if members.shape[1] > 1 else None), members
+
+
+def _compress(code: np.ndarray, n_codes: int) -> tuple[np.ndarray, np.ndarray]:
+    found = np.flatnonzero(np.bincount(code, minlength=n_codes))
+    if found.size == 0:  # no users at all
+        return np.zeros(1, np.int64), code
+    renumber = np.zeros(n_codes, np.int32)
+    renumber[found] = np.arange(found.size, dtype=np.int32)
+    return found, renumber[code]
+
+
+def _user_mask(limit: Limit, n_users: int, attributes: Mapping[str, np.ndarray] | None) -> np.ndarray:
+    if isinstance(limit.users, np.ndarray):
+        if limit.users.dtype != np.bool_ or limit.users.shape != (n_users,):
+            raise CampaignError(
+                f"limit {limit.name!r}: users must be a bool array of shape ({n_users},), "
+                f"not {limit.users.dtype} of shape {limit.users.shape}"
+            )
+        return limit.users
+    assert limit.users is not None
+    if not isinstance(limit.users, Mapping):
+        raise CampaignError(f"limit {limit.name!r}: users must be a mapping of attributes or a bool array")
+    mask = np.ones(n_users, dtype=bool)
+    for attribute, wanted in limit.users.items():
+        if attributes is None:
+            raise CampaignError(
+                f"limit {limit.name!r} refers to the users' {attribute!r}, but no users table is given; pass one"
+            )
+        if attribute not in attributes:
+            raise CampaignError(
+                f"limit {limit.name!r}: the users table has no column {attribute!r}{nearest(attribute, attributes)}"
+            )
+        mask &= _matches(limit, attribute, attributes[attribute], wanted)
+    return mask
+
+
+def _matches(limit: Limit, attribute: str, column: np.ndarray, wanted: Any) -> np.ndarray:
+    values = list(wanted) if isinstance(wanted, (list, tuple, set, frozenset, np.ndarray)) else [wanted]
+    mask = np.zeros(column.shape, dtype=bool)
+    for value in values:
+        hit = np.asarray(column == value)
+        if hit.shape != column.shape or not hit.any():
+            known = sorted({str(item) for item in column[:10_000].tolist()})[:12]
+            raise CampaignError(
+                f"limit {limit.name!r}: no user has {attribute} = {value!r}{nearest(value, known)}; "
+                f"values found: {', '.join(known)}"
+            )
+        mask |= hit
+    return mask

@@ -1,0 +1,143 @@
+"""What a solve returns: a status, a plan, and the proof of how good it is."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, field
+from enum import StrEnum
+
+import numpy as np
+
+from allocator.plan import Plan
+
+
+class Status(StrEnum):
+    """How a solve ended."""
+
+    OPTIMAL = "optimal"  # bound - objective is under 0.01 currency units or within the asked gap
+    FEASIBLE = "feasible"  # a plan that keeps every limit; the gap says how much better another could be
+    INFEASIBLE = "infeasible"  # proven: no plan keeps every limit
+    NO_PLAN = "no_plan"  # stopped before a plan was found
+
+
+class Proof(StrEnum):
+    """Where the bound came from."""
+
+    PRICES = "prices"  # anyone can recompute it from the prices in one pass
+    BRANCH_AND_BOUND = "branch_and_bound"  # tighter than the prices' bound; rests on an integer solver's search
+    FARKAS = "farkas"  # infeasibility: prices whose bound on the violation is above zero
+    NONE = "none"
+
+
+class Prices(Mapping[str, float]):
+    """What one more unit of each limit would earn, by name or by position. Currency per unit.
+
+    Positive where an at-most limit binds, negative where an at-least limit does, 0 where neither.
+    """
+
+    def __init__(self, names: tuple[str, ...], values: np.ndarray) -> None:
+        self._index = {name: r for r, name in enumerate(names)}
+        self._values = np.asarray(values, dtype=np.float64)
+
+    def __getitem__(self, key: str | int) -> float:
+        """Return the price of a limit by its name or its position."""
+        return float(self._values[self._index[key] if isinstance(key, str) else key])
+
+    def __iter__(self) -> Iterator[str]:
+        """Iterate over the limits' names."""
+        return iter(self._index)
+
+    def __len__(self) -> int:
+        """Return the number of limits."""
+        return len(self._index)
+
+    def __array__(self, dtype: object = None, copy: bool | None = None) -> np.ndarray:
+        """Return the prices in the order of the problem's limits, `(n_limits,)` float64."""
+        return np.array(self._values, dtype=dtype, copy=True)  # type: ignore[call-overload, no-any-return]
+
+    def __repr__(self) -> str:
+        """Show names and numbers."""
+        return f"Prices({dict(self)})"
+
+
+@dataclass(frozen=True)
+class LimitUse:
+    """How much of a limit a plan uses."""
+
+    name: str
+    measure: str
+    used: float
+    at_least: float | None
+    at_most: float | None
+    price: float
+
+
+@dataclass(frozen=True)
+class Conflict:
+    """One limit of an infeasible set, and the smallest change of it alone that makes the set feasible."""
+
+    name: str
+    side: str  # at_least | at_most | required | max_per_user ...
+    number: float | None
+    repair: float | None  # None: no change of this limit alone repairs the set
+    message: str
+
+
+@dataclass(frozen=True)
+class Diagnosis:
+    """Why no plan exists."""
+
+    conflicts: tuple[Conflict, ...]
+    message: str
+
+
+@dataclass(frozen=True, eq=False)
+class Result:
+    """The outcome of `solve`.
+
+    Attributes
+    ----------
+    objective
+        Value of the plan, currency; NaN without a plan.
+    bound
+        A number that no feasible plan can exceed, currency; the tighter of `price_bound` and what branch and bound
+        proved.
+    price_bound
+        The bound that anyone can recompute from `prices` in one pass over the offers (`verify` does).
+    prices
+        One number for each limit, currency per unit.
+    proof
+        Where `bound` came from.
+    passes
+        Passes over the offers, in units of one pass over all of them.
+    seconds
+        Time of `prices`, `integer` and `total`.
+    limits
+        Use and price of each limit.
+    diagnosis
+        Only when infeasible: the limits that conflict, and repairs.
+    """
+
+    status: Status
+    objective: float
+    bound: float
+    price_bound: float
+    prices: Prices
+    proof: Proof
+    plan: Plan
+    passes: float
+    seconds: Mapping[str, float]
+    limits: tuple[LimitUse, ...] = ()
+    spend: float = 0.0
+    diagnosis: Diagnosis | None = None
+    notes: tuple[str, ...] = field(default=())
+
+    @property
+    def gap(self) -> float:
+        """`bound - objective`, currency, never below 0."""
+        return max(0.0, self.bound - self.objective)
+
+    @property
+    def relative_gap(self) -> float:
+        """The gap as a share of the objective's size."""
+        return self.gap / max(abs(self.objective), 1e-9) if self.gap else 0.0
