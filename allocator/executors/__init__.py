@@ -1,0 +1,1 @@
+"""Where shards of offers live and passes over them run."""

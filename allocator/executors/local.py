@@ -1,0 +1,138 @@
+"""Passes over a shard on the threads of this machine."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+
+import numpy as np
+
+from allocator.executors.shard import Shard
+from allocator.kernels import passes, smoothing
+from allocator.kernels.blocks import map_blocks
+
+
+@dataclass(frozen=True, eq=False)
+class Tables:
+    """Multipliers by coupon (`wide`), and by user group and coupon class (`narrow`, may be empty)."""
+
+    wide: np.ndarray
+    narrow: np.ndarray
+    class_of: np.ndarray
+
+
+@dataclass(frozen=True, eq=False)
+class Cover:
+    """Which limits cover which offers, as lists, and each limit's weights: what curvature needs."""
+
+    weights: np.ndarray
+    wide_start: np.ndarray
+    wide_limit: np.ndarray
+    pair_start: np.ndarray
+    pair_limit: np.ndarray
+    n_classes: int
+
+
+@dataclass(frozen=True, eq=False)
+class Choices:
+    """The outcome of an exact pass (see `kernels.passes.best_choices`)."""
+
+    total: float
+    used_wide: np.ndarray
+    used_narrow: np.ndarray
+    picked: np.ndarray
+    active: np.ndarray
+
+
+@dataclass(frozen=True, eq=False)
+class SoftChoices:
+    """The outcome of a smoothed pass (see `kernels.smoothing.soft_choices`)."""
+
+    total: float
+    used_wide: np.ndarray
+    used_narrow: np.ndarray
+    hessian: np.ndarray
+    moment: np.ndarray
+
+
+@dataclass
+class PassCounter:
+    """Counts offers read, for the figure of full passes."""
+
+    offers: int = 0
+    full: int = 1
+
+    @property
+    def passes(self) -> float:
+        """Passes over all offers."""
+        return self.offers / self.full
+
+
+@dataclass(frozen=True)
+class LocalExecutor:
+    """Runs passes in blocks of users, on threads; results do not depend on their number."""
+
+    threads: int | None = None
+    counter: PassCounter = field(default_factory=PassCounter)
+
+    def choose(self, shard: Shard, tables: Tables, radius: Tables | None = None) -> Choices:
+        """Return every user's best choice; with `radius`, set aside users whose choice may change in the box."""
+        self.counter.offers += shard.n_offers
+        second = tables if radius is None else radius
+        parts = map_blocks(
+            lambda low, high: passes.best_choices(
+                low, high, *shard.arrays(), tables.wide, tables.narrow, tables.class_of,
+                second.wide, second.narrow, radius is not None,
+            ),
+            shard.n_users,
+            self.threads,
+        )  # fmt: skip
+        return Choices(
+            total=float(sum(part[0] for part in parts)),
+            used_wide=_total(parts, 1, tables.wide.shape),
+            used_narrow=_total(parts, 2, tables.narrow.shape),
+            picked=_joined(parts, 3),
+            active=_joined(parts, 4),
+        )
+
+    def soften(self, shard: Shard, tables: Tables, tau: float, cover: Cover, *, curve: bool, spread: bool) -> SoftChoices:
+        """Return the smoothed dual's parts at temperature `tau` (currency)."""
+        self.counter.offers += shard.n_offers
+        parts = map_blocks(
+            lambda low, high: smoothing.soft_choices(
+                low, high, *shard.arrays(), tables.wide, tables.narrow, tables.class_of, tau, cover.weights,
+                cover.wide_start, cover.wide_limit, cover.pair_start, cover.pair_limit, cover.n_classes, curve, spread,
+            ),
+            shard.n_users,
+            self.threads,
+        )  # fmt: skip
+        size = cover.weights.shape[0]
+        return SoftChoices(
+            total=float(sum(part[0] for part in parts)),
+            used_wide=_total(parts, 1, tables.wide.shape),
+            used_narrow=_total(parts, 2, tables.narrow.shape),
+            hessian=_total(parts, 3, (size, size) if curve else (0, 0)),
+            moment=_total(parts, 4, (size, size) if spread else (0, 0)),
+        )
+
+    def losses(self, shard: Shard, tables: Tables, most: float) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+        """Return the offers whose flip loses at most `most`, that loss, and whether each is chosen now."""
+        self.counter.offers += shard.n_offers
+        parts = map_blocks(
+            lambda low, high: passes.flip_losses(
+                low, high, *shard.arrays(), tables.wide, tables.narrow, tables.class_of, most
+            ),
+            shard.n_users,
+            self.threads,
+        )
+        return _joined(parts, 0), _joined(parts, 1), _joined(parts, 2).astype(bool)
+
+
+def _total(parts: list[tuple[np.ndarray, ...]], position: int, shape: tuple[int, ...]) -> np.ndarray:
+    total = np.zeros(shape)
+    for part in parts:
+        total += part[position]
+    return total
+
+
+def _joined(parts: list[tuple[np.ndarray, ...]], position: int) -> np.ndarray:
+    return np.concatenate([part[position] for part in parts]) if parts else np.empty(0, np.int64)

@@ -1,0 +1,206 @@
+"""The smoothed dual: value, gradient and curvature in one pass over offers.
+
+Each user's best choice is replaced by a soft one at temperature tau (entropic smoothing: Nesterov, *Smooth minimization
+of non-smooth functions*, Math. Program. 103, 2005, doi:10.1007/s10107-004-0552-5). Offers of one exclusive group, or
+all offers of a user with `max_per_user` 1, form a unit of which one or none is taken:
+p_e = exp((r_e - theta) / tau) / (1 + sum over the unit of exp((r - theta) / tau)), and theta >= 0 is the least number at
+which at most m are taken in all. The smoothed dual is tau * sum of log(...) + m * theta; it is convex and lies above the
+dual by at most tau * log(1 + offers) for each unit.
+"""
+
+from __future__ import annotations
+
+import math
+
+import numpy as np
+from numba import njit
+
+from allocator.kernels.passes import add_offer, reduced
+
+CERTAIN = 1e-9  # a choice surer than this adds nothing to the curvature
+
+
+@njit(nogil=True, cache=True)
+def soften(n, gain, unit, n_units, tau, theta, share, peak, mass):  # type: ignore[no-untyped-def]
+    """Fill `share[t]` with the soft choice at `theta`; return (sum of shares, sum of logs)."""
+    for u in range(n_units):
+        peak[u] = 0.0
+        mass[u] = 0.0
+    for t in range(n):
+        if gain[t] - theta > peak[unit[t]]:
+            peak[unit[t]] = gain[t] - theta
+    for t in range(n):
+        share[t] = math.exp((gain[t] - theta - peak[unit[t]]) / tau)
+        mass[unit[t]] += share[t]
+    logs = 0.0
+    for u in range(n_units):
+        mass[u] += math.exp(-peak[u] / tau)
+        logs += math.log(mass[u]) * tau + peak[u]
+    total = 0.0
+    for t in range(n):
+        share[t] /= mass[unit[t]]
+        total += share[t]
+    return total, logs
+
+
+@njit(nogil=True, cache=True)
+def coefficients(e, k, g, value, cost, extra, weights, wide_start, wide_limit, pair_start, pair_limit, class_of, n_classes, found, number):  # type: ignore[no-untyped-def]  # fmt: skip
+    """List the limits that cover offer e and its number in each; return how many."""
+    last = weights.shape[1] - 1
+    n = 0
+    for source in range(2):
+        if source == 0:
+            begin, end = wide_start[k], wide_start[k + 1]
+        elif pair_start.size:
+            cell = g * n_classes + class_of[k]
+            begin, end = pair_start[cell], pair_start[cell + 1]
+        else:
+            begin, end = 0, 0
+        for position in range(begin, end):
+            r = wide_limit[position] if source == 0 else pair_limit[position]
+            w = weights[r]
+            a = w[0] * value[e] + w[1] * cost[e] + w[last]
+            for j in range(last - 2):
+                a += w[2 + j] * extra[j, e]
+            found[n], number[n] = r, a
+            n += 1
+    return n
+
+
+@njit(nogil=True, cache=True)
+def soft_choices(  # type: ignore[no-untyped-def]
+    first, last, start, width, coupon, value, cost, extra, group, cap, caps, exclusive,
+    wide, narrow, class_of, tau, weights, wide_start, wide_limit, pair_start, pair_limit, n_classes, curve, spread,
+):  # fmt: skip
+    """Return (smoothed value, used_wide, used_narrow, curvature (R, R), second moment (R, R)) for users first..last.
+
+    `curvature` is the Hessian in the prices, filled where `curve`; `second moment` sums the outer product of each
+    user's expected usage, filled where `spread`: with it, the error of prices found on a sample can be told.
+    """
+    n_limits = weights.shape[0]
+    used_wide = np.zeros(wide.shape)
+    used_narrow = np.zeros(narrow.shape)
+    hessian = np.zeros((n_limits, n_limits) if curve else (0, 0))
+    moment = np.zeros((n_limits, n_limits) if spread else (0, 0))
+    longest = width
+    if width == 0:
+        for i in range(first, last):
+            longest = max(longest, start[i + 1] - start[i])
+    gain, share = np.empty(longest), np.empty(longest)
+    offer, unit = np.empty(longest, np.int64), np.empty(longest, np.int64)
+    peak, mass = np.empty(longest), np.empty(longest)
+    unit_of_group = np.full(exclusive.size + 1, -1, np.int64)
+    found, number = np.empty(n_limits, np.int64), np.empty(n_limits)
+    usage, whole, mixed = np.zeros(n_limits), np.zeros(n_limits), np.zeros(n_limits)
+    in_unit, in_user = np.empty(n_limits, np.int64), np.empty(n_limits, np.int64)
+    seen_unit, seen_user = np.zeros(n_limits, np.bool_), np.zeros(n_limits, np.bool_)
+    total = 0.0
+    for i in range(first, last):
+        low = i * width if width > 0 else start[i]
+        high = low + width if width > 0 else start[i + 1]
+        g = group[i] if group.size else 0
+        m = caps[i] if caps.size else cap
+        if m == 0:
+            continue
+        n, n_units = 0, 1 if m == 1 else 0
+        for e in range(low, high):
+            k = e - low if width > 0 else coupon[e]
+            r = reduced(e, k, g, wide, narrow, class_of, value, cost, extra)
+            if not r > -40.0 * tau:  # its share would vanish; NaN ends here too
+                continue
+            gain[n], offer[n] = r, e
+            if m == 1:
+                unit[n] = 0
+            elif exclusive[k] < 0:
+                unit[n] = n_units
+                n_units += 1
+            else:
+                if unit_of_group[exclusive[k]] < 0:
+                    unit_of_group[exclusive[k]] = n_units
+                    n_units += 1
+                unit[n] = unit_of_group[exclusive[k]]
+            n += 1
+        for t in range(n):
+            x = exclusive[offer[t] - low if width > 0 else coupon[offer[t]]]
+            if x >= 0:
+                unit_of_group[x] = -1
+        if n == 0:
+            continue
+        theta = 0.0
+        taken, logs = soften(n, gain, unit, n_units, tau, 0.0, share, peak, mass)
+        if m > 1 and taken > m:
+            below, above = 0.0, 0.0
+            for t in range(n):
+                above = max(above, gain[t])
+            above += tau * math.log(n + 1.0) + tau
+            for _ in range(60):
+                theta = 0.5 * (below + above)
+                taken, logs = soften(n, gain, unit, n_units, tau, theta, share, peak, mass)
+                if taken > m:
+                    below = theta
+                else:
+                    above = theta
+                if above - below < 1e-3 * tau:
+                    break
+            total += m * theta
+        total += logs
+        n_user = 0
+        slack_sum = 0.0
+        for u in range(n_units):
+            held, sure, n_unit = 0.0, 0.0, 0
+            for t in range(n):
+                if unit[t] == u:
+                    held += share[t]
+                    sure = max(sure, share[t])
+            uncertain = curve and CERTAIN < held and sure < 1.0 - CERTAIN
+            for t in range(n):
+                if unit[t] != u or share[t] < 1e-14:
+                    continue
+                e = offer[t]
+                k = e - low if width > 0 else coupon[e]
+                add_offer(e, k, g, share[t], value, cost, extra, class_of, used_wide, used_narrow)
+                if not (uncertain or spread):
+                    continue
+                count = coefficients(
+                    e, k, g, value, cost, extra, weights, wide_start, wide_limit,
+                    pair_start, pair_limit, class_of, n_classes, found, number,
+                )  # fmt: skip
+                for a in range(count):
+                    r = found[a]
+                    if not seen_unit[r]:
+                        seen_unit[r] = True
+                        in_unit[n_unit] = r
+                        n_unit += 1
+                    usage[r] += share[t] * number[a]
+                    if uncertain:
+                        for b in range(count):
+                            hessian[r, found[b]] += share[t] * number[a] * number[b] / tau
+            for a in range(n_unit):
+                r = in_unit[a]
+                if not seen_user[r]:
+                    seen_user[r] = True
+                    in_user[n_user] = r
+                    n_user += 1
+                if uncertain:
+                    mixed[r] += (1.0 - held) * usage[r]
+                    for b in range(n_unit):
+                        hessian[r, in_unit[b]] -= usage[r] * usage[in_unit[b]] / tau
+            if uncertain:
+                slack_sum += held * (1.0 - held)
+            for a in range(n_unit):
+                whole[in_unit[a]] += usage[in_unit[a]]
+                usage[in_unit[a]] = 0.0
+                seen_unit[in_unit[a]] = False
+        for a in range(n_user):
+            r = in_user[a]
+            for b in range(n_user):
+                s = in_user[b]
+                if curve and theta > 0.0 and slack_sum > 1e-12:
+                    hessian[r, s] -= mixed[r] * mixed[s] / (slack_sum * tau)
+                if spread:
+                    moment[r, s] += whole[r] * whole[s]
+        for a in range(n_user):
+            whole[in_user[a]] = 0.0
+            mixed[in_user[a]] = 0.0
+            seen_user[in_user[a]] = False
+    return total, used_wide, used_narrow, hessian, moment

@@ -1,0 +1,1 @@
+"""Prices, the integer core, and simpler strategies. OR-Tools lives here and nowhere else."""

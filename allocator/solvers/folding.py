@@ -1,0 +1,150 @@
+"""Folds any number of limits into small tables, and their usage out of them.
+
+Limits that cover all users fold into a table by coupon; the others into one by user group and coupon class, where
+coupons that the same limits cover share a class.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+from dataclasses import dataclass
+
+import numpy as np
+
+from allocator.executors.local import Cover, Tables
+from allocator.problem import Problem
+
+ALWAYS = ("value", "cost")
+
+
+@dataclass(frozen=True, eq=False)
+class Folding:
+    """How a problem's limits fold.
+
+    Attributes
+    ----------
+    columns
+        Further columns that limits measure, in the order of `Shard.extra`.
+    weights
+        `(n_limits, 3 + n_extra)`: each limit's weights for (value, cost, further columns ..., count).
+    at_least, at_most
+        `(n_limits,)`, infinite where there is none, less what required offers use.
+    wide, narrow
+        Positions of limits that cover all users, and of the others.
+    """
+
+    columns: tuple[str, ...]
+    weights: np.ndarray
+    at_least: np.ndarray
+    at_most: np.ndarray
+    wide: np.ndarray
+    narrow: np.ndarray
+    wide_coupons: np.ndarray  # (n_wide, n_coupons) float64 0/1
+    groups: np.ndarray  # (n_narrow, n_groups) float64 0/1
+    classes: np.ndarray  # (n_narrow, n_classes) float64 0/1
+    class_of: np.ndarray  # (n_coupons,) int32
+    value_weight: float = 1.0  # 0 in the search for feasibility
+
+    @property
+    def n_limits(self) -> int:
+        """Number of limits."""
+        return int(self.weights.shape[0])
+
+    def tables(self, prices: np.ndarray) -> Tables:
+        """Return the tables whose rows give an offer's value less the prices of what it uses."""
+        scaled = -prices[:, None] * self.weights
+        wide = self.wide_coupons.T @ scaled[self.wide]
+        wide[:, 0] += self.value_weight
+        return Tables(wide, self._narrow(scaled), self.class_of)
+
+    def radii(self, radius: np.ndarray) -> Tables:
+        """Return the tables whose rows bound how far a reduced value moves when each price moves by its radius."""
+        scaled = radius[:, None] * np.abs(self.weights)
+        return Tables(self.wide_coupons.T @ scaled[self.wide], self._narrow(scaled), self.class_of)
+
+    def _narrow(self, scaled: np.ndarray) -> np.ndarray:
+        if not self.narrow.size:
+            return np.empty((0, 0, scaled.shape[1]))
+        n_classes, width = self.classes.shape[1], scaled.shape[1]
+        by_class = self.classes[:, :, None] * scaled[self.narrow][:, None, :]
+        flat = self.groups.T @ by_class.reshape(self.narrow.size, n_classes * width)
+        return np.ascontiguousarray(flat.reshape(-1, n_classes, width))
+
+    def usage(self, used_wide: np.ndarray, used_narrow: np.ndarray) -> np.ndarray:
+        """Return each limit's usage from the tables of sums, `(n_limits,)`."""
+        used = np.zeros(self.n_limits)
+        if self.wide.size:
+            used[self.wide] = ((self.wide_coupons @ used_wide) * self.weights[self.wide]).sum(axis=1)
+        if self.narrow.size:
+            n_groups, n_classes, width = used_narrow.shape
+            by_limit = (self.groups @ used_narrow.reshape(n_groups, -1)).reshape(-1, n_classes, width)
+            sums = (self.classes[:, :, None] * by_limit).sum(axis=1)
+            used[self.narrow] = (sums * self.weights[self.narrow]).sum(axis=1)
+        return used
+
+    def cover(self) -> Cover:
+        """Return, for each coupon and for each (group, class), the limits that cover it."""
+        wide_start, wide_limit = _lists(self.wide_coupons.T > 0, self.wide)
+        if self.narrow.size:
+            pairs = (self.groups.T[:, None, :] * self.classes.T[None, :, :]) > 0
+            pair_start, pair_limit = _lists(pairs.reshape(-1, self.narrow.size), self.narrow)
+        else:
+            pair_start, pair_limit = np.empty(0, np.int64), np.empty(0, np.int64)
+        return Cover(self.weights, wide_start, wide_limit, pair_start, pair_limit, self.classes.shape[1])
+
+    def row(self, r: int, columns: np.ndarray) -> np.ndarray:
+        """Return limit r's number for offers given as `(3 + n_extra, n)` columns, whether it covers them or not."""
+        return self.weights[r] @ columns
+
+    def covers(self, r: int, coupons: np.ndarray, groups: np.ndarray) -> np.ndarray:
+        """Return which of these (coupon, user group) pairs limit r covers, bool."""
+        position = np.flatnonzero(self.wide == r)
+        if position.size:
+            return self.wide_coupons[position[0]][coupons] > 0
+        position = np.flatnonzero(self.narrow == r)
+        return (self.classes[position[0]][self.class_of[coupons]] > 0) & (self.groups[position[0]][groups] > 0)
+
+    def with_bounds(self, at_least: np.ndarray, at_most: np.ndarray) -> Folding:
+        """Return the same folding with other numbers."""
+        return dataclasses.replace(self, at_least=at_least, at_most=at_most)
+
+
+def fold(problem: Problem) -> Folding:
+    """Fold a problem's limits."""
+    names = sorted({name for limit in problem.limits for name in limit.weights} - {*ALWAYS, "count"})
+    position = {"value": 0, "cost": 1, **{name: 2 + j for j, name in enumerate(names)}, "count": 2 + len(names)}
+    n = len(problem.limits)
+    weights = np.zeros((n, 3 + len(names)))
+    for r, limit in enumerate(problem.limits):
+        for name, weight in limit.weights.items():
+            weights[r, position[name]] += weight
+    at_least = np.array([-np.inf if limit.at_least is None else limit.at_least for limit in problem.limits])
+    at_most = np.array([np.inf if limit.at_most is None else limit.at_most for limit in problem.limits])
+    if problem.required.size:
+        used = np.array([problem.measure(r, problem.required).sum() for r in range(n)])
+        at_least, at_most = at_least - used, at_most - used
+    everyone = problem.limit_groups.all(axis=1) if n else np.zeros(0, dtype=bool)
+    wide, narrow = np.flatnonzero(everyone), np.flatnonzero(~everyone)
+    classes, class_of = np.unique(problem.limit_coupons[narrow], axis=1, return_inverse=True)
+    if not narrow.size:
+        classes, class_of = np.zeros((0, 1)), np.zeros(problem.n_coupons)
+    return Folding(
+        columns=tuple(names),
+        weights=weights,
+        at_least=at_least.astype(np.float64),
+        at_most=at_most.astype(np.float64),
+        wide=wide,
+        narrow=narrow,
+        wide_coupons=problem.limit_coupons[wide].astype(np.float64),
+        groups=problem.limit_groups[narrow].astype(np.float64),
+        classes=classes.astype(np.float64),
+        class_of=class_of.reshape(-1).astype(np.int32),
+    )
+
+
+def _lists(covered: np.ndarray, limits: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """Turn a (cell, limit) bool table into (start, limit) lists by cell."""
+    cell, position = np.nonzero(covered)
+    start = np.zeros(covered.shape[0] + 1, np.int64)
+    np.cumsum(np.bincount(cell, minlength=covered.shape[0]), out=start[1:])
+    return start, limits[position].astype(np.int64)

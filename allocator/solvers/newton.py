@@ -1,0 +1,114 @@
+"""Projected Newton on the smoothed dual (Bertsekas, SIAM J. Control Optim. 20(2), 1982, doi:10.1137/0320018)."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+import scipy.linalg as la
+
+from allocator.executors.local import Cover
+from allocator.solvers.piece import Piece
+
+ENOUGH = 0.02  # stop when a step promises less than this share of tau for each free price
+MOST_STEPS = 40
+
+
+@dataclass(frozen=True, eq=False)
+class Descent:
+    """Where Newton's method ended at one temperature.
+
+    Attributes
+    ----------
+    prices, usage
+        `(n_limits,)`: the prices, and each limit's expected usage there (fixed choices not counted).
+    hessian, moment
+        `(n_limits, n_limits)`: see `kernels.smoothing`.
+    free
+        `(n_limits,)` bool: prices that are not held at zero.
+    """
+
+    prices: np.ndarray
+    value: float
+    usage: np.ndarray
+    hessian: np.ndarray
+    moment: np.ndarray
+    free: np.ndarray
+
+
+def minimise(
+    piece: Piece, prices: np.ndarray, tau: float, cover: Cover, scale: np.ndarray, *, spread: bool = False, floor: float = -np.inf
+) -> Descent:
+    """Minimise the smoothed dual at temperature `tau` (currency), from `prices`.
+
+    `scale` `(n_limits,)` is the typical size of each limit's number for an offer: a step is cut where it would move a
+    reduced value by more than a trust radius. Stops early once the dual falls below `floor`: no plan is that bad, so no
+    plan exists.
+    """
+    trust, damping = 10.0 * tau, 1e-6
+    value, used, soft = piece.soft(prices, tau, cover, spread=spread)
+    gradient, free = slope(piece, prices, used)
+    for _ in range(MOST_STEPS):
+        step = newton_step(soft.hessian, gradient, free, damping)
+        step = within_trust(step, gradient, trust / scale)
+        target = stay_in_orthant(prices, step, gradient)
+        promised = -float(gradient[free] @ (target - prices)[free])
+        if promised <= ENOUGH * tau * max(1, int(free.sum())) or value < floor:
+            break
+        candidate, candidate_used, candidate_soft = piece.soft(target, tau, cover, spread=spread)
+        if candidate <= value - 0.05 * promised:
+            if candidate <= value - 0.3 * promised:
+                trust, damping = trust * 3.0, max(1e-9, damping / 10.0)
+            prices, value, used, soft = target, candidate, candidate_used, candidate_soft
+            gradient, free = slope(piece, prices, used)
+        else:
+            trust = min(trust, float((np.abs(target - prices) * scale).max())) / 4.0
+            damping = min(1.0, damping * 10.0)
+            if trust < 1e-9 * tau:
+                break
+    return Descent(prices, value, used, soft.hessian, soft.moment, free)
+
+
+def slope(piece: Piece, prices: np.ndarray, used: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """Return the gradient of the dual, and which prices are free to move.
+
+    At price zero the dual has a kink: the slope to the right is `at_most - used`, to the left `at_least - used`. The
+    price stays where neither side goes down.
+    """
+    rise = piece.folding.at_most - used
+    fall = piece.folding.at_least - used
+    gradient = np.where(prices > 0, rise, np.where(prices < 0, fall, np.where(rise < 0, rise, fall)))
+    free = (prices != 0) | (rise < 0) | (fall > 0)
+    return np.where(free, gradient, 0.0), free
+
+
+def newton_step(hessian: np.ndarray, gradient: np.ndarray, free: np.ndarray, damping: float) -> np.ndarray:
+    """Solve for the Newton step in the free prices, with a little Levenberg damping on the diagonal."""
+    step = np.zeros(gradient.size)
+    index = np.flatnonzero(free)
+    if index.size == 0:
+        return step
+    block = hessian[np.ix_(index, index)]
+    diagonal = np.diag(block).copy()
+    size = np.sqrt(np.maximum(diagonal, 1e-12 * max(diagonal.max(initial=0.0), 1e-300)))
+    # Scaled to a unit diagonal: limits in euros and in pieces differ by orders of magnitude.
+    scaled = block / size[:, None] / size[None, :]
+    scaled[np.diag_indices(index.size)] += damping + 1e-12
+    step[index] = -la.solve(scaled, gradient[index] / size, assume_a="sym", check_finite=False) / size
+    return step
+
+
+def within_trust(step: np.ndarray, gradient: np.ndarray, reach: np.ndarray) -> np.ndarray:
+    """Cut a step to `reach` in each price; where that would no longer descend, shorten it as a whole."""
+    clipped = np.clip(step, -reach, reach)
+    if gradient @ clipped < 0:
+        return clipped
+    longest = float((np.abs(step) / reach).max(initial=0.0))
+    return step / max(1.0, longest)
+
+
+def stay_in_orthant(prices: np.ndarray, step: np.ndarray, gradient: np.ndarray) -> np.ndarray:
+    """Return `prices + step`, stopped at zero where a price would change its sign."""
+    side = np.where(prices != 0, np.sign(prices), -np.sign(gradient))
+    target = prices + step
+    return np.where(target * side > 0, target, 0.0)

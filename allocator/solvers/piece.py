@@ -1,0 +1,87 @@
+"""A part of the dual: some users whose choices may still change, and a linear rest.
+
+The dual is D(y) = sum over limits of y_r b_r + sum over users of the best reduced value (DESIGN, section 3). Inside a box
+of prices where a user's choice is constant, that user's term is linear; so inside the box D is a constant, plus prices
+times what is left of the limits, plus the terms of the few other users. Being convex, D is at its global minimum where a
+minimum over the box lies in the box's interior.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+from dataclasses import dataclass
+
+import numpy as np
+
+from allocator.executors.local import Choices, LocalExecutor, SoftChoices
+from allocator.executors.shard import Shard
+from allocator.solvers.folding import Folding
+
+
+@dataclass(frozen=True, eq=False)
+class Piece:
+    """Users whose choices may change, and what the others' fixed choices add.
+
+    Attributes
+    ----------
+    folding
+        The limits, with what the fixed choices use taken off their numbers.
+    value
+        Value of the fixed choices, currency.
+    picked
+        The fixed choices: the problem's offer indices.
+    """
+
+    shard: Shard
+    folding: Folding
+    executor: LocalExecutor
+    value: float
+    picked: tuple[np.ndarray, ...]
+
+    def rhs(self, prices: np.ndarray) -> float:
+        """Return the sum of prices times the numbers they act on."""
+        up, down = prices > 0, prices < 0
+        folding = self.folding
+        return float(prices[up] @ folding.at_most[up] + prices[down] @ folding.at_least[down])
+
+    def exact(self, prices: np.ndarray) -> tuple[float, np.ndarray, Choices]:
+        """Return the dual at these prices, each limit's usage (fixed choices not counted), and the choices."""
+        choices = self.executor.choose(self.shard, self.folding.tables(prices))
+        used = self.folding.usage(choices.used_wide, choices.used_narrow)
+        return self.value + self.rhs(prices) + choices.total, used, choices
+
+    def soft(self, prices: np.ndarray, tau: float, cover: object, *, spread: bool) -> tuple[float, np.ndarray, SoftChoices]:
+        """Return the smoothed dual at temperature `tau`, expected usage, and the pass with its curvature."""
+        soft = self.executor.soften(self.shard, self.folding.tables(prices), tau, cover, curve=True, spread=spread)  # type: ignore[arg-type]
+        used = self.folding.usage(soft.used_wide, soft.used_narrow)
+        return self.value + self.rhs(prices) + soft.total, used, soft
+
+    def inside(self, prices: np.ndarray, radius: np.ndarray) -> Piece:
+        """Fix every user whose choice is constant in the box `prices` +- `radius`; return the piece that is left."""
+        choices = self.executor.choose(self.shard, self.folding.tables(prices), self.folding.radii(radius))
+        used = self.folding.usage(choices.used_wide, choices.used_narrow)
+        # Sums by coupon are kept apart from the total of reduced values, so that no price enters the fixed value.
+        value = self.folding.value_weight * float(choices.used_wide[:, 0].sum())
+        picked = choices.picked if self.shard.origin is None else self.shard.origin[choices.picked]
+        return Piece(
+            shard=self.shard.take(choices.active),
+            folding=self.folding.with_bounds(self.folding.at_least - used, self.folding.at_most - used),
+            executor=self.executor,
+            value=self.value + value,
+            picked=(*self.picked, picked),
+        )
+
+    def sample(self, n_users: int, rng: np.random.Generator) -> Piece:
+        """Return a random sample of the users, one from each of `n_users` equal strata, limits scaled with it."""
+        total = self.shard.n_users
+        edges = np.arange(n_users) * (total / n_users)
+        users = np.minimum((edges + rng.random(n_users) * (total / n_users)).astype(np.int64), total - 1)
+        users = np.unique(users)
+        share = users.size / total
+        piece = dataclasses.replace(
+            self,
+            shard=self.shard.take(users),
+            folding=self.folding.with_bounds(self.folding.at_least * share, self.folding.at_most * share),
+        )
+        self.executor.counter.offers += piece.shard.n_offers
+        return piece

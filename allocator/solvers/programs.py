@@ -1,0 +1,134 @@
+"""Linear and integer programs, solved by OR-Tools; its objects stop here."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from enum import StrEnum
+
+import numpy as np
+import scipy.sparse as sp
+
+
+class Ending(StrEnum):
+    """How a program's solve ended."""
+
+    OPTIMAL = "optimal"
+    FEASIBLE = "feasible"
+    INFEASIBLE = "infeasible"
+    UNKNOWN = "unknown"
+
+
+@dataclass(frozen=True, eq=False)
+class Program:
+    """Maximise objective . x subject to lower <= matrix x <= upper and 0 <= x <= ceiling.
+
+    Attributes
+    ----------
+    objective, ceiling
+        `(n_columns,)` float64.
+    matrix
+        `(n_rows, n_columns)` CSR.
+    lower, upper
+        `(n_rows,)` float64, may be infinite.
+    integer
+        `(n_columns,)` bool.
+    """
+
+    objective: np.ndarray
+    matrix: sp.csr_matrix
+    lower: np.ndarray
+    upper: np.ndarray
+    ceiling: np.ndarray
+    integer: np.ndarray
+
+
+@dataclass(frozen=True, eq=False)
+class Answer:
+    """What a solver found: `x` where it has a point, `dual` `(n_rows,)` for linear programs, and a valid bound."""
+
+    ending: Ending
+    x: np.ndarray | None = None
+    objective: float = -np.inf
+    bound: float = np.inf
+    dual: np.ndarray = field(default_factory=lambda: np.empty(0))
+
+
+def solve_linear(program: Program, time_limit: float = 60.0) -> Answer:
+    """Solve the relaxation with GLOP, to tight tolerances: the duals become prices."""
+    from ortools.linear_solver.python import model_builder_helper as builder
+
+    model = _model(program)
+    solver = builder.ModelSolverHelper("glop")
+    solver.set_solver_specific_parameters(
+        "use_dual_simplex: true primal_feasibility_tolerance: 1e-9 dual_feasibility_tolerance: 1e-9"
+    )
+    solver.set_time_limit_in_seconds(max(0.01, time_limit))
+    solver.solve(model)
+    ending = _ending(solver)
+    if ending is not Ending.OPTIMAL:
+        return Answer(ending)
+    return Answer(
+        ending,
+        np.asarray(solver.variable_values()),
+        float(solver.objective_value()),
+        float(solver.objective_value()),
+        np.asarray(solver.dual_values()),
+    )
+
+
+def solve_integer(
+    program: Program, *, time_limit: float, absolute_gap: float, engine: str = "scip", seed: int = 0
+) -> Answer:
+    """Solve by branch and bound, until `absolute_gap` between plan and bound, or `time_limit` seconds."""
+    from ortools.linear_solver.python import model_builder_helper as builder
+
+    model = _model(program)
+    for column in np.flatnonzero(program.integer).tolist():
+        model.set_var_integrality(column, True)
+    solver = builder.ModelSolverHelper(engine)
+    if engine == "scip":
+        solver.set_solver_specific_parameters(
+            f"limits/gap = 0\nlimits/absgap = {absolute_gap:.12g}\nrandomization/randomseedshift = {seed}\n"
+            "numerics/feastol = 1e-09\n"
+        )
+    elif engine == "sat":
+        solver.set_solver_specific_parameters(
+            f"num_workers: 1 absolute_gap_limit: {absolute_gap:.12g} random_seed: {seed}"
+        )
+    solver.set_time_limit_in_seconds(max(0.01, time_limit))
+    solver.solve(model)
+    ending = _ending(solver)
+    if ending not in (Ending.OPTIMAL, Ending.FEASIBLE):
+        return Answer(ending)
+    return Answer(
+        ending,
+        np.asarray(solver.variable_values()),
+        float(solver.objective_value()),
+        float(solver.best_objective_bound()),
+    )
+
+
+def _model(program: Program):  # type: ignore[no-untyped-def]
+    from ortools.linear_solver.python import model_builder_helper as builder
+
+    model = builder.ModelBuilderHelper()
+    model.fill_model_from_sparse_data(
+        np.zeros(program.objective.size),
+        program.ceiling,
+        program.objective,
+        program.lower,
+        program.upper,
+        program.matrix,
+    )
+    model.set_maximize(True)
+    return model
+
+
+def _ending(solver) -> Ending:  # type: ignore[no-untyped-def]
+    from ortools.linear_solver.python import model_builder_helper as builder
+
+    return {
+        builder.OPTIMAL: Ending.OPTIMAL,
+        builder.FEASIBLE: Ending.FEASIBLE,
+        builder.INFEASIBLE: Ending.INFEASIBLE,
+    }.get(solver.status(), Ending.UNKNOWN)

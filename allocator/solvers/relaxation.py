@@ -1,0 +1,136 @@
+"""The dual over a box of prices, exactly: a small linear program for the few users whose choice is open."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+import scipy.sparse as sp
+
+from allocator.solvers.piece import Piece
+from allocator.solvers.programs import Ending, Program, solve_linear
+
+
+@dataclass(frozen=True, eq=False)
+class BoxOptimum:
+    """Prices that minimise the dual over a box.
+
+    Attributes
+    ----------
+    prices
+        `(n_limits,)`, currency per unit.
+    edge
+        `(n_limits,)` bool: the price wants to leave the box here.
+    """
+
+    prices: np.ndarray
+    edge: np.ndarray
+
+
+def open_offers(piece: Piece, prices: np.ndarray, radius: np.ndarray) -> np.ndarray:
+    """Return the offers that are chosen somewhere in the box (or more): those whose flip can cost nothing there."""
+    folding, shard = piece.folding, piece.shard
+    if np.isinf(radius).any():
+        return np.flatnonzero(~np.isnan(shard.value))
+    offer, loss, chosen = piece.executor.losses(shard, folding.tables(prices), np.inf)
+    columns = offer_columns(piece, offer)
+    group = shard.group[shard.users_of(offer)] if shard.group.size else np.zeros(offer.size, np.int64)
+    coupon = shard.coupons_of(offer)
+    tables = folding.radii(radius)
+    span = (tables.wide[coupon] * np.abs(columns.T)).sum(axis=1)
+    if tables.narrow.size:
+        span += (tables.narrow[group, tables.class_of[coupon]] * np.abs(columns.T)).sum(axis=1)
+    # A flip changes at most the offer itself and one that it displaces; the latter moves by the user's widest span.
+    user = shard.users_of(offer)
+    most = np.zeros(shard.n_users)
+    np.maximum.at(most, user, span)
+    return np.sort(offer[chosen | (loss <= span + most[user])])
+
+
+def offer_columns(piece: Piece, offer: np.ndarray) -> np.ndarray:
+    """Return `(3 + n_extra, n)`: value, cost, further columns and ones for these offers."""
+    shard = piece.shard
+    return np.vstack([shard.value[offer], shard.cost[offer], shard.extra[:, offer], np.ones(offer.size)])
+
+
+def limit_matrix(piece: Piece, offer: np.ndarray, limits: np.ndarray) -> sp.csr_matrix:
+    """Return `(limits, offers)` CSR: what each offer uses of each of these limits."""
+    shard, folding = piece.shard, piece.folding
+    columns = offer_columns(piece, offer)
+    coupon = shard.coupons_of(offer)
+    group = shard.group[shard.users_of(offer)] if shard.group.size else np.zeros(offer.size, np.int64)
+    rows, places, numbers = [], [], []
+    for position, r in enumerate(limits.tolist()):
+        covered = np.flatnonzero(folding.covers(r, coupon, group))
+        rows.append(np.full(covered.size, position))
+        places.append(covered)
+        numbers.append(folding.row(r, columns[:, covered]))
+    if not rows:
+        return sp.csr_matrix((0, offer.size))
+    return sp.csr_matrix(
+        (np.concatenate(numbers), (np.concatenate(rows), np.concatenate(places))), shape=(limits.size, offer.size)
+    )
+
+
+def rule_matrix(piece: Piece, offer: np.ndarray) -> tuple[sp.csr_matrix, np.ndarray]:
+    """Return the local rules over these offers: rows for users' caps and exclusive groups, and their right sides."""
+    shard = piece.shard
+    users, user_row = np.unique(shard.users_of(offer), return_inverse=True)
+    caps = shard.caps[users] if shard.caps.size else np.full(users.size, shard.cap)
+    group = shard.exclusive[shard.coupons_of(offer)]
+    place = np.arange(offer.size)
+    rows, places, tops = [user_row], [place], [caps.astype(np.float64)]
+    grouped = np.flatnonzero((group >= 0) & (caps[user_row] > 1))
+    if grouped.size:
+        key = user_row[grouped].astype(np.int64) * (int(shard.exclusive.max()) + 1) + group[grouped]
+        found, pair_row = np.unique(key, return_inverse=True)
+        rows.append(users.size + pair_row)
+        places.append(grouped)
+        tops.append(np.ones(found.size))
+    index = np.concatenate(rows)
+    matrix = sp.csr_matrix(
+        (np.ones(index.size), (index, np.concatenate(places))), shape=(int(sum(top.size for top in tops)), offer.size)
+    )
+    return matrix, np.concatenate(tops)
+
+
+def minimise_in_box(piece: Piece, prices: np.ndarray, radius: np.ndarray, time_limit: float) -> BoxOptimum | None:
+    """Minimise the dual of a small piece over the box `prices` +- `radius`; `None` where the LP solver gives up.
+
+    The box appears in the primal as capacity that can be bought at the box's upper price and sold at its lower one.
+    """
+    offer = open_offers(piece, prices, radius)
+    folding = piece.folding
+    limits = np.flatnonzero(radius > 0)
+    rest = np.flatnonzero((radius <= 0) & (prices != 0))
+    value = folding.value_weight * piece.shard.value[offer]
+    if rest.size:  # prices that are pinned act on the objective alone
+        value = value - prices[rest] @ limit_matrix(piece, offer, rest)
+    uses = limit_matrix(piece, offer, limits)
+    rules, tops = rule_matrix(piece, offer)
+    n = limits.size
+    high, low = prices[limits] + radius[limits], prices[limits] - radius[limits]
+    boxed = np.flatnonzero(np.isfinite(high))
+    trade = sp.csr_matrix((np.ones(boxed.size), (boxed, np.arange(boxed.size))), shape=(n, boxed.size))
+    nothing = sp.csr_matrix((tops.size, 2 * boxed.size))
+    program = Program(
+        objective=np.concatenate([value, -high[boxed], low[boxed]]),
+        matrix=sp.csr_matrix(sp.vstack([sp.hstack([uses, -trade, trade]), sp.hstack([rules, nothing])])),
+        lower=np.concatenate([folding.at_least[limits], np.full(tops.size, -np.inf)]),
+        upper=np.concatenate([folding.at_most[limits], tops]),
+        ceiling=np.concatenate([np.ones(offer.size), np.full(2 * boxed.size, np.inf)]),
+        integer=np.zeros(offer.size + 2 * boxed.size, dtype=bool),
+    )
+    answer = solve_linear(program, time_limit)
+    if answer.ending is not Ending.OPTIMAL or answer.x is None:
+        return None
+    result = prices.copy()
+    result[limits] = np.clip(answer.dual[:n], low, high)
+    # The sign that a one-sided limit allows is exact, whatever the solver's tolerance.
+    result = np.where(np.isinf(folding.at_most), np.minimum(result, 0.0), result)
+    result = np.where(np.isinf(folding.at_least), np.maximum(result, 0.0), result)
+    edge = np.zeros(prices.size, dtype=bool)
+    slack = np.where(np.isfinite(high), 1e-3 * radius[limits], 0.0)
+    natural = result[limits] == 0.0
+    edge[limits] = ((result[limits] >= high - slack) | (result[limits] <= low + slack)) & ~natural
+    return BoxOptimum(result, edge)
