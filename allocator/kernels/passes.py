@@ -3,6 +3,9 @@
 Reduced values come from two small tables, so that a pass costs the same for 2 limits as for 200:
 `row = wide[k] + narrow[g, class_of[k]]` holds the multipliers of (value, cost, further columns ..., 1) for an offer of
 coupon k to a user of group g. NaN values (absent pairs) lose every comparison and so are never chosen.
+
+Users are taken in chunks whose reduced values fit the cache. A call of one compiled function from another counts
+references of every array that it passes, which costs more than an offer's arithmetic: so calls are made once a chunk.
 """
 
 from __future__ import annotations
@@ -10,56 +13,115 @@ from __future__ import annotations
 import numpy as np
 from numba import njit
 
-
-@njit(nogil=True, cache=True)
-def reduced(e, k, g, wide, narrow, class_of, value, cost, extra):  # type: ignore[no-untyped-def]
-    """Return the table's multipliers applied to offer e."""
-    row = wide[k]
-    last = row.size - 1
-    total = row[0] * value[e] + row[1] * cost[e] + row[last]
-    for j in range(last - 2):
-        total += row[2 + j] * extra[j, e]
-    if narrow.size:
-        second = narrow[g, class_of[k]]
-        total += second[0] * value[e] + second[1] * cost[e] + second[last]
-        for j in range(last - 2):
-            total += second[2 + j] * extra[j, e]
-    return total
+CHUNK = 256  # users
 
 
 @njit(nogil=True, cache=True)
-def span(e, k, g, wide, narrow, class_of, value, cost, extra):  # type: ignore[no-untyped-def]
-    """Return how far the reduced value of offer e can move inside the box, from tables of radii (all >= 0)."""
-    row = wide[k]
-    last = row.size - 1
-    total = row[0] * abs(value[e]) + row[1] * cost[e] + row[last]
-    for j in range(last - 2):
-        total += row[2 + j] * abs(extra[j, e])
-    if narrow.size:
-        second = narrow[g, class_of[k]]
-        total += second[0] * abs(value[e]) + second[1] * cost[e] + second[last]
-        for j in range(last - 2):
-            total += second[2 + j] * abs(extra[j, e])
-    return total
+def gains(first, last, start, width, coupon, value, cost, extra, group, wide, narrow, class_of, out):  # type: ignore[no-untyped-def]
+    """Fill `out` with the tables' multipliers applied to the offers of users first..last."""
+    end = wide.shape[1] - 1
+    further = end - 2
+    base = first * width if width > 0 else start[first]
+    for i in range(first, last):
+        low = i * width if width > 0 else start[i]
+        high = low + width if width > 0 else start[i + 1]
+        g = group[i] if group.size else 0
+        for e in range(low, high):
+            k = e - low if width > 0 else coupon[e]
+            total = wide[k, 0] * value[e] + wide[k, 1] * cost[e] + wide[k, end]
+            for j in range(further):
+                total += wide[k, 2 + j] * extra[j, e]
+            if narrow.shape[0]:
+                c = class_of[k]
+                total += narrow[g, c, 0] * value[e] + narrow[g, c, 1] * cost[e] + narrow[g, c, end]
+                for j in range(further):
+                    total += narrow[g, c, 2 + j] * extra[j, e]
+            out[e - base] = total
 
 
 @njit(nogil=True, cache=True)
-def add_offer(e, k, g, weight, value, cost, extra, class_of, used_wide, used_narrow):  # type: ignore[no-untyped-def]
-    """Add the columns of a chosen offer to the usage tables."""
-    last = used_wide.shape[1] - 1
-    row = used_wide[k]
-    row[0] += weight * value[e]
-    row[1] += weight * cost[e]
-    for j in range(last - 2):
-        row[2 + j] += weight * extra[j, e]
-    row[last] += weight
-    if used_narrow.size:
-        second = used_narrow[g, class_of[k]]
-        second[0] += weight * value[e]
-        second[1] += weight * cost[e]
-        for j in range(last - 2):
-            second[2 + j] += weight * extra[j, e]
-        second[last] += weight
+def spans(first, last, start, width, coupon, value, cost, extra, group, wide, narrow, class_of, out):  # type: ignore[no-untyped-def]
+    """Fill `out` with how far each reduced value can move inside the box, from tables of radii (all >= 0)."""
+    end = wide.shape[1] - 1
+    further = end - 2
+    base = first * width if width > 0 else start[first]
+    for i in range(first, last):
+        low = i * width if width > 0 else start[i]
+        high = low + width if width > 0 else start[i + 1]
+        g = group[i] if group.size else 0
+        for e in range(low, high):
+            k = e - low if width > 0 else coupon[e]
+            total = wide[k, 0] * abs(value[e]) + wide[k, 1] * cost[e] + wide[k, end]
+            for j in range(further):
+                total += wide[k, 2 + j] * abs(extra[j, e])
+            if narrow.shape[0]:
+                c = class_of[k]
+                total += narrow[g, c, 0] * abs(value[e]) + narrow[g, c, 1] * cost[e] + narrow[g, c, end]
+                for j in range(further):
+                    total += narrow[g, c, 2 + j] * abs(extra[j, e])
+            out[e - base] = total
+
+
+@njit(nogil=True, cache=True)
+def add_offers(n, offer, owner, share, width, coupon, value, cost, extra, group, class_of, used_wide, used_narrow):  # type: ignore[no-untyped-def]
+    """Add the columns of chosen offers, each times its share, to the usage tables."""
+    end = used_wide.shape[1] - 1
+    further = end - 2
+    for t in range(n):
+        e, weight = offer[t], share[t]
+        k = e % width if width > 0 else coupon[e]
+        used_wide[k, 0] += weight * value[e]
+        used_wide[k, 1] += weight * cost[e]
+        for j in range(further):
+            used_wide[k, 2 + j] += weight * extra[j, e]
+        used_wide[k, end] += weight
+        if used_narrow.shape[0]:
+            g, c = group[owner[t]] if group.size else 0, class_of[k]
+            used_narrow[g, c, 0] += weight * value[e]
+            used_narrow[g, c, 1] += weight * cost[e]
+            for j in range(further):
+                used_narrow[g, c, 2 + j] += weight * extra[j, e]
+            used_narrow[g, c, end] += weight
+
+
+@njit(nogil=True, cache=True)
+def longest_chunk(first, last, start, width):  # type: ignore[no-untyped-def]
+    """Return the most offers that a chunk of users holds."""
+    if width > 0:
+        return CHUNK * width
+    most = 0
+    for i in range(first, last, CHUNK):
+        most = max(most, start[min(i + CHUNK, last)] - start[i])
+    return most
+
+
+@njit(nogil=True, cache=True)
+def choose_one(first, last, start, width, gain, span, screening, offer, owner, active):  # type: ignore[no-untyped-def]
+    """Choose at most one offer for each user of a chunk: return (sum of gains, number chosen, number set aside)."""
+    base = first * width if width > 0 else start[first]
+    total, n, n_active = 0.0, 0, 0
+    for i in range(first, last):
+        low = i * width if width > 0 else start[i]
+        high = low + width if width > 0 else start[i + 1]
+        best, pick = 0.0, -1
+        for e in range(low, high):
+            if gain[e - base] > best:
+                best, pick = gain[e - base], e
+        if screening:
+            rival = 0.0 if pick >= 0 else -np.inf
+            for e in range(low, high):
+                if e != pick and gain[e - base] + span[e - base] > rival:
+                    rival = gain[e - base] + span[e - base]
+            floor = best - span[pick - base] if pick >= 0 else 0.0
+            if floor <= rival:
+                active[n_active] = i
+                n_active += 1
+                continue
+        if pick >= 0:
+            total += best
+            offer[n], owner[n] = pick, i
+            n += 1
+    return total, n, n_active
 
 
 @njit(nogil=True, cache=True)
@@ -108,6 +170,36 @@ def pick_many(low, high, coupon, width, gain, cap, exclusive, best_of_group, cho
 
 
 @njit(nogil=True, cache=True)
+def choose_several(  # type: ignore[no-untyped-def]
+    first, last, start, width, coupon, gain, span, cap, caps, exclusive, best_of_group, chosen, screening,
+    offer, owner, active,
+):  # fmt: skip
+    """Choose several offers for each user of a chunk: return (sum of gains, number chosen, number set aside)."""
+    base = first * width if width > 0 else start[first]
+    total, n, n_active = 0.0, 0, 0
+    for i in range(first, last):
+        low = i * width if width > 0 else start[i]
+        high = low + width if width > 0 else start[i + 1]
+        m = caps[i] if caps.size else cap
+        if m == 0:
+            continue
+        own = gain[low - base : high - base]
+        count, _ = pick_many(low, high, coupon, width, own, m, exclusive, best_of_group, chosen)
+        if screening and not steady(
+            low, high, count >= m, coupon, width, own, span[low - base : high - base], chosen, exclusive, best_of_group
+        ):
+            active[n_active] = i
+            n_active += 1
+            continue
+        for t in range(high - low):
+            if chosen[t]:
+                total += own[t]
+                offer[n], owner[n] = low + t, i
+                n += 1
+    return total, n, n_active
+
+
+@njit(nogil=True, cache=True)
 def best_choices(  # type: ignore[no-untyped-def]
     first, last, start, width, coupon, value, cost, extra, group, cap, caps, exclusive,
     wide, narrow, class_of, radius_wide, radius_narrow, screening,
@@ -125,113 +217,65 @@ def best_choices(  # type: ignore[no-untyped-def]
     active
         The users set aside, in order.
     """
-    used_wide = np.zeros(wide.shape)
-    used_narrow = np.zeros(narrow.shape)
-    picked = np.empty(last - first, np.int64)
-    n_picked = 0
-    active = np.empty(last - first if screening else 0, np.int64)
-    n_active = 0
-    total = 0.0
-    longest = width
-    if width == 0:
-        for i in range(first, last):
-            longest = max(longest, start[i + 1] - start[i])
-    gain = np.empty(longest)
+    used_wide, used_narrow = np.zeros(wide.shape), np.zeros(narrow.shape)
+    longest = longest_chunk(first, last, start, width)
+    gain, span = np.empty(longest), np.empty(longest if screening else 0)
     chosen = np.zeros(longest, np.uint8)
     best_of_group = np.full(exclusive.size + 1, -1, np.int64)
-    for i in range(first, last):
-        low = i * width if width > 0 else start[i]
-        high = low + width if width > 0 else start[i + 1]
-        g = group[i] if group.size else 0
-        m = caps[i] if caps.size else cap
-        if m == 1:
-            best, pick = 0.0, -1
-            if screening:
-                top, second, top_pick, best_span = 0.0, -np.inf, -1, 0.0
-                for e in range(low, high):
-                    k = e - low if width > 0 else coupon[e]
-                    r = reduced(e, k, g, wide, narrow, class_of, value, cost, extra)
-                    w = span(e, k, g, radius_wide, radius_narrow, class_of, value, cost, extra)
-                    if r > best:
-                        best, pick, best_span = r, e, w
-                    if r + w > top:
-                        top, second, top_pick = r + w, top, e
-                    elif r + w > second:
-                        second = r + w
-                rival = second if top_pick == pick else top
-                if best - best_span <= rival:
-                    active[n_active] = i
-                    n_active += 1
-                    continue
-            else:
-                for e in range(low, high):
-                    k = e - low if width > 0 else coupon[e]
-                    r = reduced(e, k, g, wide, narrow, class_of, value, cost, extra)
-                    if r > best:
-                        best, pick = r, e
-            if pick >= 0:
-                k = pick - low if width > 0 else coupon[pick]
-                total += best
-                add_offer(pick, k, g, 1.0, value, cost, extra, class_of, used_wide, used_narrow)
-                picked[n_picked] = pick
-                n_picked += 1
-            continue
-        if m == 0:
-            continue
-        for e in range(low, high):
-            k = e - low if width > 0 else coupon[e]
-            gain[e - low] = reduced(e, k, g, wide, narrow, class_of, value, cost, extra)
-        count, least = pick_many(low, high, coupon, width, gain, m, exclusive, best_of_group, chosen)
-        if screening and not steady(
-            low, high, g, count >= m, coupon, width, gain, chosen, exclusive, best_of_group,
-            radius_wide, radius_narrow, class_of, value, cost, extra,
-        ):  # fmt: skip
-            active[n_active] = i
-            n_active += 1
-            continue
-        if n_picked + count > picked.size:
-            larger = np.empty(2 * picked.size + count, np.int64)
+    offer, owner = np.empty(longest, np.int64), np.empty(longest, np.int64)
+    share = np.ones(longest)
+    picked, n_picked = np.empty(last - first, np.int64), 0
+    active, n_active = np.empty(last - first if screening else 0, np.int64), 0
+    total = 0.0
+    for low in range(first, last, CHUNK):
+        high = min(low + CHUNK, last)
+        gains(low, high, start, width, coupon, value, cost, extra, group, wide, narrow, class_of, gain)
+        if screening:
+            spans(
+                low, high, start, width, coupon, value, cost, extra, group, radius_wide, radius_narrow, class_of, span
+            )
+        if caps.size == 0 and cap == 1:
+            part, n, aside = choose_one(
+                low, high, start, width, gain, span, screening, offer, owner, active[n_active:]
+            )
+        else:
+            part, n, aside = choose_several(
+                low, high, start, width, coupon, gain, span, cap, caps, exclusive, best_of_group, chosen, screening,
+                offer, owner, active[n_active:],
+            )  # fmt: skip
+        total += part
+        n_active += aside
+        add_offers(n, offer, owner, share, width, coupon, value, cost, extra, group, class_of, used_wide, used_narrow)
+        if n_picked + n > picked.size:
+            larger = np.empty(2 * picked.size + n, np.int64)
             larger[:n_picked] = picked[:n_picked]
             picked = larger
-        for t in range(high - low):
-            if chosen[t]:
-                k = t if width > 0 else coupon[low + t]
-                total += gain[t]
-                add_offer(low + t, k, g, 1.0, value, cost, extra, class_of, used_wide, used_narrow)
-                picked[n_picked] = low + t
-                n_picked += 1
+        picked[n_picked : n_picked + n] = offer[:n]
+        n_picked += n
     return total, used_wide, used_narrow, picked[:n_picked].copy(), active[:n_active].copy()
 
 
 @njit(nogil=True, cache=True)
-def steady(  # type: ignore[no-untyped-def]
-    low, high, g, full, coupon, width, gain, chosen, exclusive, best_of_group,
-    radius_wide, radius_narrow, class_of, value, cost, extra,
-):  # fmt: skip
+def steady(low, high, full, coupon, width, gain, span, chosen, exclusive, best_of_group):  # type: ignore[no-untyped-def]
     """Tell whether a user's choice of several offers is the same everywhere inside the box."""
     least = np.inf  # the lowest that a chosen offer can fall to
-    safe = True
     for t in range(high - low):
         if chosen[t]:
             k = t if width > 0 else coupon[low + t]
-            floor = gain[t] - span(low + t, k, g, radius_wide, radius_narrow, class_of, value, cost, extra)
-            least = min(least, floor)
+            least = min(least, gain[t] - span[t])
             if exclusive[k] >= 0:
                 best_of_group[exclusive[k]] = t
-    if least <= 0.0:
-        safe = False
+    safe = least > 0.0
     for t in range(high - low):
         if not safe:
             break
         if chosen[t] or np.isnan(gain[t]):
             continue
         k = t if width > 0 else coupon[low + t]
-        ceiling = gain[t] + span(low + t, k, g, radius_wide, radius_narrow, class_of, value, cost, extra)
+        ceiling = gain[t] + span[t]
         held = best_of_group[exclusive[k]] if exclusive[k] >= 0 else -1
         if held >= 0:
-            j = held if width > 0 else coupon[low + held]
-            floor = gain[held] - span(low + held, j, g, radius_wide, radius_narrow, class_of, value, cost, extra)
-            safe = ceiling < floor
+            safe = ceiling < gain[held] - span[held]
         elif full:
             safe = ceiling < least
         else:
@@ -261,24 +305,22 @@ def flip_losses(  # type: ignore[no-untyped-def]
     offer = np.empty(size, np.int64)
     loss = np.empty(size)
     flag = np.empty(size, np.uint8)
-    n = 0
-    longest = width
-    if width == 0:
-        for i in range(first, last):
-            longest = max(longest, start[i + 1] - start[i])
-    gain = np.empty(longest)
+    n, base = 0, 0
+    longest = longest_chunk(first, last, start, width)
+    buffer = np.empty(longest)
     chosen = np.zeros(longest, np.uint8)
     best_of_group = np.full(exclusive.size + 1, -1, np.int64)
     for i in range(first, last):
         low = i * width if width > 0 else start[i]
         high = low + width if width > 0 else start[i + 1]
-        g = group[i] if group.size else 0
+        if (i - first) % CHUNK == 0:
+            base = low
+            upto = min(i + CHUNK, last)
+            gains(i, upto, start, width, coupon, value, cost, extra, group, wide, narrow, class_of, buffer)
+        gain = buffer[low - base : high - base]
         m = caps[i] if caps.size else cap
         if m == 0:
             continue
-        for e in range(low, high):
-            k = e - low if width > 0 else coupon[e]
-            gain[e - low] = reduced(e, k, g, wide, narrow, class_of, value, cost, extra)
         count, least = pick_many(low, high, coupon, width, gain, m, exclusive, best_of_group, chosen)
         full = count >= m
         # The best offer that could step in for a dropped one: of another group, or of the dropped one's group.

@@ -15,8 +15,9 @@ import math
 import numpy as np
 from numba import njit
 
-from allocator.kernels.passes import add_offer, reduced
+from allocator.kernels.passes import CHUNK, add_offers, gains, longest_chunk
 
+VANISHING = 30.0  # temperatures below the best: exp(-30) = 1e-13
 CERTAIN = 1e-9  # a choice surer than this adds nothing to the curvature
 
 
@@ -58,10 +59,9 @@ def coefficients(e, k, g, value, cost, extra, weights, wide_start, wide_limit, p
             begin, end = 0, 0
         for position in range(begin, end):
             r = wide_limit[position] if source == 0 else pair_limit[position]
-            w = weights[r]
-            a = w[0] * value[e] + w[1] * cost[e] + w[last]
+            a = weights[r, 0] * value[e] + weights[r, 1] * cost[e] + weights[r, last]
             for j in range(last - 2):
-                a += w[2 + j] * extra[j, e]
+                a += weights[r, 2 + j] * extra[j, e]
             found[n], number[n] = r, a
             n += 1
     return n
@@ -82,10 +82,10 @@ def soft_choices(  # type: ignore[no-untyped-def]
     used_narrow = np.zeros(narrow.shape)
     hessian = np.zeros((n_limits, n_limits) if curve else (0, 0))
     moment = np.zeros((n_limits, n_limits) if spread else (0, 0))
-    longest = width
-    if width == 0:
-        for i in range(first, last):
-            longest = max(longest, start[i + 1] - start[i])
+    longest = longest_chunk(first, last, start, width)
+    buffer, base = np.empty(longest), 0
+    taken_offer, taken_owner = np.empty(longest, np.int64), np.empty(longest, np.int64)
+    taken_share, n_taken = np.empty(longest), 0
     gain, share = np.empty(longest), np.empty(longest)
     offer, unit = np.empty(longest, np.int64), np.empty(longest, np.int64)
     peak, mass = np.empty(longest), np.empty(longest)
@@ -98,19 +98,29 @@ def soft_choices(  # type: ignore[no-untyped-def]
     for i in range(first, last):
         low = i * width if width > 0 else start[i]
         high = low + width if width > 0 else start[i + 1]
+        if (i - first) % CHUNK == 0:
+            add_offers(
+                n_taken, taken_offer, taken_owner, taken_share, width, coupon, value, cost, extra, group, class_of,
+                used_wide, used_narrow,
+            )  # fmt: skip
+            n_taken, base = 0, low
+            upto = min(i + CHUNK, last)
+            gains(i, upto, start, width, coupon, value, cost, extra, group, wide, narrow, class_of, buffer)
         g = group[i] if group.size else 0
         m = caps[i] if caps.size else cap
         if m == 0:
             continue
         n, n_units = 0, 1 if m == 1 else 0
+        top = 0.0
         for e in range(low, high):
             k = e - low if width > 0 else coupon[e]
-            r = reduced(e, k, g, wide, narrow, class_of, value, cost, extra)
-            if not r > -40.0 * tau:  # its share would vanish; NaN ends here too
+            r = buffer[e - base]
+            if not r > -VANISHING * tau:  # its share would vanish; NaN ends here too
                 continue
             gain[n], offer[n] = r, e
             if m == 1:
                 unit[n] = 0
+                top = max(top, r)
             elif exclusive[k] < 0:
                 unit[n] = n_units
                 n_units += 1
@@ -120,10 +130,25 @@ def soft_choices(  # type: ignore[no-untyped-def]
                     n_units += 1
                 unit[n] = unit_of_group[exclusive[k]]
             n += 1
-        for t in range(n):
-            x = exclusive[offer[t] - low if width > 0 else coupon[offer[t]]]
-            if x >= 0:
-                unit_of_group[x] = -1
+        if m == 1 and n > 0:
+            kept = 0
+            for t in range(n):
+                if gain[t] > top - VANISHING * tau:
+                    gain[kept], offer[kept] = gain[t], offer[t]
+                    kept += 1
+            n = kept
+            if n == 1 and gain[0] > VANISHING * tau and not spread:
+                # The common case: a sure choice, with no curvature.
+                e = offer[0]
+                total += gain[0]
+                taken_offer[n_taken], taken_owner[n_taken], taken_share[n_taken] = e, i, 1.0
+                n_taken += 1
+                continue
+        if m > 1:
+            for t in range(n):
+                x = exclusive[offer[t] - low if width > 0 else coupon[offer[t]]]
+                if x >= 0:
+                    unit_of_group[x] = -1
         if n == 0:
             continue
         theta = 0.0
@@ -158,7 +183,8 @@ def soft_choices(  # type: ignore[no-untyped-def]
                     continue
                 e = offer[t]
                 k = e - low if width > 0 else coupon[e]
-                add_offer(e, k, g, share[t], value, cost, extra, class_of, used_wide, used_narrow)
+                taken_offer[n_taken], taken_owner[n_taken], taken_share[n_taken] = e, i, share[t]
+                n_taken += 1
                 if not (uncertain or spread):
                     continue
                 count = coefficients(
@@ -203,4 +229,8 @@ def soft_choices(  # type: ignore[no-untyped-def]
             whole[in_user[a]] = 0.0
             mixed[in_user[a]] = 0.0
             seen_user[in_user[a]] = False
+    add_offers(
+        n_taken, taken_offer, taken_owner, taken_share, width, coupon, value, cost, extra, group, class_of,
+        used_wide, used_narrow,
+    )  # fmt: skip
     return total, used_wide, used_narrow, hessian, moment

@@ -37,15 +37,17 @@ class Descent:
 
 
 def minimise(
-    piece: Piece, prices: np.ndarray, tau: float, cover: Cover, scale: np.ndarray, *, spread: bool = False, floor: float = -np.inf
-) -> Descent:
+    piece: Piece, prices: np.ndarray, tau: float, cover: Cover, scale: np.ndarray, *,
+    spread: bool = False, floor: float = -np.inf,
+    reach: np.ndarray | None = None,
+) -> Descent:  # fmt: skip
     """Minimise the smoothed dual at temperature `tau` (currency), from `prices`.
 
     `scale` `(n_limits,)` is the typical size of each limit's number for an offer: a step is cut where it would move a
-    reduced value by more than a trust radius. Stops early once the dual falls below `floor`: no plan is that bad, so no
-    plan exists.
+    reduced value by more than a trust radius. Stops early once the dual falls below `floor` (no plan is that bad, so no
+    plan exists), and once a price is more than `reach` from where it began (a piece is the dual only inside its box).
     """
-    trust, damping = 10.0 * tau, 1e-6
+    trust, damping, begin = 10.0 * tau, 1e-6, prices
     value, used, soft = piece.soft(prices, tau, cover, spread=spread)
     gradient, free = slope(piece, prices, used)
     for _ in range(MOST_STEPS):
@@ -61,6 +63,8 @@ def minimise(
                 trust, damping = trust * 3.0, max(1e-9, damping / 10.0)
             prices, value, used, soft = target, candidate, candidate_used, candidate_soft
             gradient, free = slope(piece, prices, used)
+            if reach is not None and (np.abs(prices - begin) > reach).any():
+                break
         else:
             trust = min(trust, float((np.abs(target - prices) * scale).max())) / 4.0
             damping = min(1.0, damping * 10.0)

@@ -77,11 +77,7 @@ class Search:
         size = FIRST_SAMPLE
         radius = None
         while size * 3 < n_users:
-            sample = self.whole.sample(size, self.rng)
-            piece = sample if radius is None else sample.inside(prices, radius)
-            descent, tau = self.cool(piece, prices, tau, size)
-            if radius is not None and (np.abs(descent.prices - prices) > radius).any():
-                descent, tau = self.cool(sample, descent.prices, tau, size)
+            descent, tau = self.cool(self.whole.sample(size, self.rng), prices, tau, size)
             if descent.value < self.floor * size / n_users:
                 return self.unbounded(descent.prices)
             prices = descent.prices
@@ -126,7 +122,8 @@ class Search:
         while True:
             if piece.shard.n_users <= SMALL and piece.shard.n_offers <= SMALL_OFFERS:
                 return self.exact(piece, best, radius, tau)
-            descent = newton.minimise(piece, best, tau, self.cover, self.scale, floor=self.floor)
+            reach = None if radius is None else np.maximum(radius - np.abs(best - prices), 0.0)
+            descent = newton.minimise(piece, best, tau, self.cover, self.scale, floor=self.floor, reach=reach)
             best = descent.prices
             if descent.value < self.floor:
                 return self.unbounded(best)
