@@ -1,0 +1,160 @@
+"""The integer core: the few users near indifference, chosen exactly; everyone else keeps the best choice at the prices.
+
+An offer whose flip loses more than the gap between bound and plan cannot differ in any better plan (reduced-cost fixing:
+Pisinger, *A minimal algorithm for the multiple-choice knapsack problem*, EJOR 83, 1995, doi:10.1016/0377-2217(95)00015-I).
+So once the core holds every offer with a smaller loss, its integer optimum is the whole problem's.
+"""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+from time import monotonic
+
+import numpy as np
+import scipy.sparse as sp
+
+from allocator.problem import Problem
+from allocator.solvers.piece import Piece
+from allocator.solvers.programs import Ending, Program, solve_integer
+from allocator.solvers.relaxation import limit_matrix, rule_matrix
+
+FIRST_CORE = 500  # offers
+CORE_GROWTH = 4
+MOST_CORE = 120_000
+
+
+@dataclass(frozen=True, eq=False)
+class CorePlan:
+    """A plan and what branch and bound proved of it.
+
+    Attributes
+    ----------
+    offers
+        The problem's offer indices, or `None` where no plan was found.
+    objective
+        Exact sum of their value, currency.
+    bound
+        Valid for the whole problem, infinite unless the core was complete.
+    infeasible
+        The complete problem was shown to have no plan.
+    """
+
+    offers: np.ndarray | None
+    objective: float
+    bound: float
+    infeasible: bool = False
+
+
+def search(
+    problem: Problem, whole: Piece, near: Piece, prices: np.ndarray, bound: float, *, tolerance: float, deadline: float, seed: int
+) -> CorePlan:  # fmt: skip
+    """Find a plan within `tolerance` (currency) of `bound`, enlarging the core until it is there or proven best.
+
+    `near` holds the users around indifference at `prices`, `whole` all of them.
+    """
+    best = CorePlan(None, -math.inf, math.inf)
+    for piece in (near, whole):
+        offer, loss, chosen = piece.executor.losses(piece.shard, piece.folding.tables(prices), np.inf if piece is near else _most(best, bound))
+        order = np.argsort(loss, kind="stable")
+        size = FIRST_CORE if piece is near else offer.size
+        while True:
+            size = min(size, offer.size, MOST_CORE)
+            # Where all losses up to the gap are in, the core's optimum is the problem's.
+            reach = loss[order[size]] if size < offer.size else np.inf if piece is near else _most(best, bound)
+            core = np.sort(order[:size])
+            plan, core_bound, ended = _solve_core(problem, piece, prices, offer, chosen, core, tolerance, deadline, seed)
+            if plan is not None:
+                objective = math.fsum(problem.column("value", plan))
+                if objective > best.objective:
+                    best = CorePlan(plan, objective, best.bound)
+            complete = (piece is whole or near is whole) and reach >= bound - best.objective
+            if complete and ended is Ending.OPTIMAL:
+                best = CorePlan(best.offers, best.objective, min(best.bound, max(core_bound, best.objective)))
+            if complete and ended is Ending.INFEASIBLE and best.offers is None:
+                return CorePlan(None, -math.inf, math.inf, infeasible=size == offer.size)
+            if min(bound, best.bound) - best.objective <= tolerance or monotonic() > deadline:
+                return best
+            if complete or size in (offer.size, MOST_CORE):
+                break
+            size *= CORE_GROWTH
+        if near is whole:
+            break
+    return best
+
+
+def _most(best: CorePlan, bound: float) -> float:
+    return np.inf if best.offers is None else max(0.0, bound - best.objective) * (1 + 1e-9) + 1e-9
+
+
+def _solve_core(
+    problem: Problem, piece: Piece, prices: np.ndarray, offer: np.ndarray, chosen: np.ndarray, core: np.ndarray,
+    tolerance: float, deadline: float, seed: int,
+) -> tuple[np.ndarray | None, float, Ending]:  # fmt: skip
+    """Choose among the core's offers with all others kept; return (plan, bound, how it ended)."""
+    free = offer[core]
+    order = np.argsort(free, kind="stable")
+    free = free[order]
+    base = piece.executor.choose(piece.shard, piece.folding.tables(prices)).picked
+    kept = base[~np.isin(base, free[chosen[core][order]])]
+    everything = np.arange(problem_limits(piece))
+    used = np.asarray(limit_matrix(piece, kept, everything).sum(axis=1)).reshape(-1)
+    uses = limit_matrix(piece, free, everything)
+    rules, tops = rule_matrix(piece, free)
+    owners, counts = np.unique(piece.shard.users_of(kept), return_counts=True)
+    users = np.unique(piece.shard.users_of(free))
+    place = np.searchsorted(owners, users).clip(max=max(0, owners.size - 1))
+    if owners.size:
+        tops[: users.size] -= np.where(owners[place] == users, counts[place], 0)
+    value = piece.shard.value[free]
+    fixed = float(piece.shard.value[kept].sum()) + piece.value
+    for attempt in range(4):
+        # A solver's plan may exceed a limit by its tolerance; then ask again with a little less room.
+        margin = 0.0 if attempt == 0 else 10.0 ** (attempt - 10)
+        room = margin * (1.0 + np.abs(np.where(np.isinf(piece.folding.at_most), 0.0, piece.folding.at_most)))
+        program = Program(
+            objective=value,
+            matrix=sp.csr_matrix(sp.vstack([uses, rules])),
+            lower=np.concatenate([piece.folding.at_least - used + room, np.full(tops.size, -np.inf)]),
+            upper=np.concatenate([piece.folding.at_most - used - room, tops]),
+            ceiling=np.ones(free.size),
+            integer=np.ones(free.size, dtype=bool),
+        )
+        answer = solve_integer(
+            program, time_limit=deadline - monotonic(), absolute_gap=0.4 * tolerance, seed=seed
+        )
+        if answer.x is None:
+            return None, math.inf, answer.ending
+        taken = np.concatenate([kept, free[answer.x > 0.5]])
+        taken = taken if piece.shard.origin is None else piece.shard.origin[taken]
+        plan = np.concatenate([*piece.picked, taken, problem.required])
+        if keeps_limits(problem, plan):
+            return plan, fixed + answer.bound + required_value(problem), answer.ending
+    return None, math.inf, Ending.UNKNOWN
+
+
+def problem_limits(piece: Piece) -> int:
+    """Return the number of limits."""
+    return piece.folding.n_limits
+
+
+def required_value(problem: Problem) -> float:
+    """Return what the required offers earn, currency."""
+    return math.fsum(problem.column("value", problem.required))
+
+
+def keeps_limits(problem: Problem, plan: np.ndarray) -> bool:
+    """Tell whether exact sums (`math.fsum`) over these offers keep every limit."""
+    for r, limit in enumerate(problem.limits):
+        numbers = problem.measure(r, plan)
+        total, size = float(numbers.sum()), float(np.abs(numbers).sum())
+        doubt = 1e-13 * size  # far above the error of a pairwise sum
+        for bound, sign in ((limit.at_most, 1.0), (limit.at_least, -1.0)):
+            if bound is None:
+                continue
+            excess = sign * (total - bound)
+            if abs(excess) <= doubt:
+                excess = sign * (math.fsum(numbers) - bound)
+            if excess > 0:
+                return False
+    return True

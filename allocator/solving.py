@@ -1,0 +1,285 @@
+"""The front door: `solve` and `frontier`. It assembles; the work is done in `solvers`."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Sequence
+from dataclasses import asdict, dataclass
+from time import monotonic
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from allocator.errors import UsageError
+from allocator.executors.local import LocalExecutor, PassCounter
+from allocator.executors.shard import whole
+from allocator.plan import Plan
+from allocator.problem import Problem
+from allocator.problem.intake import positive_budget
+from allocator.result import Conflict, Diagnosis, LimitUse, Prices, Proof, Result, Status
+from allocator.solvers import core
+from allocator.solvers.folding import Folding, fold
+from allocator.solvers.piece import Piece
+from allocator.solvers.prices import Prices as Minimum
+from allocator.solvers.prices import Search
+from allocator.solvers.relaxation import limit_matrix
+
+if TYPE_CHECKING:
+    import pandas as pd
+
+CENT = 0.01  # currency; a gap below it counts as optimal
+Progress = Callable[[str, float], None]
+
+
+def solve(
+    problem: Problem,
+    time_limit: float = 60.0,
+    gap: float = 1e-9,
+    threads: int | None = None,
+    seed: int = 0,
+    progress: Progress | None = None,
+) -> Result:
+    """Find the plan of greatest value, with a proof of how good it is.
+
+    Parameters
+    ----------
+    time_limit
+        Seconds; where it is reached, the best plan so far is returned with its gap.
+    gap
+        Relative gap that counts as optimal, beside an absolute one of 0.01 currency units.
+    threads
+        For passes over the offers; the plan does not depend on it.
+    seed
+        For the random samples that prices start from.
+    progress
+        Called with a stage's name and how far it is.
+
+    Raises
+    ------
+    UsageError
+        Where an argument makes no sense. Infeasible is a status, not an exception.
+    """
+    if not time_limit > 0 or gap < 0 or (threads is not None and threads < 1):
+        raise UsageError("time_limit must be above 0, gap at least 0 and threads at least 1")
+    begin = monotonic()
+    report = progress or (lambda stage, share: None)
+    broken = _broken_rules(problem)
+    if broken:
+        return _without_plan(problem, Status.INFEASIBLE, 0.0, begin, Diagnosis((), broken))
+    piece = _piece(problem, threads)
+    minimum = _minimise(problem, piece, begin + time_limit, seed, report)
+    priced = monotonic()
+    passes = piece.executor.counter
+    bound = minimum.value + core.required_value(problem)
+    if minimum.infeasible:
+        return _without_plan(problem, Status.INFEASIBLE, passes.passes, begin, _diagnose(problem, minimum))
+    report("integer", 0.0)
+    tolerance = max(CENT, gap * abs(bound)) * 0.9
+    found = core.search(
+        problem, piece, minimum.piece, minimum.prices, bound,
+        tolerance=tolerance, deadline=begin + time_limit, seed=seed,
+    )  # fmt: skip
+    seconds = {"prices": priced - begin, "integer": monotonic() - priced, "total": monotonic() - begin}
+    if found.offers is None:
+        status = Status.INFEASIBLE if found.infeasible else Status.NO_PLAN
+        return _without_plan(problem, status, passes.passes, begin, _diagnose(problem, minimum) if found.infeasible else None)
+    return _with_plan(problem, minimum.prices, bound, found, passes.passes, seconds, gap)
+
+
+def _piece(problem: Problem, threads: int | None) -> Piece:
+    folding = fold(problem)
+    executor = LocalExecutor(threads, PassCounter(0, problem.offers.n_offers))
+    return Piece(whole(problem, folding.columns), folding, executor, 0.0, ())
+
+
+def _minimise(
+    problem: Problem, piece: Piece, deadline: float, seed: int, report: Progress, start: np.ndarray | None = None
+) -> Minimum:
+    rng = np.random.default_rng(seed)
+    folding = piece.folding
+    few = piece.sample(min(1000, piece.shard.n_users), rng)
+    present = np.flatnonzero(~np.isnan(few.shard.value))
+    value = few.shard.value[present]
+    scale = _typical_use(few, present)
+    floor = -math.inf
+    if np.isfinite(folding.at_least).any():
+        caps = piece.shard.caps
+        most = int(caps.sum()) if caps.size else piece.shard.n_users * min(piece.shard.cap, problem.n_coupons)
+        floor = most * min(0.0, float(np.nanmin(piece.shard.value))) - 1.0
+    tau = max(float(np.abs(value).mean()) if value.size else 1.0, 1e-9)
+    search = Search(piece, folding.cover(), scale, floor, deadline, rng, report)
+    return search.run(np.zeros(folding.n_limits) if start is None else start, tau if start is None else tau / 25.0)
+
+
+def _typical_use(few: Piece, present: np.ndarray) -> np.ndarray:
+    """Return the mean size of each limit's number over the offers that it covers, `(n_limits,)`, above 0."""
+    n = few.folding.n_limits
+    uses = abs(limit_matrix(few, present, np.arange(n)))
+    covered = np.maximum(np.diff(uses.indptr), 1)
+    mean = np.asarray(uses.sum(axis=1)).reshape(-1) / covered
+    return np.where(mean > 0, mean, 1.0)
+
+
+def _with_plan(
+    problem: Problem, prices: np.ndarray, price_bound: float, found: core.CorePlan, passes: float,
+    seconds: dict[str, float], gap: float,
+) -> Result:  # fmt: skip
+    assert found.offers is not None
+    plan = Plan.of(problem, found.offers)
+    # Rounding in the sums must not put the bound below the plan's own value.
+    bound = max(min(price_bound, found.bound), found.objective)
+    searched = found.bound < price_bound
+    distance = bound - found.objective
+    optimal = distance < CENT or distance <= gap * abs(found.objective)
+    proof = Proof.BRANCH_AND_BOUND if searched and price_bound - found.objective >= CENT else Proof.PRICES
+    names = tuple(limit.name for limit in problem.limits)
+    return Result(
+        status=Status.OPTIMAL if optimal else Status.FEASIBLE,
+        objective=found.objective,
+        bound=bound if proof is Proof.BRANCH_AND_BOUND else max(price_bound, found.objective),
+        price_bound=max(price_bound, found.objective),
+        prices=Prices(names, prices),
+        proof=proof,
+        plan=plan,
+        passes=passes,
+        seconds=seconds,
+        limits=_uses(problem, plan, prices),
+        spend=math.fsum(plan.cost),
+    )
+
+
+def _uses(problem: Problem, plan: Plan, prices: np.ndarray) -> tuple[LimitUse, ...]:
+    return tuple(
+        LimitUse(
+            limit.name,
+            limit.measure_name,
+            math.fsum(problem.measure(r, plan.offer)),
+            limit.at_least,
+            limit.at_most,
+            float(prices[r]),
+        )
+        for r, limit in enumerate(problem.limits)
+    )
+
+
+def _without_plan(problem: Problem, status: Status, passes: float, begin: float, diagnosis: Diagnosis | None) -> Result:
+    names = tuple(limit.name for limit in problem.limits)
+    nothing = np.zeros(len(names))
+    return Result(
+        status=status,
+        objective=math.nan,
+        bound=math.nan,
+        price_bound=math.nan,
+        prices=Prices(names, nothing),
+        proof=Proof.NONE,
+        plan=Plan.of(problem, np.empty(0, np.int64)),
+        passes=passes,
+        seconds={"prices": monotonic() - begin, "integer": 0.0, "total": monotonic() - begin},
+        diagnosis=diagnosis,
+    )
+
+
+def _broken_rules(problem: Problem) -> str:
+    """Say which required offers cannot go together, or return an empty string."""
+    if not problem.required.size:
+        return ""
+    owners = problem.offers.users_of(problem.required)
+    users, counts = np.unique(owners, return_counts=True)
+    caps = problem.max_per_user if isinstance(problem.max_per_user, int) else problem.max_per_user[users]
+    over = users[counts > caps]
+    if over.size:
+        return f"{over.size:,} users have more required offers than max_per_user allows (e.g. user {int(over[0])})"
+    groups = problem.exclusive[problem.offers.coupons_of(problem.required)]
+    pairs = np.column_stack([owners, groups])[groups >= 0]
+    found, counts = np.unique(pairs, axis=0, return_counts=True)
+    twice = found[counts > 1]
+    if twice.size:
+        return f"user {int(twice[0, 0])} has two required offers of one exclusive group; require one of them"
+    return ""
+
+
+def _diagnose(problem: Problem, minimum: Minimum) -> Diagnosis:
+    """Name the limits whose prices grew without end: together they cannot be met."""
+    size = np.abs(minimum.prices)
+    involved = np.flatnonzero(size > 1e-6 * max(float(size.max(initial=0.0)), 1e-12))
+    conflicts = []
+    for r in involved.tolist():
+        limit = problem.limits[r]
+        side = "at_most" if minimum.prices[r] > 0 else "at_least"
+        number = limit.at_most if side == "at_most" else limit.at_least
+        conflicts.append(Conflict(limit.name, side, number, None, f"{limit.name}: {side} {number:,}"))
+    listed = "; ".join(conflict.message for conflict in conflicts)
+    return Diagnosis(tuple(conflicts), f"no plan keeps all of these limits together: {listed}")
+
+
+@dataclass(frozen=True)
+class FrontierRow:
+    """One budget of a frontier; `price` is what one more unit of budget would earn."""
+
+    budget: float
+    objective: float
+    bound: float
+    spend: float
+    issued: int
+    price: float
+
+
+@dataclass(frozen=True)
+class Frontier:
+    """What each budget earns."""
+
+    rows: tuple[FrontierRow, ...]
+
+    def __len__(self) -> int:
+        """Return the number of budgets."""
+        return len(self.rows)
+
+    def to_pandas(self) -> pd.DataFrame:
+        """Return a table: budget, objective, bound, spend, issued, price."""
+        import pandas as pd
+
+        return pd.DataFrame([asdict(row) for row in self.rows], columns=list(FrontierRow.__dataclass_fields__))
+
+
+def frontier(
+    problem: Problem,
+    budgets: Sequence[float],
+    *,
+    limit: str = "budget",
+    time_limit: float = 60.0,
+    threads: int | None = None,
+    seed: int = 0,
+) -> Frontier:
+    """Solve for each budget, each search starting from the prices of the one before.
+
+    Raises `UsageError` where the problem has no limit of that name, or a budget is not above 0.
+    """
+    at = problem.limit_index(limit)
+    piece = _piece(problem, threads)
+    start: np.ndarray | None = None
+    rows: dict[float, FrontierRow] = {}
+    for budget in sorted({positive_budget(budget) for budget in budgets}):
+        changed = problem.with_bounds(limit, at_least=problem.limits[at].at_least, at_most=budget)
+        here = Piece(piece.shard, _changed(piece.folding, fold(changed)), piece.executor, 0.0, ())
+        deadline = monotonic() + time_limit
+        minimum = _minimise(changed, here, deadline, seed, lambda stage, share: None, start)
+        start = minimum.prices
+        bound = minimum.value + core.required_value(problem)
+        found = core.search(
+            changed, here, minimum.piece, minimum.prices, bound,
+            tolerance=max(CENT, 1e-6 * abs(bound)), deadline=deadline, seed=seed,
+        )  # fmt: skip
+        offers = np.empty(0, np.int64) if found.offers is None else found.offers
+        rows[budget] = FrontierRow(
+            budget,
+            found.objective if found.offers is not None else math.nan,
+            min(bound, found.bound),
+            math.fsum(problem.column("cost", offers)),
+            int(offers.size),
+            float(minimum.prices[at]),
+        )
+    return Frontier(tuple(rows[float(budget)] for budget in budgets))
+
+
+def _changed(folding: Folding, other: Folding) -> Folding:
+    return folding.with_bounds(other.at_least, other.at_most)
