@@ -50,6 +50,6 @@ def campaign() -> Demo:
         for name, number in zip(names, made.quantities, strict=True)
         if number is not None
     ]
-    limits.append(Limit("new users", "count", at_least=14000.0, users={"segment": "new"}))
+    limits.append(Limit("new users", "count", at_least=16000.0, users={"segment": "new"}))
     limits.append(Limit("budget north", "cost", at_most=16000.0, users={"region": "north"}))
     return Demo(offers, users, limits, dict(zip(names, made.face_value.tolist(), strict=True)))

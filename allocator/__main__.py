@@ -1,0 +1,5 @@
+"""Run the command line with `python -m allocator`."""
+
+from allocator.cli import main
+
+main()
