@@ -1,5 +1,6 @@
 """Who gets which coupon, what will it earn, and how do we know that no other plan earns more?"""
 
+from allocator.errors import VerificationError
 from allocator.limit import Limit
 from allocator.plan import Plan
 from allocator.problem import Problem
@@ -7,4 +8,16 @@ from allocator.result import Prices, Proof, Result, Status
 from allocator.solving import frontier, solve
 from allocator.verification import verify
 
-__all__ = ["Limit", "Plan", "Prices", "Problem", "Proof", "Result", "Status", "frontier", "solve", "verify"]
+__all__ = [
+    "Limit",
+    "Plan",
+    "Prices",
+    "Problem",
+    "Proof",
+    "Result",
+    "Status",
+    "VerificationError",
+    "frontier",
+    "solve",
+    "verify",
+]

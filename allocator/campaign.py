@@ -25,13 +25,13 @@ class Coupon(_Strict):
 
     id: str = Field(min_length=1)
     kind: Literal["fixed", "percent", "free_shipping"] = "fixed"
-    amount: float | None = Field(None, ge=0, le=MOST)
-    max_discount: float | None = Field(None, ge=0, le=MOST)
-    min_spend: float | None = Field(None, ge=0, le=MOST)
+    amount: float | None = Field(default=None, ge=0, le=MOST)
+    max_discount: float | None = Field(default=None, ge=0, le=MOST)
+    min_spend: float | None = Field(default=None, ge=0, le=MOST)
     scope: dict[str, Any] | None = None
-    quantity: float | None = Field(None, ge=0, le=MOST)
-    min_quantity: float | None = Field(None, ge=0, le=MOST)
-    valid_days: int | None = Field(None, ge=1)
+    quantity: float | None = Field(default=None, ge=0, le=MOST)
+    min_quantity: float | None = Field(default=None, ge=0, le=MOST)
+    valid_days: int | None = Field(default=None, ge=1)
 
     @property
     def face_value(self) -> float | None:
@@ -55,7 +55,7 @@ class Header(_Strict):
 
     name: str = "campaign"
     currency: str = "EUR"
-    budget: float | None = Field(None, gt=0, le=MOST)
+    budget: float | None = Field(default=None, gt=0, le=MOST)
     max_per_user: int | str = 1
     exclusive: list[list[str]] = []
 
@@ -120,7 +120,8 @@ def _words(item: Any) -> str:
     for part in item["loc"]:
         place += f"[{part}]" if isinstance(part, int) else f"{'.' if place else ''}{part}"
     if item["type"] == "extra_forbidden":
-        model = {"campaign": Header, "coupon": Coupon, "limit": LimitTerms}.get(str(item["loc"][0]), Campaign)
+        models: dict[str, type[BaseModel]] = {"campaign": Header, "coupon": Coupon, "limit": LimitTerms}
+        model = models.get(str(item["loc"][0]), Campaign)
         known = list(model.model_fields if len(item["loc"]) > 1 else Campaign.model_fields)
         close = difflib.get_close_matches(str(item["loc"][-1]), known, 1, 0.5)
         return f"unknown key {place}" + (f" (did you mean {close[0]!r}?)" if close else f"; known: {', '.join(known)}")

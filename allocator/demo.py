@@ -78,7 +78,9 @@ def market(
     budget = float(np.round(budget_share * spend, 2))
     price = _budget_price(value, cost, budget)
     chosen, _ = _free_choice(value - price * cost, cost)
-    index = chosen if coupon is None else np.where(chosen >= 0, np.take_along_axis(coupon, chosen[:, None], 1)[:, 0], -1)
+    index = (
+        chosen if coupon is None else np.where(chosen >= 0, np.take_along_axis(coupon, chosen[:, None], 1)[:, 0], -1)
+    )
     taken = np.bincount(index[index >= 0], minlength=n_coupons)
     binding = np.zeros(n_coupons, dtype=bool)
     binding[rng.permutation(n_coupons)[: n_coupons // 2]] = True

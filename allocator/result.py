@@ -53,7 +53,7 @@ class Prices(Mapping[str, float]):
 
     def __array__(self, dtype: object = None, copy: bool | None = None) -> np.ndarray:
         """Return the prices in the order of the problem's limits, `(n_limits,)` float64."""
-        return np.array(self._values, dtype=dtype, copy=True)  # type: ignore[call-overload, no-any-return]
+        return np.array(self._values, dtype=dtype, copy=True)  # type: ignore[call-overload]
 
     def __repr__(self) -> str:
         """Show names and numbers."""

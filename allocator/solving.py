@@ -82,7 +82,9 @@ def solve(
     seconds = {"prices": priced - begin, "integer": monotonic() - priced, "total": monotonic() - begin}
     if found.offers is None:
         status = Status.INFEASIBLE if found.infeasible else Status.NO_PLAN
-        return _without_plan(problem, status, passes.passes, begin, _diagnose(problem, minimum) if found.infeasible else None)
+        return _without_plan(
+            problem, status, passes.passes, begin, _diagnose(problem, minimum) if found.infeasible else None
+        )
     return _with_plan(problem, minimum.prices, bound, found, passes.passes, seconds, gap)
 
 
@@ -105,7 +107,7 @@ def _minimise(
     if np.isfinite(folding.at_least).any():
         caps = piece.shard.caps
         most = int(caps.sum()) if caps.size else piece.shard.n_users * min(piece.shard.cap, problem.n_coupons)
-        floor = most * min(0.0, float(np.nanmin(piece.shard.value))) - 1.0
+        floor = most * float(np.fmin.reduce(piece.shard.value, initial=0.0)) - 1.0
     tau = max(float(np.abs(value).mean()) if value.size else 1.0, 1e-9)
     search = Search(piece, folding.cover(), scale, floor, deadline, rng, report)
     return search.run(np.zeros(folding.n_limits) if start is None else start, tau if start is None else tau / 25.0)

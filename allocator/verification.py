@@ -57,7 +57,10 @@ def verify(problem: Problem, result: Result, *, gap: float = 1e-9) -> Certificat
     if faults:
         raise VerificationError("the result does not hold:\n- " + "\n- ".join(faults))
     resting = max(0.0, price_bound - result.bound) if result.proof is Proof.BRANCH_AND_BOUND else 0.0
-    words = f"The plan keeps every rule and limit and earns {result.objective:,.2f}; by the prices no plan earns more than {price_bound:,.2f}."
+    words = (
+        f"The plan keeps every rule and limit and earns {result.objective:,.2f}; "
+        f"by the prices no plan earns more than {price_bound:,.2f}."
+    )
     if resting:
         words += f" That none earns more than {result.bound:,.2f} rests on branch and bound."
     return Certificate(result.objective, price_bound, resting, words)
@@ -70,7 +73,11 @@ def recompute_bound(problem: Problem, prices: np.ndarray) -> float:
     Each reduced value is a sum of t terms, whose rounding error is below t * eps * (sum of their sizes); the sums over
     users are exact (`math.fsum`). The bound adds the errors of all offers that could be chosen.
     """
-    parts = [float(y) * float(limit.at_most if y > 0 else limit.at_least or 0.0) for y, limit in zip(prices, problem.limits, strict=True) if y]  # fmt: skip
+    parts = []
+    for y, limit in zip(prices.tolist(), problem.limits, strict=True):
+        number = limit.at_most if y > 0 else limit.at_least
+        if y and number is not None:
+            parts.append(y * number)
     for users, offers in _chunks(problem):
         reduced, error = _reduced(problem, offers, prices)
         parts.append(_best(problem, users, offers, reduced))
@@ -126,17 +133,27 @@ def _best(problem: Problem, users: np.ndarray, offers: np.ndarray, reduced: np.n
     """Return the sum of these users' best choices under the local rules."""
     user = problem.offers.users_of(offers) - users[0]
     coupon = problem.offers.coupons_of(offers)
-    caps = problem.max_per_user[users].copy() if isinstance(problem.max_per_user, np.ndarray) else np.full(users.size, problem.max_per_user)
+    caps = (
+        problem.max_per_user[users].copy()
+        if isinstance(problem.max_per_user, np.ndarray)
+        else np.full(users.size, problem.max_per_user)
+    )
     forced = 0.0
     if problem.required.size:
-        mine = problem.required[(problem.required >= offers[0]) & (problem.required <= offers[-1])] if offers.size else problem.required[:0]
+        mine = (
+            problem.required[(problem.required >= offers[0]) & (problem.required <= offers[-1])]
+            if offers.size
+            else problem.required[:0]
+        )
         place = mine - (offers[0] if offers.size else 0)
         forced = math.fsum(reduced[place])
         np.subtract.at(caps, user[place], 1)
         group = problem.exclusive[coupon[place]]
         closed = set(zip(user[place][group >= 0].tolist(), group[group >= 0].tolist(), strict=True))
         if closed:
-            shut = np.array([pair in closed for pair in zip(user.tolist(), problem.exclusive[coupon].tolist(), strict=True)])
+            shut = np.array(
+                [pair in closed for pair in zip(user.tolist(), problem.exclusive[coupon].tolist(), strict=True)]
+            )
             reduced = np.where(shut, -np.inf, reduced)
         reduced[place] = -np.inf
     if problem.forbidden.size and offers.size:
@@ -226,8 +243,6 @@ def _bound_faults(result: Result, price_bound: float, gap: float) -> list[str]:
         faults.append(f"bound is given as {result.bound!r}, but the prices prove only {price_bound!r}")
     if result.bound < result.objective:
         faults.append("the bound lies below the plan's own value")
-    if result.status is Status.OPTIMAL and not (
-        result.gap < CENT or result.gap <= gap * abs(result.objective)
-    ):
+    if result.status is Status.OPTIMAL and not (result.gap < CENT or result.gap <= gap * abs(result.objective)):
         faults.append(f"the status is optimal, but the gap is {result.gap}")
     return faults

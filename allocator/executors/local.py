@@ -94,7 +94,9 @@ class LocalExecutor:
             active=_joined(parts, 4),
         )
 
-    def soften(self, shard: Shard, tables: Tables, tau: float, cover: Cover, *, curve: bool, spread: bool) -> SoftChoices:
+    def soften(
+        self, shard: Shard, tables: Tables, tau: float, cover: Cover, *, curve: bool, spread: bool
+    ) -> SoftChoices:
         """Return the smoothed dual's parts at temperature `tau` (currency)."""
         self.counter.offers += shard.n_offers
         parts = map_blocks(

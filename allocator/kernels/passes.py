@@ -235,9 +235,7 @@ def best_choices(  # type: ignore[no-untyped-def]
                 low, high, start, width, coupon, value, cost, extra, group, radius_wide, radius_narrow, class_of, span
             )
         if caps.size == 0 and cap == 1:
-            part, n, aside = choose_one(
-                low, high, start, width, gain, span, screening, offer, owner, active[n_active:]
-            )
+            part, n, aside = choose_one(low, high, start, width, gain, span, screening, offer, owner, active[n_active:])
         else:
             part, n, aside = choose_several(
                 low, high, start, width, coupon, gain, span, cap, caps, exclusive, best_of_group, chosen, screening,

@@ -177,7 +177,7 @@ def soft_choices(  # type: ignore[no-untyped-def]
                 if unit[t] == u:
                     held += share[t]
                     sure = max(sure, share[t])
-            uncertain = curve and CERTAIN < held and sure < 1.0 - CERTAIN
+            uncertain = curve and held > CERTAIN and sure < 1.0 - CERTAIN
             for t in range(n):
                 if unit[t] != u or share[t] < 1e-14:
                     continue

@@ -32,7 +32,11 @@ def dense_offers(value: Any, cost: Any, columns: Mapping[str, Any]) -> Offers:
     if n_users == 0 or n_coupons == 0:
         raise DataError(f"value has shape {value.shape}: there is no offer to choose")
     present = _check_amounts(
-        value.reshape(-1), cost.reshape(-1), n_users, lambda e: f"user {e // n_coupons}, coupon {e % n_coupons}", "value"
+        value.reshape(-1),
+        cost.reshape(-1),
+        n_users,
+        lambda e: f"user {e // n_coupons}, coupon {e % n_coupons}",
+        "value",
     )
     absent = np.isnan(value) if present < value.size else None
     checked = {}
@@ -42,7 +46,9 @@ def dense_offers(value: Any, cost: Any, columns: Mapping[str, Any]) -> Offers:
             raise DataError(f"column {name!r} has shape {grid.shape}, not {value.shape}")
         if absent is not None and not np.isfinite(grid).all():
             grid = np.where(absent, 0.0, grid)
-        checked[name] = _measure_column(grid.reshape(-1), name, lambda e: f"user {e // n_coupons}, coupon {e % n_coupons}")
+        checked[name] = _measure_column(
+            grid.reshape(-1), name, lambda e: f"user {e // n_coupons}, coupon {e % n_coupons}"
+        )
     return Offers(
         n_users=n_users,
         n_coupons=n_coupons,
@@ -141,9 +147,7 @@ def coupon_names(coupons: Sequence[str] | None, n_coupons: int) -> tuple[str, ..
     return names
 
 
-def standard_limits(
-    budget: float | None, quantities: Any, min_quantities: Any, names: tuple[str, ...]
-) -> list[Limit]:
+def standard_limits(budget: float | None, quantities: Any, min_quantities: Any, names: tuple[str, ...]) -> list[Limit]:
     """Return the limits `budget`, `quantity[<coupon>]` and `min_quantity[<coupon>]`."""
     limits = [] if budget is None else [Limit("budget", measure="cost", at_most=positive_budget(budget))]
     for label, side, numbers in (("quantity", "at_most", quantities), ("min_quantity", "at_least", min_quantities)):
@@ -156,7 +160,8 @@ def standard_limits(
                 continue
             if number < 0:
                 raise UsageError(f"{label}[{name}] is {number}; it cannot be negative")
-            limits.append(Limit(f"{label}[{name}]", "count", coupons=[name], **{side: float(number)}))
+            least, most = (float(number), None) if side == "at_least" else (None, float(number))
+            limits.append(Limit(f"{label}[{name}]", "count", at_least=least, at_most=most, coupons=[name]))
     return limits
 
 
@@ -203,7 +208,7 @@ def per_user(max_per_user: Any, n_users: int) -> int | np.ndarray:
     if array.ndim == 0:
         if not float(array).is_integer() or array < 1:
             raise UsageError(f"max_per_user is {max_per_user}; it must be a whole number, 1 or more")
-        return int(min(array, np.iinfo(np.int32).max))
+        return min(int(array), int(np.iinfo(np.int32).max))
     if array.shape != (n_users,):
         raise UsageError(f"max_per_user has shape {array.shape}; there are {n_users} users")
     numbers = array.astype(np.float64)

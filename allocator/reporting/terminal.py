@@ -98,6 +98,6 @@ def show_frontier(table: pd.DataFrame, currency: str) -> None:
     for row in table.itertuples():
         shown.add_row(
             f"{row.budget:,.0f}", f"{row.objective:,.2f}", f"{row.bound:,.2f}", f"{row.spend:,.2f}",
-            f"{row.issued:,}", f"{row.price:,.4f}", "█" * max(0, round(BAR * float(row.objective) / top)),
+            f"{row.issued:,}", f"{row.price:,.4f}", "█" * max(0, round(BAR * float(str(row.objective)) / top)),
         )  # fmt: skip
     console.print(shown)

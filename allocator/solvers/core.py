@@ -55,7 +55,9 @@ def search(
     """
     best = CorePlan(None, -math.inf, math.inf)
     for piece in (near, whole):
-        offer, loss, chosen = piece.executor.losses(piece.shard, piece.folding.tables(prices), np.inf if piece is near else _most(best, bound))
+        offer, loss, chosen = piece.executor.losses(
+            piece.shard, piece.folding.tables(prices), np.inf if piece is near else _most(best, bound)
+        )
         order = np.argsort(loss, kind="stable")
         size = FIRST_CORE if piece is near else offer.size
         while True:
@@ -63,7 +65,9 @@ def search(
             # Where all losses up to the gap are in, the core's optimum is the problem's.
             reach = loss[order[size]] if size < offer.size else np.inf if piece is near else _most(best, bound)
             core = np.sort(order[:size])
-            plan, core_bound, ended = _solve_core(problem, piece, prices, offer, chosen, core, tolerance, deadline, seed)
+            plan, core_bound, ended = _solve_core(
+                problem, piece, prices, offer, chosen, core, tolerance, deadline, seed
+            )
             if plan is not None:
                 objective = math.fsum(problem.column("value", plan))
                 if objective > best.objective:
@@ -120,9 +124,7 @@ def _solve_core(
             ceiling=np.ones(free.size),
             integer=np.ones(free.size, dtype=bool),
         )
-        answer = solve_integer(
-            program, time_limit=deadline - monotonic(), absolute_gap=0.4 * tolerance, seed=seed
-        )
+        answer = solve_integer(program, time_limit=deadline - monotonic(), absolute_gap=0.4 * tolerance, seed=seed)
         if answer.x is None:
             return None, math.inf, answer.ending
         taken = np.concatenate([kept, free[answer.x > 0.5]])

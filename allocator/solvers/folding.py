@@ -125,9 +125,9 @@ def fold(problem: Problem) -> Folding:
         at_least, at_most = at_least - used, at_most - used
     everyone = problem.limit_groups.all(axis=1) if n else np.zeros(0, dtype=bool)
     wide, narrow = np.flatnonzero(everyone), np.flatnonzero(~everyone)
-    classes, class_of = np.unique(problem.limit_coupons[narrow], axis=1, return_inverse=True)
-    if not narrow.size:
-        classes, class_of = np.zeros((0, 1)), np.zeros(problem.n_coupons)
+    classes, class_of = np.zeros((0, 1), dtype=bool), np.zeros(problem.n_coupons, np.int64)
+    if narrow.size:
+        classes, class_of = np.unique(problem.limit_coupons[narrow], axis=1, return_inverse=True)
     return Folding(
         columns=tuple(names),
         weights=weights,

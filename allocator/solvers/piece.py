@@ -50,7 +50,9 @@ class Piece:
         used = self.folding.usage(choices.used_wide, choices.used_narrow)
         return self.value + self.rhs(prices) + choices.total, used, choices
 
-    def soft(self, prices: np.ndarray, tau: float, cover: object, *, spread: bool) -> tuple[float, np.ndarray, SoftChoices]:
+    def soft(
+        self, prices: np.ndarray, tau: float, cover: object, *, spread: bool
+    ) -> tuple[float, np.ndarray, SoftChoices]:
         """Return the smoothed dual at temperature `tau`, expected usage, and the pass with its curvature."""
         soft = self.executor.soften(self.shard, self.folding.tables(prices), tau, cover, curve=True, spread=spread)  # type: ignore[arg-type]
         used = self.folding.usage(soft.used_wide, soft.used_narrow)

@@ -93,7 +93,7 @@ class Search:
             first = self.spread is None
             descent = newton.minimise(piece, prices, tau, self.cover, self.scale, spread=first, floor=floor)
             prices = descent.prices
-            spread = spread_of(descent, size) / size if first else self.spread
+            spread = self.spread if self.spread is not None else spread_of(descent, size) / size
             smoothing = tau * np.diag(descent.hessian)[descent.free]
             sampling = size * np.diag(spread)[descent.free]
             if descent.value < floor or (smoothing <= SMOOTH_ENOUGH * sampling).all() or monotonic() > self.deadline:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass, field
 from enum import StrEnum
+from typing import Any
 
 import numpy as np
 import scipy.sparse as sp
@@ -108,10 +109,10 @@ def solve_integer(
     )
 
 
-def _model(program: Program):  # type: ignore[no-untyped-def]
+def _model(program: Program) -> Any:
     from ortools.linear_solver.python import model_builder_helper as builder
 
-    model = builder.ModelBuilderHelper()
+    model: Any = builder.ModelBuilderHelper()
     model.fill_model_from_sparse_data(
         np.zeros(program.objective.size),
         program.ceiling,
@@ -124,7 +125,7 @@ def _model(program: Program):  # type: ignore[no-untyped-def]
     return model
 
 
-def _ending(solver) -> Ending:  # type: ignore[no-untyped-def]
+def _ending(solver: Any) -> Ending:
     from ortools.linear_solver.python import model_builder_helper as builder
 
     return {

@@ -21,7 +21,10 @@ TIERS = 5
 class Strategy(Protocol):
     """Ranks offers; they are then issued in that order as long as rules and limits allow."""
 
-    name: str
+    @property
+    def name(self) -> str:
+        """What tables call it."""
+        ...
 
     def order(self, shard: Shard) -> np.ndarray:
         """Return offer indices of the shard, the first to be issued first."""

@@ -8,7 +8,7 @@ from collections.abc import Iterable
 from pathlib import Path
 
 import pyarrow as pa
-import pyarrow.compute
+import pyarrow.compute as pc
 import pyarrow.csv as csv
 import pyarrow.parquet as parquet
 
@@ -16,6 +16,7 @@ from allocator.errors import DataError
 
 PARQUET = (".parquet", ".pq")
 CSV = (".csv", ".csv.gz")
+NULLS = ["", "NaN", "nan", "NA", "null"]
 
 
 def files_of(path: str | Path) -> list[Path]:
@@ -57,7 +58,7 @@ def hash_inputs(paths: Iterable[str | Path]) -> dict[str, str]:
 
 
 def _read(path: str | Path, dictionary: list[str]) -> pa.Table:
-    tables = []
+    tables: list[pa.Table] = []
     for item in files_of(path):
         table = _read_one(item, dictionary)
         if tables and table.schema.names != tables[0].schema.names:
@@ -93,12 +94,12 @@ def _read_one(item: Path, dictionary: list[str]) -> pa.Table:
 
 def _read_csv(item: Path) -> pa.Table:
     """Read one CSV file. Ids with a leading zero stay strings; a coupon is a string whatever it looks like."""
-    options = csv.ConvertOptions(column_types={"coupon": pa.string()}, strings_can_be_null=True, null_values=["", "NaN", "nan", "NA", "null"])  # fmt: skip
+    options = csv.ConvertOptions(column_types={"coupon": pa.string()}, strings_can_be_null=True, null_values=NULLS)
     table = csv.read_csv(item, convert_options=options)
     if "user_id" in table.column_names and pa.types.is_integer(table.schema.field("user_id").type):
-        text = csv.read_csv(item, convert_options=csv.ConvertOptions(include_columns=["user_id"], column_types={"user_id": pa.string()}))  # fmt: skip
-        first = pa.compute.utf8_slice_codeunits(text["user_id"], 0, 1)
-        longer = pa.compute.greater(pa.compute.utf8_length(text["user_id"]), 1)
-        if pa.compute.any(pa.compute.and_(pa.compute.equal(first, "0"), longer)).as_py():
-            table = table.set_column(table.column_names.index("user_id"), "user_id", text["user_id"])
+        only = csv.ConvertOptions(include_columns=["user_id"], column_types={"user_id": pa.string()})
+        text = csv.read_csv(item, convert_options=only)["user_id"]
+        padded = pc.and_(pc.starts_with(text, "0"), pc.greater(pc.utf8_length(text), 1))
+        if pc.any(padded).as_py():
+            table = table.set_column(table.column_names.index("user_id"), "user_id", text)
     return table

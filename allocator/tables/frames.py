@@ -87,7 +87,7 @@ def offer_columns(table: Any, source: str = "offers") -> OfferColumns:
 
 
 def id_codes(column: pa.ChunkedArray, name: str, source: str) -> tuple[np.ndarray, pa.Array]:
-    """Number ids in order of first appearance: return `(n_rows,)` int64 codes and the distinct ids.
+    """Code ids in order of first appearance: return `(n_rows,)` int64 codes and the distinct ids.
 
     Integers and strings are accepted. A float column, such as pandas makes of integers with gaps, is not.
     """
