@@ -78,7 +78,7 @@ def user_groups(
         found, group = _compress(code, 2 * members.shape[1])
         members = members[:, found // 2]
         members[r] = found % 2 == 1
-    return (group if members.shape[1] > 1 else None), members
+    return (None if members.all() else group), members
 
 
 def _compress(code: np.ndarray, n_codes: int) -> tuple[np.ndarray, np.ndarray]:

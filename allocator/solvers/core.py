@@ -19,7 +19,9 @@ from allocator.solvers.piece import Piece
 from allocator.solvers.programs import Ending, Program, solve_integer
 from allocator.solvers.relaxation import limit_matrix, rule_matrix
 
-FIRST_CORE = 500  # offers
+FIRST_CORE = 300  # offers
+CORE_PER_LIMIT = 100  # more offers for each limit that binds
+MOST_NODES = 2_000  # of a core that is not complete: a larger one is the better use of time
 CORE_GROWTH = 4
 MOST_CORE = 120_000
 
@@ -59,14 +61,15 @@ def search(
             piece.shard, piece.folding.tables(prices), np.inf if piece is near else _most(best, bound)
         )
         order = np.argsort(loss, kind="stable")
-        size = FIRST_CORE if piece is near else offer.size
+        size = FIRST_CORE + CORE_PER_LIMIT * int((prices != 0).sum()) if piece is near else offer.size
         while True:
             size = min(size, offer.size, MOST_CORE)
             # Where all losses up to the gap are in, the core's optimum is the problem's.
             reach = loss[order[size]] if size < offer.size else np.inf if piece is near else _most(best, bound)
             core = np.sort(order[:size])
+            last = size in (offer.size, MOST_CORE) and (piece is whole or near is whole)
             plan, core_bound, ended = _solve_core(
-                problem, piece, prices, offer, chosen, core, tolerance, deadline, seed
+                problem, piece, prices, offer, chosen, core, tolerance, deadline, seed, None if last else MOST_NODES
             )
             if plan is not None:
                 objective = math.fsum(problem.column("value", plan))
@@ -93,7 +96,7 @@ def _most(best: CorePlan, bound: float) -> float:
 
 def _solve_core(
     problem: Problem, piece: Piece, prices: np.ndarray, offer: np.ndarray, chosen: np.ndarray, core: np.ndarray,
-    tolerance: float, deadline: float, seed: int,
+    tolerance: float, deadline: float, seed: int, nodes: int | None,
 ) -> tuple[np.ndarray | None, float, Ending]:  # fmt: skip
     """Choose among the core's offers with all others kept; return (plan, bound, how it ended)."""
     free = offer[core]
@@ -124,7 +127,9 @@ def _solve_core(
             ceiling=np.ones(free.size),
             integer=np.ones(free.size, dtype=bool),
         )
-        answer = solve_integer(program, time_limit=deadline - monotonic(), absolute_gap=0.4 * tolerance, seed=seed)
+        answer = solve_integer(
+            program, time_limit=deadline - monotonic(), absolute_gap=0.4 * tolerance, seed=seed, nodes=nodes
+        )
         if answer.x is None:
             return None, math.inf, answer.ending
         taken = np.concatenate([kept, free[answer.x > 0.5]])

@@ -94,7 +94,7 @@ def newton_step(hessian: np.ndarray, gradient: np.ndarray, free: np.ndarray, dam
         return step
     block = hessian[np.ix_(index, index)]
     diagonal = np.diag(block).copy()
-    size = np.sqrt(np.maximum(diagonal, 1e-12 * max(diagonal.max(initial=0.0), 1e-300)))
+    size = np.sqrt(np.maximum(diagonal, max(1e-12 * diagonal.max(initial=0.0), 1e-100)))
     # Scaled to a unit diagonal: limits in euros and in pieces differ by orders of magnitude.
     scaled = block / size[:, None] / size[None, :]
     scaled[np.diag_indices(index.size)] += damping + 1e-12

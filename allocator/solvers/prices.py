@@ -27,6 +27,7 @@ FIRST_SAMPLE = 8_000  # users
 GROWTH = 24  # from one sample to the next
 ERRORS = 4.5  # half width of the box in standard errors
 SMOOTH_ENOUGH = 0.05  # share of the smoothing error's variance in the sampling error's
+MOST_BOXES = 5  # then the search goes on without one
 COOLING = 5.0  # the temperature falls by this factor
 SMALL = 2_500  # users that the exact linear program takes
 SMALL_OFFERS = 60_000
@@ -103,7 +104,9 @@ class Search:
 
     def finish(self, prices: np.ndarray, radius: np.ndarray | None, tau: float) -> Prices:
         """Minimise over all users, from a box of prices around the sample's optimum (`None`: no box)."""
-        while True:
+        for attempt in range(MOST_BOXES + 1):
+            if attempt == MOST_BOXES:
+                radius = None
             piece = self.whole if radius is None else self.whole.inside(prices, radius)
             result = self.descend(piece, prices, radius, tau)
             if result.infeasible or radius is None or monotonic() > self.deadline:
@@ -115,6 +118,7 @@ class Search:
             # The box missed the optimum: go on from where the search pressed against it.
             radius = np.where(pinned, tau / self.scale, 2.0 * radius)
             prices = result.prices
+        raise AssertionError("the search without a box always returns")
 
     def descend(self, piece: Piece, prices: np.ndarray, radius: np.ndarray | None, tau: float) -> Prices:
         """Cool and shrink until the exact linear program can take over."""
@@ -187,7 +191,7 @@ def inverse(hessian: np.ndarray, free: np.ndarray) -> np.ndarray:
     index = np.flatnonzero(free)
     if index.size:
         block = hessian[np.ix_(index, index)]
-        size = np.sqrt(np.maximum(np.diag(block), 1e-300))
+        size = np.sqrt(np.maximum(np.diag(block), 1e-100))
         scaled = block / size[:, None] / size[None, :]
         scaled[np.diag_indices(index.size)] += 1e-9
         result[np.ix_(index, index)] = la.inv(scaled, check_finite=False) / size[:, None] / size[None, :]

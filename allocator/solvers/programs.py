@@ -78,7 +78,13 @@ def solve_linear(program: Program, time_limit: float = 60.0) -> Answer:
 
 
 def solve_integer(
-    program: Program, *, time_limit: float, absolute_gap: float, engine: str = "scip", seed: int = 0
+    program: Program,
+    *,
+    time_limit: float,
+    absolute_gap: float,
+    engine: str = "scip",
+    seed: int = 0,
+    nodes: int | None = None,
 ) -> Answer:
     """Solve by branch and bound, until `absolute_gap` between plan and bound, or `time_limit` seconds."""
     from ortools.linear_solver.python import model_builder_helper as builder
@@ -90,7 +96,7 @@ def solve_integer(
     if engine == "scip":
         solver.set_solver_specific_parameters(
             f"limits/gap = 0\nlimits/absgap = {absolute_gap:.12g}\nrandomization/randomseedshift = {seed}\n"
-            "numerics/feastol = 1e-09\n"
+            "numerics/feastol = 1e-09\n" + ("" if nodes is None else f"limits/nodes = {nodes}\n")
         )
     elif engine == "sat":
         solver.set_solver_specific_parameters(
