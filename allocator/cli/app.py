@@ -6,15 +6,16 @@ import os
 import sys
 import traceback
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Any
 
-import click
 import typer
 
 from allocator.cli import jobs
 from allocator.errors import AllocatorError
 
 EXIT_INTERNAL, EXIT_INTERRUPTED = 1, 130
+# Typer brings its own copy of click in newer versions; its base error is found through the one that it exports.
+USAGE_ERROR: Any = next(kind for kind in typer.BadParameter.__mro__ if kind.__name__ == "ClickException")
 
 app = typer.Typer(add_completion=False, no_args_is_help=False, rich_markup_mode=None, pretty_exceptions_enable=False)
 
@@ -28,7 +29,7 @@ def amount(text: str | float) -> float:
     try:
         return float(plain[:-1] if factor != 1.0 else plain) * factor
     except ValueError:
-        raise click.BadParameter(f"{text!r} is not a number; write 50000, 50_000, 50,000 or 50k") from None
+        raise typer.BadParameter(f"{text!r} is not a number; write 50000, 50_000, 50,000 or 50k") from None
 
 
 Amount = Annotated[float | None, typer.Option("--budget", parser=amount, metavar="AMOUNT", help="Overrides the campaign's budget; 50_000, 50,000 and 50k are read too.")]  # fmt: skip
@@ -113,15 +114,15 @@ def main(arguments: list[str] | None = None) -> None:
         code = app(args=words, standalone_mode=False)
         sys.stdout.flush()
         sys.exit(code if isinstance(code, int) else 0)
-    except click.exceptions.Exit as stop:
+    except typer.Exit as stop:
         sys.exit(stop.exit_code)
-    except click.ClickException as error:
+    except USAGE_ERROR as error:
         error.show()
         sys.exit(error.exit_code)
     except AllocatorError as error:
         typer.echo(f"allocate: {error}", err=True)
         sys.exit(error.exit_code)
-    except (KeyboardInterrupt, click.exceptions.Abort):
+    except (KeyboardInterrupt, typer.Abort):
         typer.echo("allocate: interrupted; nothing was written", err=True)
         sys.exit(EXIT_INTERRUPTED)
     except BrokenPipeError:
