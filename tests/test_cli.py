@@ -6,7 +6,11 @@ import sys
 from pathlib import Path
 
 import pandas as pd
+import pyarrow as pa
 import pytest
+
+from allocator import Problem
+from allocator.errors import DataError
 
 ROOT = Path(__file__).parent.parent
 
@@ -81,3 +85,20 @@ def test_readme_names_every_option() -> None:
     readme = (ROOT / "README.md").read_text()
     for option in {word.strip(",") for word in words.split() if word.startswith("--")} - {"--help"}:
         assert option in readme, option
+
+
+def test_text_ids_that_look_like_numbers(tmp_path: Path) -> None:
+    """Offers whose ids all happen to look like numbers match a users file that also holds other ids."""
+    (tmp_path / "offers.csv").write_text("user_id,coupon,value,cost\n12,a,5,1\n13,a,4,1\n")
+    (tmp_path / "users.csv").write_text("user_id,segment\n12,new\n13,old\nx9,old\n")
+    run = allocate("--budget", "4", "--offers", str(tmp_path / "offers.csv"), "--users", str(tmp_path / "users.csv"))
+    assert run.returncode == 0, run.stderr
+
+
+@pytest.mark.parametrize("name", ["user_id", "coupon"])
+def test_null_inside_a_dictionary(name: str) -> None:
+    """A null that hides in a dictionary is bad data, not a crash."""
+    hidden = pa.DictionaryArray.from_arrays(pa.array([0, 1]), pa.array(["a", None]))
+    columns = {"user_id": pa.array(["u", "w"]), "coupon": pa.array(["a", "b"]), "value": [1.0, 2.0], "cost": [1.0, 1.0]}
+    with pytest.raises(DataError, match="empty or NaN"):
+        Problem.from_offers(pa.table({**columns, name: hidden}))

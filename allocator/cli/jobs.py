@@ -62,17 +62,20 @@ def read(source: Source) -> Input:
     if source.offers is None:
         return _demo(source)
     from allocator.campaign import Campaign, load_campaign
-    from allocator.tables.files import read_offers, read_users
+    from allocator.tables.files import read_offers, read_users, same_ids
 
     campaign = Campaign() if source.campaign is None else load_campaign(source.campaign)
     budget = campaign.campaign.budget if source.budget is None else source.budget
     if budget is None:
         raise UsageError("no budget: give --budget, or budget under [campaign] in the campaign file")
     table = read_offers(source.offers)
+    users = None if source.users is None else read_users(source.users)
+    if users is not None:
+        table, users = same_ids(table, users)
     problem = Problem.from_offers(
         table,
         limits=campaign.limits(budget),
-        users=None if source.users is None else read_users(source.users),
+        users=users,
         max_per_user=campaign.campaign.max_per_user,
         exclusive=campaign.campaign.exclusive,
         coupons=campaign.coupon_ids or None,

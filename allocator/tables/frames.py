@@ -91,10 +91,11 @@ def id_codes(column: pa.ChunkedArray, name: str, source: str) -> tuple[np.ndarra
 
     Integers and strings are accepted. A float column, such as pandas makes of integers with gaps, is not.
     """
-    _refuse_nulls(column, name, source)
     kind = column.type
     if pa.types.is_dictionary(kind):
+        # Decoded first: a null may stand in the dictionary, where no count of the column's nulls sees it.
         column, kind = _plain_dictionary(column)
+    _refuse_nulls(column, name, source)
     values_kind = kind.value_type if pa.types.is_dictionary(kind) else kind
     if not (pa.types.is_integer(values_kind) or _is_text(values_kind)):
         raise DataError(f"{source}: column {name!r} must hold integers or strings, not {values_kind}")
@@ -160,9 +161,9 @@ def user_columns(table: Any, user_ids: pa.Array, source: str = "users") -> tuple
 
 
 def _coupon_codes(column: pa.ChunkedArray, source: str) -> tuple[np.ndarray, list[str]]:
-    _refuse_nulls(column, "coupon", source)
     if pa.types.is_dictionary(column.type):
         column, _ = _plain_dictionary(column)
+    _refuse_nulls(column, "coupon", source)
     if not pa.types.is_dictionary(column.type):
         if not _is_text(column.type):
             raise DataError(f"{source}: column 'coupon' must hold strings, not {column.type}; use the coupon's id")

@@ -2,89 +2,237 @@
 
 from __future__ import annotations
 
+import errno
+import os
+import secrets
 import shutil
-import tempfile
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager, suppress
 from pathlib import Path
 
 import numpy as np
 import pyarrow as pa
 
-from allocator.errors import OutputError, UsageError
+from allocator.errors import AllocatorError, OutputError, UsageError
 
 Content = Callable[[Path], None] | bytes | str
 
+MANIFEST = "manifest.json"  # a folder without it is not one of ours
+WRITING = {
+    errno.ENOSPC: "the disk is full; free some space, or choose another place",
+    errno.EDQUOT: "the disk quota is used up; free some space, or choose another place",
+    errno.EACCES: "permission denied; choose a place that you may write to",
+    errno.EPERM: "permission denied; choose a place that you may write to",
+    errno.EROFS: "the disk is read-only; choose another place",
+    errno.ENAMETOOLONG: "the name is too long; choose a shorter one",
+}
+
 
 def check_target(folder: Path, force: bool) -> None:
-    """Refuse an output folder that exists (without `force`) or cannot be written. Raises `UsageError`."""
-    if folder.exists():
-        if not force:
-            raise UsageError(f"{folder} exists already; choose another folder, or add --force to replace it")
-        if not folder.is_dir() or (any(folder.iterdir()) and not (folder / "manifest.json").exists()):
-            raise UsageError(f"{folder} is not a plan folder (it has no manifest.json); --force will not replace it")
-    parent = folder.absolute().parent
-    try:
-        parent.mkdir(parents=True, exist_ok=True)
-        with tempfile.TemporaryDirectory(dir=parent, prefix=".allocate-"):
-            pass
-    except OSError as error:
-        raise UsageError(f"{folder} cannot be written: {error.strerror or error}") from error
-
-
-def write_folder(folder: Path, contents: Mapping[str, Content], *, force: bool) -> None:
-    """Write all files into a temporary folder beside `folder`, then rename it.
+    """Refuse, before any long work, an output folder that `write_folder` would refuse after it.
 
     Raises
     ------
+    UsageError
+        Where the folder exists and `force` is not given, where it is a file or holds something else than a plan,
+        where it is the working folder or one above it, or where its parent cannot be made or written to. Nothing is
+        left behind.
+    """
+    with _in_words(folder, UsageError):
+        _refuse_existing(folder, force)
+        target = _target(folder)
+        blocking = next(place for place in target.parents if place.exists())
+        if not blocking.is_dir():
+            raise UsageError(f"{folder} cannot be made: {blocking} is a file; choose another folder")
+        # To try is the only sure test: rights, quotas and network disks each have their own rules.
+        with _made_parents(target) as made:
+            trial = _temporary(target)
+            trial.mkdir()
+            trial.rmdir()
+        _remove_empty(made)
+
+
+def write_folder(folder: Path, contents: Mapping[str, Content], *, force: bool) -> None:
+    """Write all files into a temporary folder beside `folder`, then rename it: it appears whole or not at all.
+
+    Parameters
+    ----------
+    folder
+        Where to; missing parents are made. A symbolic link is followed.
+    contents
+        For each file's name its bytes, its text (UTF-8), or a function that writes it at the path it is given.
+    force
+        Replace an existing plan folder (one with a manifest.json) or an empty one. It stays until the new one is
+        complete, and comes back where the last step fails.
+
+    Raises
+    ------
+    UsageError
+        As `check_target`.
     OutputError
         Where a file cannot be written; nothing is left behind.
     """
-    check_target(folder, force)
-    parent = folder.absolute().parent
-    temporary = Path(tempfile.mkdtemp(dir=parent, prefix=".allocate-"))
-    try:
-        fresh = temporary / "new"
-        fresh.mkdir()
-        for name, content in contents.items():
-            _write(fresh / name, content)
-        if folder.exists():
-            folder.rename(temporary / "old")
+    for name in contents:
+        if Path(name).name != name:
+            raise UsageError(f"{name!r} is not the name of a file in a folder")
+    with _in_words(folder):
+        _refuse_existing(folder, force)
+        target = _target(folder)
+        with _made_parents(target):
+            fresh = _temporary(target)
             try:
-                fresh.rename(folder)
-            except OSError:
-                (temporary / "old").rename(folder)
-                raise
-        else:
-            fresh.rename(folder)
-    except OSError as error:
-        raise OutputError(f"{folder} could not be written ({error.strerror or error}); nothing was kept") from error
-    finally:
-        shutil.rmtree(temporary, ignore_errors=True)
+                fresh.mkdir()
+                for name, content in contents.items():
+                    _write(fresh / name, content)
+                _refuse_existing(folder, force)  # someone may have made it meanwhile
+                _put(fresh, target)
+            finally:
+                shutil.rmtree(fresh, ignore_errors=True)
 
 
-def write_file(path: Path, data: bytes | str) -> None:
-    """Write one file under a temporary name, then rename it. Raises `OutputError`."""
-    temporary = path.with_name(f".{path.name}.part")
-    try:
-        _write(temporary, data)
-        temporary.replace(path)
-    except OSError as error:
-        raise OutputError(f"{path} could not be written: {error.strerror or error}") from error
-    finally:
-        temporary.unlink(missing_ok=True)
+def write_file(path: Path, data: Content, *, force: bool = True) -> None:
+    """Write one file under a temporary name, then rename it: it appears whole or not at all.
+
+    Raises
+    ------
+    UsageError
+        Where the path is a folder, or exists and `force` is false.
+    OutputError
+        Where it cannot be written; what was there before stays.
+    """
+    with _in_words(path):
+        target = _target(path)
+        if target.is_dir():
+            raise UsageError(f"{path} is a folder; give the name of a file")
+        if target.exists() and not force:
+            raise UsageError(f"{path} exists already; choose another name, or add --force to replace it")
+        with _made_parents(target):
+            fresh = _temporary(target)
+            try:
+                _write(fresh, data)
+                fresh.replace(target)
+            finally:
+                fresh.unlink(missing_ok=True)
 
 
 def plan_table(rows: np.ndarray, offers: pa.Table) -> pa.Table:
-    """Return these rows of the caller's offers table, in the order of that table, `user_id` and `coupon` first."""
+    """Return the offers that a plan issues, as the caller wrote them.
+
+    Parameters
+    ----------
+    rows
+        `(n_issued,)` rows of `offers` in any order, such as `plan.row`.
+    offers
+        The table that the problem was built from.
+
+    Returns
+    -------
+    table
+        `user_id`, `coupon`, then the other columns in the order of the input; rows in the order of the input. Coded
+        text is plain text again.
+    """
     first = ["user_id", "coupon"]
-    chosen = offers.select(first + [name for name in offers.column_names if name not in first])
-    return chosen.take(pa.array(np.sort(rows)))
+    chosen = offers.select([*first, *(name for name in offers.column_names if name not in first)])
+    chosen = chosen.take(pa.array(np.sort(rows))).replace_schema_metadata(None)
+    columns = [
+        column.cast(column.type.value_type) if pa.types.is_dictionary(column.type) else column
+        for column in chosen.columns
+    ]
+    return pa.table(columns, names=chosen.column_names)
+
+
+def _refuse_existing(folder: Path, force: bool) -> None:
+    target = _target(folder)
+    if not target.exists():
+        return
+    if not target.is_dir():
+        raise UsageError(f"{folder} is a file; choose another name for the folder (--force replaces plan folders only)")
+    if not force:
+        raise UsageError(f"{folder} exists already; choose another folder, or add --force to replace it")
+    here = Path.cwd()
+    if target == here or target in here.parents:
+        raise UsageError(f"{folder} is the folder that you work in, or one above it; choose another")
+    if not (target / MANIFEST).is_file() and any(target.iterdir()):
+        raise UsageError(
+            f"{folder} is not a plan folder (it has no {MANIFEST}), so --force does not replace it; choose another"
+        )
+
+
+def _put(fresh: Path, target: Path) -> None:
+    """Rename a complete folder to its place; the one that is there goes last, and comes back on any failure."""
+    if not target.exists():
+        fresh.rename(target)
+        return
+    old = _temporary(target)
+    try:
+        target.rename(old)
+        fresh.rename(target)
+    except BaseException:
+        if old.exists() and not target.exists():
+            try:
+                old.rename(target)
+            except OSError as error:
+                raise OutputError(f"{target} could not be put back; what was there is whole in {old}") from error
+        raise
+    shutil.rmtree(old, ignore_errors=True)
 
 
 def _write(path: Path, content: Content) -> None:
     if callable(content):
         content(path)
-    elif isinstance(content, bytes):
-        path.write_bytes(content)
     else:
-        path.write_text(content, encoding="utf-8")
+        path.write_bytes(content.encode() if isinstance(content, str) else content)
+    _sync(path)
+
+
+def _sync(path: Path) -> None:
+    """Have the system write a file to the disk now: some report only then that the disk is full."""
+    handle = os.open(path, os.O_RDWR)
+    try:
+        os.fsync(handle)
+    finally:
+        os.close(handle)
+
+
+def _target(path: Path) -> Path:
+    """Follow links, so that a rename replaces what they point to and not the link."""
+    try:
+        return Path(path).resolve()
+    except (ValueError, RuntimeError) as error:  # a NUL in the name; links in a circle
+        raise UsageError(f"{str(path)!r} is not the name of a file or folder ({error})") from error
+
+
+def _temporary(target: Path) -> Path:
+    # In the same folder, hence on the same disk: only there is a rename a single step.
+    return target.parent / f".allocate-{secrets.token_hex(8)}"
+
+
+@contextmanager
+def _made_parents(target: Path) -> Iterator[list[Path]]:
+    """Make the missing folders above a target and yield them; take them away where what follows fails."""
+    missing = [place for place in target.parents if not place.exists()]
+    try:
+        for place in reversed(missing):
+            place.mkdir(exist_ok=True)
+        yield missing
+    except BaseException:
+        _remove_empty(missing)
+        raise
+
+
+def _remove_empty(folders: list[Path]) -> None:
+    for place in folders:
+        with suppress(OSError):  # never made, or used by others by now
+            place.rmdir()
+
+
+@contextmanager
+def _in_words(path: Path, kind: type[AllocatorError] = OutputError) -> Iterator[None]:
+    """Turn what the system says into an error that names the target."""
+    try:
+        yield
+    except (UsageError, OutputError):
+        raise
+    except OSError as error:
+        words = WRITING.get(error.errno or 0, error.strerror or str(error))
+        raise kind(f"{path} cannot be written: {words} (nothing was left behind)") from error
