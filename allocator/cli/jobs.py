@@ -2,195 +2,227 @@
 
 from __future__ import annotations
 
-import json
+import dataclasses
+import math
 import sys
-from collections.abc import Callable
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from time import monotonic
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
-import typer
-
+from allocator.cli import exits
+from allocator.cli.inputs import Input, Source, read
+from allocator.cli.screen import Screen
 from allocator.errors import UsageError
-from allocator.limit import Limit
-from allocator.problem import Problem
 from allocator.problem.intake import positive_budget
-from allocator.result import Status
+from allocator.result import Result, Status
 
-EXITS = {Status.OPTIMAL: 0, Status.FEASIBLE: 0, Status.INFEASIBLE: 4, Status.NO_PLAN: 5}
+if TYPE_CHECKING:
+    import pyarrow as pa
 
+    from allocator.reporting.summary import Summary
+    from allocator.solving import FrontierRow
+    from allocator.tables.output import Content
 
-@dataclass(frozen=True)
-class Source:
-    """Where the problem comes from."""
-
-    budget: float | None
-    offers: str | None
-    campaign: Path | None
-    users: str | None
+TABLE_FORMATS = (".csv", ".parquet", ".json")
 
 
 @dataclass(frozen=True)
-class How:
-    """How to solve and how much to say."""
+class Effort:
+    """How hard to try, and with what."""
 
-    time_limit: float
-    gap: float
-    threads: int | None
-    seed: int
-    quiet: bool
-    verbose: bool
+    time_limit: float = 60.0
+    gap: float = 1e-9
+    threads: int | None = None
+    seed: int = 0
 
 
-@dataclass(frozen=True, eq=False)
-class Input:
-    """A problem read, with what the output needs of its source."""
+@dataclass(frozen=True)
+class Output:
+    """Where the result goes, and in which form."""
 
-    problem: Problem
-    table: Any
-    budget: float
-    currency: str
-    name: str
-    files: tuple[str, ...]
+    path: Path | None
+    force: bool
+    as_json: bool
+    dry_run: bool
 
 
-def read(source: Source) -> Input:
-    """Read the problem; raises the errors of tables, campaign and problem."""
-    if source.budget is not None:
-        positive_budget(source.budget)
-    if source.offers is None:
-        return _demo(source)
-    from allocator.campaign import Campaign, load_campaign
-    from allocator.tables.files import read_offers, read_users, same_ids
-
-    campaign = Campaign() if source.campaign is None else load_campaign(source.campaign)
-    budget = campaign.campaign.budget if source.budget is None else source.budget
-    if budget is None:
-        raise UsageError("no budget: give --budget, or budget under [campaign] in the campaign file")
-    table = read_offers(source.offers)
-    users = None if source.users is None else read_users(source.users)
-    if users is not None:
-        table, users = same_ids(table, users)
-    problem = Problem.from_offers(
-        table,
-        limits=campaign.limits(budget),
-        users=users,
-        max_per_user=campaign.campaign.max_per_user,
-        exclusive=campaign.campaign.exclusive,
-        coupons=campaign.coupon_ids or None,
-        face_value=campaign.face_values or None,
-        source=source.offers,
-    )
-    files = tuple(str(item) for item in (source.offers, source.campaign, source.users) if item is not None)
-    return Input(problem, table, budget, campaign.campaign.currency, campaign.campaign.name, files)
-
-
-def _demo(source: Source) -> Input:
-    from allocator.cli import demo
-
-    if source.campaign is not None or source.users is not None:
-        raise UsageError("--campaign and --users need --offers")
-    if source.budget is None:
-        raise UsageError("no budget: try `allocate --budget 50000` for the built-in demo campaign")
-    made = demo.campaign()
-    limits = [Limit("budget", "cost", at_most=source.budget), *made.limits]
-    problem = Problem.from_offers(
-        made.offers, limits=limits, users=made.users, face_value=made.face_values, source="demo"
-    )
-    return Input(problem, made.offers, source.budget, demo.CURRENCY, "demo", ())
-
-
-def plan(source: Source, how: How, *, output: Path | None, as_json: bool, force: bool, dry_run: bool) -> int:
+def plan(source: Source, effort: Effort, output: Output, screen: Screen) -> int:
     """Do the main job; return the exit code."""
-    from allocator.reporting import report, summary, terminal
+    from allocator.reporting import summary as summaries
+    from allocator.reporting import terminal
+    from allocator.tables.output import check_target
+
+    if output.path is not None:
+        check_target(output.path, output.force)
+    with screen.stage("read"):
+        data = read(source)
+    if output.dry_run:
+        return _understood(data, output)
+    result, certificate, strategies = _solve(data, effort, screen)
+    summary = summaries.summarise(
+        data.problem,
+        result,
+        data.terms,
+        certificate=certificate,
+        strategies=strategies,
+        seconds=_seconds(screen, result),
+    )
+    if output.path is not None and summary.has_plan:
+        summary = _write(output, data, result, summary, source, effort, screen)
+    if output.as_json:
+        sys.stdout.write(summaries.to_json(summary.document()))
+    else:
+        terminal.show(summary)
+    if output.path is not None:
+        screen.note(f"Written to {output.path}" if summary.has_plan else "Nothing was written: there is no plan.")
+    return exits.OF_STATUS[result.status]
+
+
+def _solve(data: Input, effort: Effort, screen: Screen) -> tuple[Result, Any, Sequence[Any]]:
+    """Return the result, the certificate of its check and what simpler strategies earn."""
+    from allocator.solvers.strategies import compare
     from allocator.solving import solve
-    from allocator.tables import output as tables
     from allocator.verification import verify
 
-    if output is not None:
-        tables.check_target(output, force)
-    begin = monotonic()
-    say = _teller(how)
-    say("reading offers")
-    data = read(source)
-    seconds = {"read": monotonic() - begin}
-    if dry_run:
-        typer.echo(terminal.understood(data.problem, data.currency))
-        return 0
-    say("solving (the first run also compiles, once)")
-    result = solve(data.problem, how.time_limit, how.gap, how.threads, how.seed)
-    seconds |= {"prices": result.seconds["prices"], "integer": result.seconds["integer"]}
-    strategies: list[Any] = []
-    statement = ""
-    if result.status in (Status.OPTIMAL, Status.FEASIBLE):
-        say("checking the plan independently")
-        statement = verify(data.problem, result, gap=how.gap).statement
-        say("comparing with simpler strategies")
-        from allocator.solvers.strategies import compare
-
+    with screen.stage("solve"):
+        result = solve(
+            data.problem, effort.time_limit, effort.gap, effort.threads, effort.seed, progress=screen.progress
+        )
+    if result.status not in (Status.OPTIMAL, Status.FEASIBLE):
+        return result, None, ()
+    with screen.stage("verify"):
+        certificate = verify(data.problem, result, gap=effort.gap)
+    with screen.stage("strategies"):
         strategies = compare(data.problem)
-    document = summary.summary(data.problem, result, strategies, data.budget, data.currency, data.name)
-    document["statement"] = statement
-    written = monotonic()
-    document["seconds"] = {**seconds, "write": 0.0, "total": monotonic() - begin}
-    if output is not None and result.status in (Status.OPTIMAL, Status.FEASIBLE):
-        say("writing")
-        chosen = tables.plan_table(result.plan.row, data.table)
-        contents: dict[str, Any] = {
-            "plan.parquet": lambda path: _write_parquet(chosen, path),
-            "report.html": report.page(document),
-            "manifest.json": summary.text(summary.manifest(data.files, how.seed, sys.argv[1:])),
+    return result, certificate, strategies
+
+
+def _seconds(screen: Screen, result: Result) -> dict[str, float]:
+    times = screen.seconds
+    named = {
+        "read": times["read"],
+        "prices": result.seconds["prices"],
+        "integer": result.seconds["integer"],
+        "verify": times.get("verify", 0.0),
+        "strategies": times.get("strategies", 0.0),
+        "write": times.get("write", 0.0),
+        "total": screen.total,
+    }
+    return {name: round(number, 4) for name, number in named.items()}
+
+
+def _write(
+    output: Output, data: Input, result: Result, summary: Summary, source: Source, effort: Effort, screen: Screen
+) -> Summary:
+    """Write the plan folder; return the summary with the time that took."""
+    from allocator.reporting.manifest import manifest
+    from allocator.reporting.report import page
+    from allocator.reporting.summary import to_json
+    from allocator.tables.output import plan_table, write_folder
+
+    assert output.path is not None
+    begin, final = screen.total, summary
+
+    def write_plan(path: Path) -> None:
+        import pyarrow.parquet as parquet
+
+        nonlocal final
+        parquet.write_table(plan_table(result.plan.row, data.table), path)
+        # The plan and the hashes are what takes time; the files that follow tell it.
+        times = {"write": round(screen.total - begin, 4), "total": round(screen.total, 4)}
+        final = dataclasses.replace(summary, seconds={**summary.seconds, **times})
+
+    def write_summary(path: Path) -> None:
+        path.write_text(to_json(final.document()), encoding="utf-8")
+
+    def write_report(path: Path) -> None:
+        path.write_text(page(final), encoding="utf-8")
+
+    with screen.stage("write"):
+        made_from = manifest(source.files, effort.seed, sys.argv[1:])
+        contents: dict[str, Content] = {
+            "manifest.json": to_json(made_from),
+            "plan.parquet": write_plan,
+            "summary.json": write_summary,
+            "report.html": write_report,
         }
-        document["seconds"] |= {"write": monotonic() - written, "total": monotonic() - begin}
-        contents["summary.json"] = summary.text(document)
-        tables.write_folder(output, contents, force=force)
-    if as_json:
-        typer.echo(summary.text(document))
+        write_folder(output.path, contents, force=output.force)
+    return final
+
+
+def _understood(data: Input, output: Output) -> int:
+    from allocator.reporting import summary, terminal
+
+    if output.as_json:
+        sys.stdout.write(summary.to_json(summary.understood(data.problem, data.terms)))
     else:
-        terminal.show(document)
-        if output is not None and result.status in (Status.OPTIMAL, Status.FEASIBLE):
-            typer.echo(f"\nWritten to {output}")
-    return EXITS[result.status]
-
-
-def frontier(
-    source: Source, how: How, low: float, high: float, steps: int, *, output: Path | None, as_json: bool
-) -> int:
-    """Solve for evenly spaced budgets; print or write the table."""
-    import numpy as np
-
-    from allocator.reporting import terminal
-    from allocator.solving import frontier as trace
-    from allocator.tables import output as tables
-
-    positive_budget(low)
-    if high <= low:
-        raise UsageError(f"--to {high:g} must be above --from {low:g}")
-    if output is not None and output.suffix != ".csv":
-        raise UsageError(f"{output}: name it .csv")
-    say = _teller(how)
-    say("reading offers")
-    data = read(source)
-    say(f"solving {steps} budgets")
-    table = trace(data.problem, np.linspace(low, high, steps).tolist(), threads=how.threads, seed=how.seed).to_pandas()
-    if output is not None:
-        tables.write_file(output, table.to_csv(index=False))
-    if as_json:
-        typer.echo(json.dumps(json.loads(table.to_json(orient="records")), indent=2))
-    else:
-        terminal.show_frontier(table, data.currency)
+        terminal.show_understood(data.problem, data.terms)
     return 0
 
 
-def _teller(how: How) -> Callable[[str], None]:
-    """Return a function that tells the stage on a terminal's stderr, and is silent elsewhere."""
-    if how.quiet or not (sys.stderr.isatty() or how.verbose):
-        return lambda stage: None
-    return lambda stage: typer.echo(f"{stage} ...", err=True)
+def frontier(
+    source: Source, low: float, high: float, steps: int, effort: Effort, output: Output, screen: Screen
+) -> int:
+    """Solve for evenly spaced budgets, then print the table and write it where asked; return the exit code."""
+    from allocator.reporting import summary, terminal
+    from allocator.tables.output import write_file
+
+    budgets = _budgets(low, high, steps)
+    if output.path is not None:
+        _check_table(output.path, output.force)
+    with screen.stage("read"):
+        data = read(dataclasses.replace(source, budget=high))
+    if output.dry_run:
+        return _understood(data, output)
+    from allocator.solving import frontier as trace
+
+    with screen.stage("solve"):
+        rows = trace(data.problem, budgets, threads=effort.threads, seed=effort.seed).rows
+    document = summary.frontier_document(rows, data.terms, screen.seconds)
+    if output.path is not None:
+        write_file(output.path, _table_bytes(rows, output.path.suffix, summary.to_json(document)), force=output.force)
+        screen.note(f"Written to {output.path}")
+    if output.as_json:
+        sys.stdout.write(summary.to_json(document))
+    else:
+        terminal.show_frontier(rows, data.terms.currency)
+    return 0 if any(math.isfinite(row.objective) for row in rows) else exits.OF_STATUS[Status.INFEASIBLE]
 
 
-def _write_parquet(table: Any, path: Path) -> None:
-    import pyarrow.parquet as parquet
+def _budgets(low: float, high: float, steps: int) -> list[float]:
+    """Return evenly spaced budgets, to the cent."""
+    positive_budget(low)
+    positive_budget(high)
+    if high <= low:
+        raise UsageError(f"--to {high:,.2f} must be above --from {low:,.2f}")
+    budgets = [round(low + (high - low) * step / (steps - 1), 2) for step in range(steps)]
+    if len(set(budgets)) < steps:
+        raise UsageError(f"--steps {steps} is more than there are cents between --from and --to; ask for fewer")
+    return budgets
 
-    parquet.write_table(table, path)
+
+def _check_table(path: Path, force: bool) -> None:
+    if path.suffix not in TABLE_FORMATS:
+        raise UsageError(f"{path}: name the table {', '.join('NAME' + suffix for suffix in TABLE_FORMATS)}")
+    if path.exists() and (path.is_dir() or not force):
+        raise UsageError(f"{path} exists already; choose another name, or add --force to replace a file")
+    if not path.absolute().parent.is_dir():
+        raise UsageError(f"{path}: there is no folder {path.parent}; make it first")
+
+
+def _table_bytes(rows: Sequence[FrontierRow], suffix: str, json_text: str) -> bytes:
+    if suffix == ".json":
+        return json_text.encode()
+    import pyarrow as pa
+    import pyarrow.csv
+    import pyarrow.parquet
+
+    table: pa.Table = pa.Table.from_pylist([dataclasses.asdict(row) for row in rows])
+    sink = pa.BufferOutputStream()
+    if suffix == ".csv":
+        pyarrow.csv.write_csv(table, sink, pyarrow.csv.WriteOptions(quoting_style="needed"))
+    else:
+        pyarrow.parquet.write_table(table, sink)
+    content: bytes = sink.getvalue().to_pybytes()
+    return content

@@ -1,64 +1,166 @@
-"""report.html: one self-contained file, charts as inline SVG, no network."""
+"""report.html: one self-contained page with inline SVG bars; no script, no network, no user ids."""
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from html import escape
-from typing import Any
+from importlib.resources import files
 
-STYLE = """
-:root { color-scheme: light dark; --bar: #2a6fb0; }
-@media (prefers-color-scheme: dark) { :root { --bar: #6fb1ea; } }
-body { font: 16px/1.5 system-ui, sans-serif; max-width: 60rem; margin: 2rem auto; padding: 0 1rem; }
-table { border-collapse: collapse; width: 100%; margin: 1rem 0; display: block; overflow-x: auto; }
-th, td { padding: .3rem .6rem; border-bottom: 1px solid #8886; text-align: right; } th:first-child, td:first-child { text-align: left; }
-.big { font-size: 1.6rem; font-weight: 600; } svg text { fill: currentColor; font-size: 13px; } svg rect { fill: var(--bar); }
-"""
+from allocator.reporting import words
+from allocator.reporting.summary import CouponUse, Summary
+from allocator.result import LimitUse
+
+MOST_ROWS = 200  # of coupons or limits; a page stays readable, and small
+WORDS = ("measure", "fails")  # columns of words; the rest are numbers, aligned right
 
 
-def page(document: dict[str, Any]) -> str:
-    """Return the report of a summary as one HTML page."""
-    currency = escape(document["currency"])
-    loosen = document["loosen_first"]
-    advice = (
-        f"<p>Loosen <b>{escape(loosen['name'])}</b> first: 1 % of it ({loosen['change']:,.2f} of "
-        f"{escape(loosen['measure'])}) would earn about {loosen['earns']:,.2f} {currency}.</p>"
-        if loosen
-        else "<p>No limit holds the plan back.</p>"
-    )
-    rows = "".join(
-        f"<tr><td>{escape(limit['name'])}</td><td>{escape(limit['measure'])}</td><td>{limit['used']:,.2f}</td>"
-        f"<td>{_side(limit['at_least'])}</td><td>{_side(limit['at_most'])}</td><td>{limit['price']:,.4f}</td></tr>"
-        for limit in document["limits"]
-    )
+def page(summary: Summary) -> str:
+    """Return the report of a plan as one HTML page."""
+    style = files("allocator.reporting").joinpath("style.css").read_text(encoding="utf-8")
+    title = escape(summary.campaign)
+    sections = [_cards(summary), _advice(summary), _strategies(summary), _coupons(summary), _limits(summary)]
     return f"""<!doctype html>
-<html lang="en"><head><meta charset="utf-8"><meta name="viewport" content="width=device-width">
-<title>Plan: {escape(document["campaign"])}</title><style>{STYLE}</style></head><body><main>
-<h1>{escape(document["campaign"])}</h1>
-<p class="big">{document["objective"]:,.2f} {currency} expected from {document["issued"]:,} offers,
-{document["spend"]:,.2f} of {document["budget"]:,.2f} {currency} spent</p>
-<p>{escape(document["statement"])}</p>{advice}
-<h2>Compared with simpler strategies</h2>{_chart(document)}
-<h2>Limits</h2><table><thead><tr><th>limit</th><th>measure</th><th>used</th><th>at least</th><th>at most</th>
-<th>one more earns ({currency})</th></tr></thead><tbody>{rows}</tbody></table>
-</main></body></html>
+<html lang="en">
+<head>
+<meta charset="utf-8">
+<meta name="viewport" content="width=device-width, initial-scale=1">
+<meta http-equiv="Content-Security-Policy" content="default-src 'none'; style-src 'unsafe-inline'">
+<title>Coupon plan: {title}</title>
+<style>
+{style}</style>
+</head>
+<body>
+<main>
+<h1>Coupon plan: {title}</h1>
+<p><span class="status {summary.status}">{summary.status.capitalize()}.</span> {escape(words.headline(summary))}</p>
+<p>{escape(words.proof(summary))}</p>
+{"".join(sections)}
+<footer><p>{escape(_times(summary))} Amounts are in {escape(summary.currency)}. Every number of this page is in
+summary.json, beside it; what the plan was made from is in manifest.json.</p></footer>
+</main>
+</body>
+</html>
 """
 
 
-def _side(number: float | None) -> str:
-    return "" if number is None else f"{number:,.2f}"
+def _cards(summary: Summary) -> str:
+    currency = summary.currency
+    of_budget = words.share(summary.spend / summary.budget)
+    cards = [
+        ("Expected to earn", words.money(summary.objective, currency), "expected incremental net revenue"),
+        ("No plan earns more than", words.money(summary.bound, currency), f"{summary.gap:,.4f} above this one"),
+        ("Expected spend", words.money(summary.spend, currency), f"{of_budget} of the budget"),
+        ("Offers", f"{summary.issued:,}", f"of {summary.offers:,} candidates for {summary.users:,} users"),
+    ]
+    parts = [
+        f"<div><dt>{escape(name)}</dt><dd>{escape(number)}<small>{escape(note)}</small></dd></div>"
+        for name, number, note in cards
+    ]
+    return f'<dl class="cards">{"".join(parts)}</dl>'
 
 
-def _chart(document: dict[str, Any]) -> str:
-    bars = [("this plan", document["objective"])] + [(row["name"], row["objective"]) for row in document["strategies"]]
-    top = max(max(value for _, value in bars), 1e-9)
-    parts = []
-    for place, (name, value) in enumerate(bars):
-        y = 8 + 30 * place
-        parts.append(
-            f'<text x="0" y="{y + 15}">{escape(name)}</text>'
-            f'<rect x="110" y="{y}" width="{max(0.0, 440 * value / top):.1f}" height="20"/>'
-            f'<text x="{116 + max(0.0, 440 * value / top):.1f}" y="{y + 15}">{value:,.0f}</text>'
-        )
-    words = "; ".join(f"{name} {value:,.0f}" for name, value in bars)
-    height = 16 + 30 * len(bars)
-    return f'<svg role="img" aria-label="Earned: {escape(words)}" viewBox="0 0 680 {height}">{"".join(parts)}</svg>'
+def _advice(summary: Summary) -> str:
+    return f'<p class="advice">{escape(words.loosen(summary))}</p>'
+
+
+def _strategies(summary: Summary) -> str:
+    if not summary.strategies:
+        return ""
+    top = max([summary.objective, *(row.objective for row in summary.strategies)])
+    rows = [_strategy("this plan", summary.objective, summary.spend, summary.issued, "", "", top, main=True)]
+    for row in sorted(summary.strategies, key=lambda row: -row.objective):
+        more = words.share(summary.objective / row.objective - 1.0, sign=True) if row.objective > 0 else ""
+        unmet = ", ".join(row.unmet)
+        rows.append(_strategy(row.name, row.objective, row.spend, row.issued, more, unmet, top, main=False))
+    return _section(
+        "Compared with simpler strategies",
+        f"What each earns under the same limits, {summary.currency}.",
+        ["strategy", "earns", "", "spends", "offers", "this plan earns", "fails"],
+        rows,
+    )
+
+
+def _strategy(
+    name: str, objective: float, spend: float, issued: int, more: str, unmet: str, top: float, *, main: bool
+) -> str:
+    return (
+        f'<tr><th scope="row">{escape(name)}</th><td>{objective:,.2f}</td>{_bar(objective, top, main=main)}'
+        f'<td>{spend:,.2f}</td><td>{issued:,}</td><td>{more}</td><td class="text">{escape(unmet)}</td></tr>'
+    )
+
+
+def _coupons(summary: Summary) -> str:
+    issued = sorted((coupon for coupon in summary.coupons if coupon.issued), key=lambda coupon: -coupon.value)
+    shown = issued[:MOST_ROWS]
+    top = max((coupon.value for coupon in shown), default=0.0)
+    note = f"The {len(issued):,} coupons that are issued, of {len(summary.coupons):,}"
+    note += "" if len(shown) == len(issued) else f"; the {len(shown):,} that earn most"
+    return _section(
+        "Offers by coupon",
+        f"{note}. Amounts in {summary.currency}.",
+        ["coupon", "offers", "spends", "earns", ""],
+        [_coupon(coupon, top) for coupon in shown],
+    )
+
+
+def _coupon(coupon: CouponUse, top: float) -> str:
+    return (
+        f'<tr><th scope="row">{escape(coupon.name)}</th><td>{coupon.issued:,}</td><td>{coupon.cost:,.2f}</td>'
+        f"<td>{coupon.value:,.2f}</td>{_bar(coupon.value, top, main=True)}</tr>"
+    )
+
+
+def _limits(summary: Summary) -> str:
+    shown = list(summary.limits)
+    note = "What one more unit of each limit would earn is its price; 0 where the limit does not bind"
+    if len(shown) > MOST_ROWS:
+        shown = sorted(shown, key=words.worth, reverse=True)[:MOST_ROWS]
+        note += f". The {MOST_ROWS:,} of {len(summary.limits):,} limits that matter most"
+    return _section(
+        "Limits",
+        f"{note}.",
+        ["limit", "measure", "used", "at least", "at most", "", f"one more earns ({summary.currency})"],
+        [_limit(use) for use in shown],
+    )
+
+
+def _limit(use: LimitUse) -> str:
+    numbers = "".join(
+        f"<td>{words.quantity(number, use.measure)}</td>" for number in (use.used, use.at_least, use.at_most)
+    )
+    price = f"{use.price:,.4f}" if use.price else "0"
+    return (
+        f'<tr><th scope="row">{escape(use.name)}</th><td class="text">{escape(use.measure)}</td>{numbers}'
+        f"{_bar(use.used, use.at_most or 0.0, main=use.price > 0)}<td>{price}</td></tr>"
+    )
+
+
+def _section(title: str, caption: str, columns: Sequence[str], rows: Sequence[str]) -> str:
+    # A column of bars repeats a number beside it, so that it needs no header of its own.
+    head = "".join(_head(name) for name in columns)
+    return (
+        f'<section><h2>{escape(title)}</h2><div class="wide" tabindex="0" role="region" aria-label="{escape(title)}">'
+        f"<table><caption>{escape(caption)}</caption><thead><tr>{head}</tr></thead>"
+        f"<tbody>{''.join(rows)}</tbody></table></div></section>\n"
+    )
+
+
+def _head(name: str) -> str:
+    kind = ' class="text"' if name in WORDS else ""
+    return f'<th scope="col"{kind}>{escape(name)}</th>' if name else "<td></td>"
+
+
+def _bar(number: float, top: float, *, main: bool) -> str:
+    width = max(0.0, min(100.0, 100.0 * number / top)) if top > 0 else 0.0
+    kind = ' class="main"' if main else ""
+    return (
+        '<td class="chart"><svg viewBox="0 0 100 8" preserveAspectRatio="none" aria-hidden="true">'
+        f'<rect{kind} width="{width:.2f}" height="8" rx="1"/></svg></td>'
+    )
+
+
+def _times(summary: Summary) -> str:
+    return (
+        f"Planned in {summary.seconds['total']:.2f} seconds with {summary.passes:,.1f} passes over "
+        f"{summary.offers:,} candidate offers."
+    )

@@ -1,100 +1,255 @@
-"""summary.json and manifest.json."""
+"""What a run found, in the words of summary.json; the terminal and the report are drawn from it."""
 
 from __future__ import annotations
 
 import json
 import math
-import platform
-from collections.abc import Sequence
-from importlib.metadata import PackageNotFoundError, version
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict, dataclass
 from typing import Any
 
+import numpy as np
+
 from allocator.problem import Problem
-from allocator.result import LimitUse, Result
-from allocator.tables.files import hash_inputs
+from allocator.result import Diagnosis, LimitUse, Result
+from allocator.solvers.strategies import StrategyResult
+from allocator.solving import FrontierRow
+from allocator.verification import Certificate
 
 SCHEMA_VERSION = 1
 
 
-def summary(
-    problem: Problem, result: Result, strategies: Sequence[Any], budget: float, currency: str, name: str
-) -> dict[str, Any]:
-    """Return the content of summary.json, without its times."""
+@dataclass(frozen=True)
+class Terms:
+    """What the campaign is called, its budget and its currency."""
+
+    campaign: str
+    currency: str
+    budget: float
+
+
+@dataclass(frozen=True)
+class CouponUse:
+    """What the plan does with one coupon; value and cost in currency."""
+
+    name: str
+    issued: int
+    value: float
+    cost: float
+
+
+@dataclass(frozen=True)
+class StrategyLine:
+    """What a simpler strategy earns under the same limits; `unmet` names the at-least limits that it fails."""
+
+    name: str
+    objective: float
+    spend: float
+    issued: int
+    meets_limits: bool
+    unmet: tuple[str, ...]
+
+
+@dataclass(frozen=True)
+class Loosening:
+    """The limit of which a step of one per cent earns most.
+
+    Attributes
+    ----------
+    side
+        `at_most` (raise it) or `at_least` (lower it).
+    step
+        One per cent of the limit's number, in its measure's unit; of a count at least one offer.
+    earns
+        About what the step earns, by the limit's price, currency.
+    """
+
+    name: str
+    measure: str
+    side: str
+    number: float
+    step: float
+    earns: float
+
+
+@dataclass(frozen=True)
+class Summary:
+    """The content of summary.json, in its order. Amounts in currency; NaN where there is no plan (null in JSON)."""
+
+    schema_version: int
+    status: str
+    objective: float
+    bound: float
+    gap: float
+    relative_gap: float
+    spend: float
+    budget: float
+    users: int
+    offers: int
+    issued: int
+    limits: tuple[LimitUse, ...]
+    passes: float
+    seconds: Mapping[str, float]
+    strategies: tuple[StrategyLine, ...]
+    campaign: str
+    currency: str
+    proof: str
+    price_bound: float
+    verified: bool
+    loosen_first: Loosening | None
+    coupons: tuple[CouponUse, ...]
+    diagnosis: Diagnosis | None
+    notes: tuple[str, ...]
+
+    @property
+    def has_plan(self) -> bool:
+        """Whether there is a plan to write."""
+        return self.status in ("optimal", "feasible")
+
+    def document(self) -> dict[str, Any]:
+        """Return plain dictionaries, lists, strings and finite numbers."""
+        plain: dict[str, Any] = _plain(asdict(self))
+        return plain
+
+
+def summarise(
+    problem: Problem,
+    result: Result,
+    terms: Terms,
+    *,
+    certificate: Certificate | None,
+    strategies: Sequence[StrategyResult],
+    seconds: Mapping[str, float],
+) -> Summary:
+    """Bring together what a run found.
+
+    Parameters
+    ----------
+    certificate
+        What the independent check returned; `None` where there was no plan to check.
+    seconds
+        Wall time by stage; `read`, `prices`, `integer`, `write` and `total` among them.
+    """
+    return Summary(
+        schema_version=SCHEMA_VERSION,
+        status=str(result.status),
+        objective=result.objective,
+        bound=result.bound,
+        gap=result.gap if math.isfinite(result.objective) else math.nan,
+        relative_gap=result.relative_gap if math.isfinite(result.objective) else math.nan,
+        spend=result.spend,
+        budget=terms.budget,
+        users=problem.n_users,
+        offers=problem.offers.present,
+        issued=len(result.plan),
+        limits=result.limits or _unused(problem),
+        passes=round(float(result.passes), 3),
+        seconds=seconds,
+        strategies=tuple(
+            StrategyLine(item.name, item.objective, item.spend, item.issued, item.meets_limits, tuple(item.unmet))
+            for item in strategies
+        ),
+        campaign=terms.campaign,
+        currency=terms.currency,
+        proof=str(result.proof),
+        price_bound=result.price_bound,
+        verified=certificate is not None,
+        loosen_first=loosen_first(result.limits),
+        coupons=_coupons(problem, result),
+        diagnosis=result.diagnosis,
+        notes=tuple(result.notes),
+    )
+
+
+def loosen_first(limits: Sequence[LimitUse]) -> Loosening | None:
+    """Return the limit of which a step of one per cent earns most; `None` where no limit holds the plan back."""
+    steps = [step for use in limits if (step := _step(use)) is not None]
+    return max(steps, key=lambda step: step.earns, default=None)
+
+
+def understood(problem: Problem, terms: Terms) -> dict[str, Any]:
+    """Return what was read, for `--dry-run --json`; nothing is solved."""
+    limits = [
+        {
+            "name": limit.name,
+            "measure": limit.measure_name,
+            "at_least": limit.at_least,
+            "at_most": limit.at_most,
+            "users": users,
+            "coupons": coupons,
+        }
+        for limit, users, coupons in zip(problem.limits, *covered(problem), strict=True)
+    ]
     return {
         "schema_version": SCHEMA_VERSION,
-        "status": str(result.status),
-        "objective": _number(result.objective),
-        "bound": _number(result.bound),
-        "gap": _number(result.gap),
-        "relative_gap": _number(result.relative_gap),
-        "price_bound": _number(result.price_bound),
-        "proof": str(result.proof),
-        "spend": result.spend,
-        "budget": budget,
+        **asdict(terms),
         "users": problem.n_users,
+        "coupons": problem.n_coupons,
         "offers": problem.offers.present,
-        "issued": len(result.plan),
-        "limits": [
-            {
-                "name": use.name,
-                "measure": use.measure,
-                "used": use.used,
-                "at_least": use.at_least,
-                "at_most": use.at_most,
-                "price": use.price,
-            }
-            for use in result.limits
-        ],
-        "loosen_first": loosen_first(result.limits),
-        "passes": round(result.passes, 3),
-        "seconds": {},
-        "strategies": [
-            {
-                "name": item.name,
-                "objective": item.objective,
-                "spend": item.spend,
-                "issued": item.issued,
-                "unmet": list(item.unmet),
-            }
-            for item in strategies
-        ],
-        "campaign": name,
-        "currency": currency,
-        "diagnosis": None
-        if result.diagnosis is None
-        else {"message": result.diagnosis.message, "limits": [item.name for item in result.diagnosis.conflicts]},
+        "limits": limits,
     }
 
 
-def loosen_first(uses: Sequence[LimitUse]) -> dict[str, Any] | None:
-    """Return the limit of which one per cent more (or less, where it is at-least) earns most, or `None`."""
-    best: dict[str, Any] | None = None
-    for use in uses:
-        number = use.at_most if use.price > 0 else use.at_least
-        if not use.price or number is None:
-            continue
-        change = abs(number) * 0.01
-        if best is None or abs(use.price) * change > best["earns"]:
-            best = {"name": use.name, "change": change, "measure": use.measure, "earns": abs(use.price) * change}
-    return best
+def covered(problem: Problem) -> tuple[list[int], list[int]]:
+    """Return how many users and how many coupons each limit covers."""
+    if problem.user_group is None:
+        sizes = np.array([problem.n_users])
+    else:
+        sizes = np.bincount(problem.user_group, minlength=problem.limit_groups.shape[1])
+    return (problem.limit_groups * sizes).sum(axis=1).tolist(), problem.limit_coupons.sum(axis=1).tolist()
 
 
-def manifest(files: Sequence[str], seed: int, command: Sequence[str]) -> dict[str, Any]:
-    """Return the inputs' hashes, the versions, the seed and the command."""
-    packages = ("coupon-allocator", "numpy", "numba", "scipy", "ortools", "pyarrow")
-    versions = {"python": platform.python_version()}
-    for package in packages:
-        try:
-            versions[package] = version(package)
-        except PackageNotFoundError:  # run from a checkout that is not installed
-            versions[package] = "not installed"
-    return {"inputs": hash_inputs(files), "versions": versions, "seed": seed, "command": ["allocate", *command]}
+def frontier_document(rows: Sequence[FrontierRow], terms: Terms, seconds: Mapping[str, float]) -> dict[str, Any]:
+    """Return a frontier as one document; null where a budget has no plan."""
+    document: dict[str, Any] = _plain(
+        {
+            "schema_version": SCHEMA_VERSION,
+            "campaign": terms.campaign,
+            "currency": terms.currency,
+            "seconds": {name: round(number, 4) for name, number in seconds.items()},
+            "rows": [asdict(row) for row in rows],
+        }
+    )
+    return document
 
 
-def text(document: dict[str, Any]) -> str:
-    """Return strict JSON."""
-    return json.dumps(document, indent=2, allow_nan=False)
+def to_json(document: Mapping[str, Any]) -> str:
+    """Return strict JSON (no NaN), with a newline at its end."""
+    return json.dumps(document, indent=2, allow_nan=False, ensure_ascii=False) + "\n"
 
 
-def _number(number: float) -> float | None:
-    return number if math.isfinite(number) else None
+def _step(use: LimitUse) -> Loosening | None:
+    side = "at_most" if use.price > 0 else "at_least"
+    number = use.at_most if side == "at_most" else use.at_least
+    if not use.price or not number:
+        return None
+    step = abs(number) * 0.01
+    if use.measure == "count":
+        step = float(max(1, round(step)))
+    return Loosening(use.name, use.measure, side, number, step, abs(use.price) * step)
+
+
+def _coupons(problem: Problem, result: Result) -> tuple[CouponUse, ...]:
+    plan, n = result.plan, problem.n_coupons
+    issued = np.bincount(plan.coupon, minlength=n)
+    value = np.bincount(plan.coupon, weights=plan.value, minlength=n)
+    cost = np.bincount(plan.coupon, weights=plan.cost, minlength=n)
+    return tuple(
+        CouponUse(name, int(issued[k]), float(value[k]), float(cost[k])) for k, name in enumerate(problem.coupon_ids)
+    )
+
+
+def _unused(problem: Problem) -> tuple[LimitUse, ...]:
+    return tuple(
+        LimitUse(limit.name, limit.measure_name, 0.0, limit.at_least, limit.at_most, 0.0) for limit in problem.limits
+    )
+
+
+def _plain(item: Any) -> Any:
+    if isinstance(item, Mapping):
+        return {str(key): _plain(value) for key, value in item.items()}
+    if isinstance(item, (list, tuple)):
+        return [_plain(value) for value in item]
+    if isinstance(item, (float, np.floating)):
+        return float(item) if math.isfinite(item) else None
+    return int(item) if isinstance(item, np.integer) else item

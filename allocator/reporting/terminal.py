@@ -1,103 +1,209 @@
-"""A result in a terminal, or in a pipe without colour."""
+"""A summary in a terminal: tables and bars; in a pipe plain columns, without colour or bars."""
 
 from __future__ import annotations
 
 import sys
-from typing import TYPE_CHECKING, Any
+from collections.abc import Sequence
 
+from rich import box
 from rich.console import Console
 from rich.table import Table
+from rich.text import Text
 
 from allocator.problem import Problem
-
-if TYPE_CHECKING:
-    import pandas as pd
+from allocator.reporting import words
+from allocator.reporting.summary import Summary, Terms, covered
+from allocator.result import LimitUse
+from allocator.solving import FrontierRow
 
 BAR = 24  # characters
+PIPE_WIDTH = 200  # characters; room for every column
+MOST_LIMITS, MOST_COUPONS = 15, 12
+SPARKS = "▁▂▃▄▅▆▇█"
 
 
-def understood(problem: Problem, currency: str) -> str:
-    """Say what was read."""
-    lines = [f"{problem.n_users:,} users, {problem.n_coupons:,} coupons, {problem.offers.present:,} offers"]
-    for limit in problem.limits:
-        sides = [f"at least {limit.at_least:,}"] if limit.at_least is not None else []
-        sides += [f"at most {limit.at_most:,}"] if limit.at_most is not None else []
-        lines.append(f"limit {limit.name}: {limit.measure_name} {' and '.join(sides)}")
-    return "\n".join([*lines, f"currency {currency}; nothing was solved (--dry-run)"])
+class _Console(Console):
+    """A console that leaves a closed pipe to the caller; rich would exit with an error of its own."""
+
+    def on_broken_pipe(self) -> None:
+        """Pass the error on."""
+        raise BrokenPipeError
 
 
-def show(document: dict[str, Any]) -> None:
-    """Print a summary."""
+def show(summary: Summary) -> None:
+    """Print a summary on stdout."""
     console = _console()
-    currency = document["currency"]
-    if document["objective"] is None:
-        reason = document["diagnosis"]["message"] if document["diagnosis"] else "the time limit came before a plan"
-        console.print(f"No plan ({document['status']}): {reason}", markup=False)
+    if not summary.has_plan:
+        _lines(console, words.no_plan(summary))
         return
-    console.print(
-        f"{document['issued']:,} offers to {document['users']:,} users, "
-        f"{document['spend']:,.2f} of {document['budget']:,.2f} {currency} spent, "
-        f"expected to earn {document['objective']:,.2f} {currency}",
-        markup=False,
-    )
-    console.print(f"{document['status']}: no plan can earn more than {document['bound']:,.4f}, "
-                  f"{document['gap']:.4f} {currency} above this one. {document['statement']}\n", markup=False)  # fmt: skip
-    _limits(console, document)
-    loosen = document["loosen_first"]
-    if loosen:
-        console.print(
-            f"\nLoosen `{loosen['name']}` first: {loosen['change']:,.2f} of {loosen['measure']} (1 %) "
-            f"would earn about {loosen['earns']:,.2f} {currency}.\n",
-            markup=False,
+    _line(console, words.headline(summary), style="bold")
+    _line(console, words.proof(summary), style="green" if summary.status == "optimal" else "yellow")
+    _line(console, f"verified: {'true' if summary.verified else 'false'}")
+    _coupons(console, summary)
+    _limits(console, summary)
+    _line(console, words.loosen(summary), style="bold")
+    _strategies(console, summary)
+    _line(console, _times(summary), style="dim")
+    for note in summary.notes:
+        _line(console, note)
+
+
+def show_frontier(rows: Sequence[FrontierRow], currency: str) -> None:
+    """Print what each budget earns, on stdout."""
+    console = _console()
+    top = max((row.objective for row in rows if row.objective > 0), default=0.0)
+    table = _table(f"What each budget earns ({currency})", console)
+    for name in ("budget", "earns", "at most", "spends", "offers", "one more earns"):
+        table.add_column(name, justify="right", no_wrap=True)
+    if console.is_terminal:
+        table.add_column("", no_wrap=True)
+    for row in rows:
+        numbers = [row.budget, row.objective, row.bound, row.spend]
+        cells = ["no plan" if number != number else f"{number:,.2f}" for number in numbers]
+        cells += [f"{row.issued:,}", f"{row.price:,.4f}"]
+        table.add_row(*cells, *([_bar(row.objective, top)] if console.is_terminal else []))
+    console.print(table)
+    planned = [row for row in rows if row.objective == row.objective]
+    if len(planned) > 1:
+        first, last = planned[0], planned[-1]
+        if console.is_terminal:
+            _line(console, f"earns {_sparks([row.objective for row in planned])}")
+        _line(
+            console,
+            f"One more {currency} of budget earns {first.price:,.2f} {currency} at {first.budget:,.0f} "
+            f"and {last.price:,.2f} {currency} at {last.budget:,.0f}.",
         )
-    _strategies(console, document)
+
+
+def show_understood(problem: Problem, terms: Terms) -> None:
+    """Print what was read, on stdout, without solving."""
+    console = _console()
+    _line(
+        console,
+        f"{terms.campaign}: {problem.n_users:,} users, {problem.n_coupons:,} coupons, {problem.offers.present:,} offers, "
+        f"{len(problem.limits):,} limits; amounts in {terms.currency}.",
+        style="bold",
+    )
+    table = _table("Limits", console, "limit", "measure")
+    for name in ("at least", "at most", "users", "coupons"):
+        table.add_column(name, justify="right", no_wrap=True)
+    for limit, users, coupons in zip(problem.limits, *covered(problem), strict=True):
+        sides = [words.quantity(side, limit.measure_name) for side in (limit.at_least, limit.at_most)]
+        table.add_row(Text(limit.name), Text(limit.measure_name), *sides, f"{users:,}", f"{coupons:,}")
+    console.print(table)
+    _line(console, "The input is sound. Nothing was solved (--dry-run).")
 
 
 def _console() -> Console:
-    """Return a console; in a pipe it is wide, plain and never asks the terminal."""
-    return Console(highlight=False, width=None if sys.stdout.isatty() else 120)
+    """Return a console on stdout: as wide as the terminal, or wide enough for every column in a pipe."""
+    return _Console(highlight=False, width=None if sys.stdout.isatty() else PIPE_WIDTH)
 
 
-def _limits(console: Console, document: dict[str, Any]) -> None:
-    table = Table(title="Limits", title_justify="left")
-    for name in ("limit", "measure"):
+def _line(console: Console, text: str, style: str = "") -> None:
+    # In a pipe a sentence is one line, so that grep and diff work on it.
+    console.print(Text(text, style=style), soft_wrap=not console.is_terminal)
+
+
+def _print(console: Console, table: Table) -> None:
+    console.print()
+    console.print(table)
+    if table.box is None:
+        console.print()
+
+
+def _lines(console: Console, lines: Sequence[str]) -> None:
+    for line in lines:
+        _line(console, line)
+
+
+def _table(title: str, console: Console, *columns: str) -> Table:
+    # Names come from the caller: as Text, their brackets are no markup.
+    table = Table(
+        title=Text(title),
+        title_justify="left",
+        title_style="bold" if console.is_terminal else "",
+        box=box.SIMPLE_HEAD if console.is_terminal else None,
+        pad_edge=False,
+    )
+    for name in columns:
         table.add_column(name)
-    for name in ("used", "at least", "at most", "one more earns"):
-        table.add_column(name, justify="right")
-    for limit in document["limits"]:
-        sides = ["" if limit[side] is None else f"{limit[side]:,.2f}" for side in ("at_least", "at_most")]
-        table.add_row(limit["name"], limit["measure"], f"{limit['used']:,.2f}", *sides, f"{limit['price']:,.4f}")
-    console.print(table)
+    return table
 
 
-def _strategies(console: Console, document: dict[str, Any]) -> None:
-    table = Table(title="Compared with simpler strategies", title_justify="left")
-    table.add_column("strategy")
-    for name in ("earns", "spends"):
-        table.add_column(name, justify="right")
-    table.add_column("")
-    table.add_column("this plan earns", justify="right")
-    ours = document["objective"]
-    rows = [{"name": "this plan", "objective": ours, "spend": document["spend"], "unmet": []}, *document["strategies"]]
-    for row in rows:
-        bar = "█" * max(0, round(BAR * row["objective"] / ours)) if ours > 0 else ""
-        more = f"{ours / row['objective'] - 1:+.1%}" if row["objective"] > 0 and row is not rows[0] else ""
-        broken = f" (breaks {', '.join(row['unmet'])})" if row["unmet"] else ""
-        table.add_row(row["name"] + broken, f"{row['objective']:,.2f}", f"{row['spend']:,.2f}", bar, more)
-    console.print(table)
+def _coupons(console: Console, summary: Summary) -> None:
+    used = sorted((coupon for coupon in summary.coupons if coupon.issued), key=lambda coupon: -coupon.value)
+    table = _table(f"Offers by coupon ({summary.currency})", console, "coupon")
+    for name in ("offers", "spends", "earns"):
+        table.add_column(name, justify="right", no_wrap=True)
+    for coupon in used[:MOST_COUPONS]:
+        table.add_row(Text(coupon.name), f"{coupon.issued:,}", f"{coupon.cost:,.2f}", f"{coupon.value:,.2f}")
+    _print(console, table)
+    if len(used) > MOST_COUPONS:
+        _line(console, f"and {len(used) - MOST_COUPONS:,} more coupons (--json lists all)")
 
 
-def show_frontier(table: pd.DataFrame, currency: str) -> None:
-    """Print a frontier with a bar for each budget."""
-    console = _console()
-    shown = Table(title=f"What each budget earns ({currency})", title_justify="left")
-    for name in ("budget", "earns", "bound", "spends", "issued", "one more earns"):
-        shown.add_column(name, justify="right")
-    shown.add_column("")
-    top = max(float(table["objective"].max()), 1e-9)
-    for row in table.itertuples():
-        shown.add_row(
-            f"{row.budget:,.0f}", f"{row.objective:,.2f}", f"{row.bound:,.2f}", f"{row.spend:,.2f}",
-            f"{row.issued:,}", f"{row.price:,.4f}", "█" * max(0, round(BAR * float(str(row.objective)) / top)),
-        )  # fmt: skip
-    console.print(shown)
+def _limits(console: Console, summary: Summary) -> None:
+    shown = list(summary.limits)
+    if len(shown) > MOST_LIMITS:
+        shown = sorted(shown, key=words.worth, reverse=True)[:MOST_LIMITS]
+    table = _table(f"Limits, and what one more unit of each would earn ({summary.currency})", console)
+    table.add_column("limit")
+    table.add_column("measure")
+    for name in ("used", "at least", "at most"):
+        table.add_column(name, justify="right", no_wrap=True)
+    if console.is_terminal:
+        table.add_column("", no_wrap=True)
+    table.add_column("one more earns", justify="right", no_wrap=True)
+    for use in shown:
+        numbers = [words.quantity(number, use.measure) for number in (use.used, use.at_least, use.at_most)]
+        bar = [_bar(use.used, use.at_most or 0.0, 10)] if console.is_terminal else []
+        table.add_row(Text(use.name), Text(use.measure), *numbers, *bar, _price(use))
+    _print(console, table)
+    if len(shown) < len(summary.limits):
+        _line(console, f"and {len(summary.limits) - len(shown):,} limits that matter less (--json lists all)")
+
+
+def _price(use: LimitUse) -> str:
+    return f"{use.price:,.4f}" if use.price else "0"
+
+
+def _strategies(console: Console, summary: Summary) -> None:
+    if not summary.strategies:
+        return
+    table = _table(f"Compared with simpler strategies under the same limits ({summary.currency})", console)
+    table.add_column("strategy", no_wrap=True)
+    for name in ("earns", "spends", "offers", "this plan earns"):
+        table.add_column(name, justify="right", no_wrap=True)
+    if console.is_terminal:
+        table.add_column("", no_wrap=True)
+    table.add_column("fails")
+    top = max([summary.objective, *(row.objective for row in summary.strategies)])
+    lines = [("this plan", summary.objective, summary.spend, summary.issued, "", "")]
+    lines += [
+        (row.name, row.objective, row.spend, row.issued, _more(summary.objective, row.objective), ", ".join(row.unmet))
+        for row in sorted(summary.strategies, key=lambda row: -row.objective)
+    ]
+    for name, objective, spend, issued, more, unmet in lines:
+        bar = [_bar(objective, top)] if console.is_terminal else []
+        table.add_row(name, f"{objective:,.2f}", f"{spend:,.2f}", f"{issued:,}", more, *bar, Text(unmet))
+    _print(console, table)
+
+
+def _more(ours: float, theirs: float) -> str:
+    return words.share(ours / theirs - 1.0, sign=True) if theirs > 0 else ""
+
+
+def _times(summary: Summary) -> str:
+    seconds = summary.seconds
+    parts = [f"{name} {seconds[name]:.2f} s" for name in seconds if name != "total"]
+    return f"{', '.join(parts)}; {seconds['total']:.2f} s in all, {summary.passes:,.1f} passes over the offers."
+
+
+def _bar(number: float, top: float, width: int = BAR) -> str:
+    return "█" * max(0, min(width, round(width * number / top))) if top > 0 and number == number else ""
+
+
+def _sparks(numbers: Sequence[float]) -> str:
+    low, high = min(numbers), max(numbers)
+    scale = (len(SPARKS) - 1) / (high - low) if high > low else 0.0
+    return "".join(SPARKS[round((number - low) * scale)] for number in numbers)

@@ -1,0 +1,22 @@
+"""Numbers as a planner types them."""
+
+from __future__ import annotations
+
+import re
+from decimal import Decimal
+
+import typer
+
+SCALES = {"": 1, "k": 1_000, "m": 1_000_000, "b": 1_000_000_000}
+# Commas must stand where thousands end: `1,5` may mean one and a half, and guessing wrong costs money.
+_AMOUNT = re.compile(r"(-?(?:\d{1,3}(?:,\d{3})+|\d+(?:_\d+)*)(?:\.\d+)?(?:e[+-]?\d{1,2})?)([kmb]?)", re.IGNORECASE)
+
+
+def parse_amount(text: str | float) -> float:
+    """Read `50000`, `50_000`, `50,000`, `50k` or `1.5m` as a number; raises `typer.BadParameter` otherwise."""
+    found = _AMOUNT.fullmatch(str(text).strip())
+    if found is None:
+        raise typer.BadParameter(f"{text!r} is not an amount; write 50000, 50_000, 50,000, 50k or 1.5m")
+    number, scale = found.groups()
+    # Decimal: 1.1k is 1100, not 1100.0000000000002.
+    return float(Decimal(number.replace(",", "").replace("_", "")) * SCALES[scale.lower()])

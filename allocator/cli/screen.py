@@ -1,0 +1,70 @@
+"""What stderr shows while a command works, and how long each stage takes."""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
+from time import monotonic
+
+from rich.console import Console
+from rich.status import Status as Spinner
+
+STAGES = {
+    "read": "reading the input",
+    "solve": "solving (the first run compiles, once)",
+    "verify": "checking the plan independently",
+    "strategies": "comparing with simpler strategies",
+    "write": "writing",
+}
+
+
+class Screen:
+    """Tells the stages of a command and times them.
+
+    A spinner on a terminal's stderr; a line for each stage with `verbose`; nothing with `quiet` or in a pipe.
+
+    Attributes
+    ----------
+    seconds
+        Wall time of each stage that has ended.
+    """
+
+    def __init__(self, *, quiet: bool, verbose: bool) -> None:
+        self.seconds: dict[str, float] = {}
+        self._begin = monotonic()
+        self._quiet, self._verbose = quiet, verbose
+        self._spinner: Spinner | None = None
+
+    @property
+    def total(self) -> float:
+        """Seconds since the command began."""
+        return monotonic() - self._begin
+
+    @contextmanager
+    def stage(self, name: str) -> Iterator[None]:
+        """Time a stage and show it while it runs."""
+        begin = monotonic()
+        console = Console(stderr=True, highlight=False)
+        if console.is_terminal and not self._quiet and not self._verbose:
+            self._spinner = console.status(f"{STAGES[name]} ...")
+            self._spinner.start()
+        try:
+            yield
+        finally:
+            if self._spinner is not None:
+                self._spinner.stop()
+                self._spinner = None
+            self.seconds[name] = monotonic() - begin
+        if self._verbose and not self._quiet:
+            sys.stderr.write(f"{STAGES[name]}: {self.seconds[name]:.2f} s\n")
+
+    def progress(self, stage: str, share: float) -> None:
+        """Show how far the solver is; its callback."""
+        if self._spinner is not None:
+            self._spinner.update(f"{STAGES['solve']}: {stage}" + (f" {share:.0%}" if 0 < share <= 1 else ""))
+
+    def note(self, text: str) -> None:
+        """Say something that is not the result."""
+        if not self._quiet:
+            sys.stderr.write(f"{text}\n")

@@ -1,0 +1,97 @@
+"""The sentences that the terminal and the report share."""
+
+from __future__ import annotations
+
+from allocator.reporting.summary import Summary
+from allocator.result import LimitUse
+
+MONEY = ("cost", "value", "liability")
+
+
+def money(number: float, currency: str) -> str:
+    """Return `1,234.50 EUR`."""
+    return f"{number:,.2f} {currency}"
+
+
+def quantity(number: float | None, measure: str) -> str:
+    """Return a limit's number as its measure is written: counts whole, the rest with two decimals; empty for none."""
+    if number is None:
+        return ""
+    return f"{number:,.0f}" if measure == "count" and float(number).is_integer() else f"{number:,.2f}"
+
+
+def share(number: float, *, sign: bool = False) -> str:
+    """Return a share as a percentage with one decimal; `sign` puts a plus before gains."""
+    return f"{number * 100:{'+' if sign else ''},.1f} %"
+
+
+def headline(summary: Summary) -> str:
+    """Say what the plan does and earns."""
+    return (
+        f"{summary.issued:,} of {summary.offers:,} candidate offers are issued among {summary.users:,} users: expected "
+        f"to spend {money(summary.spend, summary.currency)} of {money(summary.budget, summary.currency)} "
+        f"and to earn {money(summary.objective, summary.currency)}."
+    )
+
+
+def proof(summary: Summary) -> str:
+    """Say how good the plan is and why one can believe it."""
+    bound = money(summary.bound, summary.currency)
+    checked = " An independent check of the plan and of this bound agrees." if summary.verified else ""
+    if summary.status == "optimal":
+        claim = f"Proven optimal: no plan that keeps the limits can earn more than {bound}, {_short(summary)}."
+        return f"{claim} {_ground(summary)}{checked}"
+    return (
+        f"Not yet proven optimal: the plan keeps every limit, and another could earn at most "
+        f"{money(summary.gap, summary.currency)} ({summary.relative_gap:.2g} of it) more, {bound} in all. "
+        f"A longer --time-limit may close the gap.{checked}"
+    )
+
+
+def _short(summary: Summary) -> str:
+    if summary.gap < 0.01:
+        return "less than a cent above this one" if summary.gap > 0 else "which is what this one earns"
+    return f"{money(summary.gap, summary.currency)} above this one ({summary.relative_gap:.1g} of it)"
+
+
+def _ground(summary: Summary) -> str:
+    if summary.proof == "branch_and_bound":
+        return (
+            f"The limits' prices alone prove {money(summary.price_bound, summary.currency)}; "
+            "the rest was proven by branch and bound."
+        )
+    return "The bound follows from the limits' prices: anyone can recompute it in one pass over the offers."
+
+
+def loosen(summary: Summary) -> str:
+    """Say which limit to loosen first and what that earns."""
+    step = summary.loosen_first
+    if step is None:
+        return "No limit holds the plan back: loosening one would earn nothing."
+    size = quantity(step.step, step.measure)
+    if step.measure == "count":
+        unit = "offer" if step.step == 1 else "offers"
+    else:
+        unit = summary.currency if step.measure in MONEY else f"of {step.measure}"
+    more = "more" if step.side == "at_most" else "less required"
+    per_cent = f"{100 * step.step / abs(step.number):.2g} %"
+    return (
+        f"Loosen `{step.name}` first: {size} {unit} {more} ({per_cent}) "
+        f"would earn about {money(step.earns, summary.currency)}."
+    )
+
+
+def no_plan(summary: Summary) -> list[str]:
+    """Say why there is no plan, a line for each limit of a conflict."""
+    if summary.status != "infeasible":
+        return ["Stopped before any plan was found. Give it more time with --time-limit."]
+    if summary.diagnosis is None:
+        return ["Infeasible: no plan keeps every limit."]
+    lines = [f"Infeasible: {summary.diagnosis.message}"]
+    return lines + [f"  - {conflict.message}" for conflict in summary.diagnosis.conflicts]
+
+
+def worth(use: LimitUse) -> float:
+    """Return what one per cent of a limit's number earns, currency: the order in which limits matter."""
+    number = use.at_most if use.price > 0 else use.at_least
+    return abs(use.price * (number or 0.0)) * 0.01
