@@ -13,8 +13,9 @@ PACKAGES = ("coupon-allocator", "numpy", "numba", "scipy", "ortools", "pyarrow")
 
 
 def manifest(files: Sequence[str], seed: int, command: Sequence[str]) -> dict[str, Any]:
-    """Return the SHA-256 of each input file, the versions, the seed and the command: no time, so that the same run gives
-    the same bytes.
+    """Return the SHA-256 of each input file, the versions, the seed and the command.
+
+    No time is in it, so that the same run gives the same bytes.
 
     Parameters
     ----------
