@@ -211,3 +211,39 @@ def test_verify_refuses_a_lie() -> None:
     result = solve(problem)
     with pytest.raises(VerificationError, match="objective"):
         verify(problem, dataclasses.replace(result, objective=3.0))
+
+
+THIRD = (np.array([[5.0], [5.0], [9.0]]), np.array([[0.1], [0.2], [0.3]]))  # 0.1 + 0.2 > 0.3 in exact arithmetic
+
+
+def test_a_budget_used_to_the_last_cent_is_not_missed() -> None:
+    """The best plan uses exactly 0.3; a better-looking one exceeds it by one rounding error."""
+    result = solve(Problem.from_arrays(*THIRD, budget=0.3))
+    assert result.objective == 9.0
+
+
+def test_a_plan_on_the_edge_is_not_called_infeasible() -> None:
+    """Only one plan meets both sides of the limit, and exactly."""
+    result = solve(Problem.from_arrays(*THIRD, limits=[Limit("both", "cost", at_least=0.3, at_most=0.3)]))
+    assert result.status != Status.INFEASIBLE
+    assert result.objective == 9.0
+
+
+@settings(max_examples=60, deadline=None, suppress_health_check=[HealthCheck.too_slow])
+@given(st.integers(0, 2**32 - 1))
+def test_no_plan_beats_an_optimum_in_cents(seed: int) -> None:
+    """With costs in tenths, sums of floats land on both sides of the budget; everything is tried, in exact sums."""
+    rng = np.random.default_rng(seed)
+    n = 8
+    value, cost = rng.integers(1, 30, n).astype(float), rng.integers(1, 12, n) / 10
+    budget = float(rng.integers(5, 40)) / 10
+    result = solve(Problem.from_arrays(value[:, None], cost[:, None], budget=budget))
+    best = max(
+        math.fsum(value[list(chosen)])
+        for size in range(n + 1)
+        for chosen in itertools.combinations(range(n), size)
+        if math.fsum(cost[list(chosen)]) <= budget
+    )
+    assert result.objective <= best <= result.bound + 1e-9
+    if result.status == Status.OPTIMAL:
+        assert result.objective > best - 0.01

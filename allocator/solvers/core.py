@@ -7,6 +7,7 @@ So once the core holds every offer with a smaller loss, its integer optimum is t
 
 from __future__ import annotations
 
+import dataclasses
 import math
 from dataclasses import dataclass
 from time import monotonic
@@ -24,6 +25,7 @@ CORE_PER_LIMIT = 100  # more offers for each limit that binds
 MOST_NODES = 2_000  # of a core that is not complete: a larger one is the better use of time
 CORE_GROWTH = 4
 MOST_CORE = 120_000
+MOST_CUTS = 20  # plans ruled out for exceeding a limit by less than the solver's tolerance
 
 
 @dataclass(frozen=True, eq=False)
@@ -82,7 +84,7 @@ def search(
                 return CorePlan(None, -math.inf, math.inf, infeasible=size == offer.size)
             if min(bound, best.bound) - best.objective <= tolerance or monotonic() > deadline:
                 return best
-            if complete or size in (offer.size, MOST_CORE):
+            if last or (complete and ended is Ending.OPTIMAL) or size in (offer.size, MOST_CORE):
                 break
             size *= CORE_GROWTH
         if near is whole:
@@ -115,29 +117,57 @@ def _solve_core(
         tops[: users.size] -= np.where(owners[place] == users, counts[place], 0)
     value = piece.shard.value[free]
     fixed = float(piece.shard.value[kept].sum()) + piece.value
-    for attempt in range(4):
-        # A solver's plan may exceed a limit by its tolerance; then ask again with a little less room.
-        margin = 0.0 if attempt == 0 else 10.0 ** (attempt - 10)
-        room = margin * (1.0 + np.abs(np.where(np.isinf(piece.folding.at_most), 0.0, piece.folding.at_most)))
-        program = Program(
-            objective=value,
-            matrix=sp.csr_matrix(sp.vstack([uses, rules])),
-            lower=np.concatenate([piece.folding.at_least - used + room, np.full(tops.size, -np.inf)]),
-            upper=np.concatenate([piece.folding.at_most - used - room, tops]),
-            ceiling=np.ones(free.size),
-            integer=np.ones(free.size, dtype=bool),
-        )
+    program = Program(
+        objective=value,
+        matrix=sp.csr_matrix(sp.vstack([uses, rules])),
+        lower=np.concatenate([piece.folding.at_least - used, np.full(tops.size, -np.inf)]),
+        upper=np.concatenate([piece.folding.at_most - used, tops]),
+        ceiling=np.ones(free.size),
+        integer=np.ones(free.size, dtype=bool),
+    )
+
+    def plan_of(x: np.ndarray) -> np.ndarray:
+        taken = np.concatenate([kept, free[x > 0.5]])
+        taken = taken if piece.shard.origin is None else piece.shard.origin[taken]
+        return np.concatenate([*piece.picked, taken, problem.required])
+
+    proven = math.inf
+    for _ in range(MOST_CUTS):
         answer = solve_integer(
             program, time_limit=deadline - monotonic(), absolute_gap=0.4 * tolerance, seed=seed, nodes=nodes
         )
         if answer.x is None:
-            return None, math.inf, answer.ending
-        taken = np.concatenate([kept, free[answer.x > 0.5]])
-        taken = taken if piece.shard.origin is None else piece.shard.origin[taken]
-        plan = np.concatenate([*piece.picked, taken, problem.required])
+            return None, proven, answer.ending
+        proven = min(proven, fixed + answer.bound + required_value(problem))
+        plan = plan_of(answer.x)
         if keeps_limits(problem, plan):
-            return plan, fixed + answer.bound + required_value(problem), answer.ending
-    return None, math.inf, Ending.UNKNOWN
+            return plan, proven, answer.ending
+        # Within the solver's tolerance, but not exactly. That plan is infeasible, so to rule out it alone keeps every
+        # later bound, and every later proof that nothing is left, valid for the problem as it was given.
+        program = without(program, answer.x)
+    for digits in (9, 8, 7):
+        # Less room finds a plan but proves nothing: it also rules out plans that use a limit to the last cent.
+        room = 10.0**-digits * (1.0 + np.abs(np.where(np.isinf(piece.folding.at_most), 0.0, piece.folding.at_most)))
+        room = np.concatenate([room, np.zeros(program.lower.size - room.size)])
+        tighter = dataclasses.replace(program, lower=program.lower + room, upper=program.upper - room)
+        answer = solve_integer(
+            tighter, time_limit=deadline - monotonic(), absolute_gap=0.4 * tolerance, seed=seed, nodes=nodes
+        )
+        if answer.x is not None and keeps_limits(problem, plan_of(answer.x)):
+            return plan_of(answer.x), proven, Ending.FEASIBLE
+    return None, proven, Ending.UNKNOWN
+
+
+def without(program: Program, x: np.ndarray) -> Program:
+    """Return the program with one 0/1 point ruled out: at least one of its entries differs."""
+    taken = x > 0.5
+    cut = sp.csr_matrix(np.where(taken, 1.0, -1.0)[None, :])
+    return dataclasses.replace(
+        program,
+        matrix=sp.csr_matrix(sp.vstack([program.matrix, cut])),
+        lower=np.append(program.lower, -np.inf),
+        upper=np.append(program.upper, taken.sum() - 1.0),
+    )
 
 
 def problem_limits(piece: Piece) -> int:
