@@ -14,6 +14,7 @@ from allocator.result import Proof, Result, Status
 
 CHUNK = 1_000_000  # offers looked at together
 CENT = 0.01
+SLACK = 1e-12  # relative: what the solver's plain sums may lack; far below a cent at ten million users
 
 
 @dataclass(frozen=True)
@@ -236,7 +237,7 @@ def _sign_faults(problem: Problem, prices: np.ndarray) -> list[str]:
 
 def _bound_faults(result: Result, price_bound: float, gap: float) -> list[str]:
     faults = []
-    slack = 1e-9 * max(1.0, abs(price_bound))
+    slack = SLACK * max(1.0, abs(price_bound))
     if result.price_bound < price_bound - slack:
         faults.append(f"price_bound is given as {result.price_bound!r}; the prices prove {price_bound!r}")
     if result.proof is Proof.PRICES and result.bound < price_bound - slack:

@@ -247,3 +247,15 @@ def test_no_plan_beats_an_optimum_in_cents(seed: int) -> None:
     assert result.objective <= best <= result.bound + 1e-9
     if result.status == Status.OPTIMAL:
         assert result.objective > best - 0.01
+
+
+def test_verify_refuses_a_bound_a_hair_too_low() -> None:
+    """A bound one part in ten billion below what the prices prove is refused: at large sums that is more than a cent."""
+    import dataclasses
+
+    made = market(2_000, 8, seed=4)
+    problem = Problem.from_arrays(made.value, made.cost, budget=made.budget)
+    result = solve(problem)
+    low = result.price_bound * (1 - 1e-10)
+    with pytest.raises(VerificationError, match="price_bound"):
+        verify(problem, dataclasses.replace(result, price_bound=low))
