@@ -7,7 +7,6 @@ what is wrong, and the nearest known key or coupon. Every fault of a file is tol
 from __future__ import annotations
 
 import datetime
-import difflib
 import math
 import tomllib
 from collections.abc import Callable, Iterable, Iterator, Mapping
@@ -16,7 +15,7 @@ from typing import Annotated, Any, Literal, get_args
 
 from pydantic import BaseModel, ConfigDict, PlainValidator, ValidationError
 
-from allocator.errors import CampaignError, UsageError
+from allocator.errors import CampaignError, UsageError, nearest
 from allocator.limit import Limit
 
 MOST = 1e12  # as for the amounts of offers
@@ -88,7 +87,7 @@ def _text(value: Any) -> str:
 def _kind(value: Any) -> str | None:
     kinds = get_args(Kind)
     if value is not None and value not in kinds:
-        raise ValueError(f"is {_in_words(value)}; it must be one of {', '.join(kinds)}{_nearest(value, kinds)}")
+        raise ValueError(f"is {_in_words(value)}; it must be one of {', '.join(kinds)}{nearest(value, kinds)}")
     return value if value is None else str(value)
 
 
@@ -335,7 +334,7 @@ def _fault(item: Any, document: Mapping[str, Any]) -> str:
         key = str(loc[-1])
         known = list((TABLES[str(loc[0])] if len(loc) > 1 else Campaign).model_fields)
         homes = [f" (it belongs under {_head(name)})" for name, table in TABLES.items() if key in table.model_fields]
-        hint = _nearest(key, known, 0.8) or (homes[0] if homes else _nearest(key, known))
+        hint = nearest(key, known, 0.8) or (homes[0] if homes else nearest(key, known))
         return f"{place}: unknown key{hint}; known: {', '.join(known)}"
     if kind == "missing":
         return f"{place} is missing"
@@ -382,7 +381,7 @@ def _faults(campaign: Campaign) -> Iterator[str]:
     for place, group in named:
         for name in group:
             if known and name not in known:
-                yield f"{place}: unknown coupon {name!r}{_nearest(name, known)}; known: {', '.join(known[:12])}"
+                yield f"{place}: unknown coupon {name!r}{nearest(name, known)}; known: {', '.join(known[:12])}"
 
 
 def _head(table: str) -> str:
@@ -406,8 +405,3 @@ def _in_words(value: Any) -> str:
     if isinstance(value, (list, tuple)):
         return "a list"
     return "a date or time" if isinstance(value, (datetime.date, datetime.time)) else f"a {type(value).__name__}"
-
-
-def _nearest(word: object, known: Iterable[str], likeness: float = 0.5) -> str:
-    close = difflib.get_close_matches(str(word), list(known), 1, likeness)
-    return f" (did you mean {close[0]!r}?)" if close else ""

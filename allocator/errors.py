@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import difflib
+from collections.abc import Iterable
+
 
 class AllocatorError(Exception):
     """Base of all errors raised on purpose; the message says what is wrong and what to do."""
@@ -31,3 +34,9 @@ class OutputError(AllocatorError, OSError):
 
 class VerificationError(AllocatorError):
     """A result that does not stand up to the independent check; the message lists every fault."""
+
+
+def nearest(word: object, known: Iterable[object], likeness: float = 0.5) -> str:
+    """Return ` (did you mean 'x'?)` for the closest known word of at least this likeness (0 to 1), or nothing."""
+    close = difflib.get_close_matches(str(word), [str(item) for item in known], n=1, cutoff=likeness)
+    return f" (did you mean {close[0]!r}?)" if close else ""

@@ -25,7 +25,6 @@ class Proof(StrEnum):
 
     PRICES = "prices"  # anyone can recompute it from the prices in one pass
     BRANCH_AND_BOUND = "branch_and_bound"  # tighter than the prices' bound; rests on an integer solver's search
-    FARKAS = "farkas"  # infeasibility: prices whose bound on the violation is above zero
     NONE = "none"
 
 

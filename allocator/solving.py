@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+import dataclasses
 import math
 from collections.abc import Callable, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from time import monotonic
 from typing import TYPE_CHECKING
 
@@ -18,7 +19,7 @@ from allocator.problem import Problem
 from allocator.problem.intake import positive_budget
 from allocator.result import Conflict, Diagnosis, LimitUse, Prices, Proof, Result, Status
 from allocator.solvers import core
-from allocator.solvers.folding import Folding, fold
+from allocator.solvers.folding import bounds, fold
 from allocator.solvers.piece import Piece
 from allocator.solvers.prices import Prices as Minimum
 from allocator.solvers.prices import Search
@@ -240,7 +241,9 @@ class Frontier:
         """Return a table: budget, objective, bound, spend, issued, price."""
         import pandas as pd
 
-        return pd.DataFrame([asdict(row) for row in self.rows], columns=list(FrontierRow.__dataclass_fields__))
+        return pd.DataFrame(
+            [dataclasses.asdict(row) for row in self.rows], columns=list(FrontierRow.__dataclass_fields__)
+        )
 
 
 def frontier(
@@ -262,7 +265,7 @@ def frontier(
     rows: dict[float, FrontierRow] = {}
     for budget in sorted({positive_budget(budget) for budget in budgets}):
         changed = problem.with_bounds(limit, at_least=problem.limits[at].at_least, at_most=budget)
-        here = Piece(piece.shard, _changed(piece.folding, fold(changed)), piece.executor, 0.0, ())
+        here = dataclasses.replace(piece, folding=piece.folding.with_bounds(*bounds(changed)))
         deadline = monotonic() + time_limit
         minimum = _minimise(changed, here, deadline, seed, lambda stage, share: None, start)
         start = minimum.prices
@@ -281,7 +284,3 @@ def frontier(
             float(minimum.prices[at]),
         )
     return Frontier(tuple(rows[float(budget)] for budget in budgets))
-
-
-def _changed(folding: Folding, other: Folding) -> Folding:
-    return folding.with_bounds(other.at_least, other.at_most)

@@ -19,19 +19,19 @@ def check_amounts(value, cost, nan_is_absent, low, high):  # type: ignore[no-unt
     for e in range(low, high):
         v, c = value[e], cost[e]
         # One comparison passes every sound offer: NaN and infinity fail it too.
-        if -1e12 <= v <= 1e12 and 0.0 <= c <= 1e12:
+        if -AMOUNT_LIMIT <= v <= AMOUNT_LIMIT and 0.0 <= c <= AMOUNT_LIMIT:
             present += 1
             continue
         if nan_is_absent and np.isnan(v):
             continue
         if not np.isfinite(v):
-            found = 1
+            found = BAD_VALUE
         elif not np.isfinite(c):
-            found = 2
+            found = BAD_COST
         elif c < 0.0:
-            found = 3
+            found = NEGATIVE_COST
         else:
-            found = 4
+            found = TOO_LARGE
         if faults == 0:
             kind, first = found, e
         faults += 1

@@ -27,6 +27,7 @@ def take_in_order(  # type: ignore[no-untyped-def]
         if x >= 0 and held[i * n_groups + x]:
             continue
         g = group[i] if group.size else 0
+        # `smoothing.coefficients` word for word: a call for each candidate costs a quarter more time.
         n = 0
         for source in range(2):
             if source == 0:

@@ -7,12 +7,11 @@ from typing import Any
 
 import numpy as np
 
-from allocator.errors import CampaignError, DataError, UsageError
+from allocator.errors import CampaignError, DataError, UsageError, nearest
 from allocator.kernels import intake as kernels
 from allocator.kernels.blocks import map_blocks
 from allocator.limit import Limit
 from allocator.problem.offers import Offers
-from allocator.problem.scopes import nearest
 from allocator.tables import frames
 
 FAULTS = {
@@ -311,7 +310,9 @@ def _check_amounts(
         column, words = FAULTS[kind]
         number = value[first] if column == "value" else cost[first]
         if kind == kernels.TOO_LARGE:
-            column, number = ("value", value[first]) if abs(value[first]) > 1e12 else ("cost", cost[first])
+            column, number = (
+                ("value", value[first]) if abs(value[first]) > kernels.AMOUNT_LIMIT else ("cost", cost[first])
+            )
         raise DataError(
             f"{source}: column {column!r} {words} at {where(first)} ({number}); "
             f"{faults:,} rows have an unusable value or cost: correct them or drop those rows"

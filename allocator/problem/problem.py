@@ -9,7 +9,7 @@ from typing import Any
 
 import numpy as np
 
-from allocator.errors import UsageError
+from allocator.errors import UsageError, nearest
 from allocator.limit import Limit
 from allocator.problem import intake, scopes
 from allocator.problem.offers import Offers
@@ -259,7 +259,7 @@ class Problem:
             if limit.name == name:
                 return r
         known = [limit.name for limit in self.limits]
-        raise UsageError(f"the problem has no limit {name!r}{scopes.nearest(name, known)}")
+        raise UsageError(f"the problem has no limit {name!r}{nearest(name, known)}")
 
     def with_bounds(self, name: str, *, at_least: float | None, at_most: float | None) -> Problem:
         """Return the same problem with other numbers on one limit; shares all arrays."""

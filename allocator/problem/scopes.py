@@ -2,20 +2,13 @@
 
 from __future__ import annotations
 
-import difflib
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import numpy as np
 
-from allocator.errors import CampaignError
+from allocator.errors import CampaignError, nearest
 from allocator.limit import Limit
-
-
-def nearest(word: object, known: Iterable[object]) -> str:
-    """Return ` (did you mean 'x'?)` for the closest known word, or an empty string."""
-    close = difflib.get_close_matches(str(word), [str(item) for item in known], n=1, cutoff=0.5)
-    return f" (did you mean {close[0]!r}?)" if close else ""
 
 
 def check_names(limits: Sequence[Limit]) -> None:

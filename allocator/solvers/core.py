@@ -58,37 +58,38 @@ def search(
     `near` holds the users around indifference at `prices`, `whole` all of them.
     """
     best = CorePlan(None, -math.inf, math.inf)
-    for piece in (near, whole):
-        offer, loss, chosen = piece.executor.losses(
-            piece.shard, piece.folding.tables(prices), np.inf if piece is near else _most(best, bound)
-        )
+    for piece in (near,) if near is whole else (near, whole):
+        everyone = piece is whole
+        most = np.inf if piece is near else _most(best, bound)
+        tables = piece.folding.tables(prices)
+        base = piece.executor.choose(piece.shard, tables).picked
+        offer, loss, chosen = piece.executor.losses(piece.shard, tables, most)
         order = np.argsort(loss, kind="stable")
         size = FIRST_CORE + CORE_PER_LIMIT * int((prices != 0).sum()) if piece is near else offer.size
         while True:
             size = min(size, offer.size, MOST_CORE)
-            # Where all losses up to the gap are in, the core's optimum is the problem's.
-            reach = loss[order[size]] if size < offer.size else np.inf if piece is near else _most(best, bound)
-            core = np.sort(order[:size])
-            last = size in (offer.size, MOST_CORE) and (piece is whole or near is whole)
+            largest = size in (offer.size, MOST_CORE)
+            nodes = None if everyone and largest else MOST_NODES
+            core = np.sort(order[:size])  # `offer` ascends, and so does the core
             plan, core_bound, ended = _solve_core(
-                problem, piece, prices, offer, chosen, core, tolerance, deadline, seed, None if last else MOST_NODES
+                problem, piece, base, offer, chosen, core, tolerance, deadline, seed, nodes
             )
+            # Where all losses up to the gap are in, the core's optimum is the problem's.
+            reach = loss[order[size]] if size < offer.size else most
             if plan is not None:
                 objective = math.fsum(problem.column("value", plan))
                 if objective > best.objective:
                     best = CorePlan(plan, objective, best.bound)
-            complete = (piece is whole or near is whole) and reach >= bound - best.objective
+            complete = everyone and reach >= bound - best.objective
             if complete and ended is Ending.OPTIMAL:
                 best = CorePlan(best.offers, best.objective, min(best.bound, max(core_bound, best.objective)))
             if complete and ended is Ending.INFEASIBLE and best.offers is None:
-                return CorePlan(None, -math.inf, math.inf, infeasible=size == offer.size)
+                return CorePlan(None, -math.inf, math.inf, infeasible=True)
             if min(bound, best.bound) - best.objective <= tolerance or monotonic() > deadline:
                 return best
-            if last or (complete and ended is Ending.OPTIMAL) or size in (offer.size, MOST_CORE):
+            if largest or (complete and ended is Ending.OPTIMAL):
                 break
             size *= CORE_GROWTH
-        if near is whole:
-            break
     return best
 
 
@@ -97,16 +98,13 @@ def _most(best: CorePlan, bound: float) -> float:
 
 
 def _solve_core(
-    problem: Problem, piece: Piece, prices: np.ndarray, offer: np.ndarray, chosen: np.ndarray, core: np.ndarray,
+    problem: Problem, piece: Piece, base: np.ndarray, offer: np.ndarray, chosen: np.ndarray, core: np.ndarray,
     tolerance: float, deadline: float, seed: int, nodes: int | None,
 ) -> tuple[np.ndarray | None, float, Ending]:  # fmt: skip
-    """Choose among the core's offers with all others kept; return (plan, bound, how it ended)."""
+    """Choose among the core's offers, all others as in `base`, the best choices; return (plan, bound, how it ended)."""
     free = offer[core]
-    order = np.argsort(free, kind="stable")
-    free = free[order]
-    base = piece.executor.choose(piece.shard, piece.folding.tables(prices)).picked
-    kept = base[~np.isin(base, free[chosen[core][order]])]
-    everything = np.arange(problem_limits(piece))
+    kept = base[~np.isin(base, free[chosen[core]])]
+    everything = np.arange(piece.folding.n_limits)
     used = np.asarray(limit_matrix(piece, kept, everything).sum(axis=1)).reshape(-1)
     uses = limit_matrix(piece, free, everything)
     rules, tops = rule_matrix(piece, free)
@@ -168,11 +166,6 @@ def without(program: Program, x: np.ndarray) -> Program:
         lower=np.append(program.lower, -np.inf),
         upper=np.append(program.upper, taken.sum() - 1.0),
     )
-
-
-def problem_limits(piece: Piece) -> int:
-    """Return the number of limits."""
-    return piece.folding.n_limits
 
 
 def required_value(problem: Problem) -> float:

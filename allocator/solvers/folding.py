@@ -43,7 +43,6 @@ class Folding:
     groups: np.ndarray  # (n_narrow, n_groups) float64 0/1
     classes: np.ndarray  # (n_narrow, n_classes) float64 0/1
     class_of: np.ndarray  # (n_coupons,) int32
-    value_weight: float = 1.0  # 0 in the search for feasibility
 
     @property
     def n_limits(self) -> int:
@@ -54,7 +53,7 @@ class Folding:
         """Return the tables whose rows give an offer's value less the prices of what it uses."""
         scaled = -prices[:, None] * self.weights
         wide = self.wide_coupons.T @ scaled[self.wide]
-        wide[:, 0] += self.value_weight
+        wide[:, 0] += 1.0
         return Tables(wide, self._narrow(scaled), self.class_of)
 
     def radii(self, radius: np.ndarray) -> Tables:
@@ -118,11 +117,7 @@ def fold(problem: Problem) -> Folding:
     for r, limit in enumerate(problem.limits):
         for name, weight in limit.weights.items():
             weights[r, position[name]] += weight
-    at_least = np.array([-np.inf if limit.at_least is None else limit.at_least for limit in problem.limits])
-    at_most = np.array([np.inf if limit.at_most is None else limit.at_most for limit in problem.limits])
-    if problem.required.size:
-        used = np.array([problem.measure(r, problem.required).sum() for r in range(n)])
-        at_least, at_most = at_least - used, at_most - used
+    at_least, at_most = bounds(problem)
     everyone = problem.limit_groups.all(axis=1) if n else np.zeros(0, dtype=bool)
     wide, narrow = np.flatnonzero(everyone), np.flatnonzero(~everyone)
     classes, class_of = np.zeros((0, 1), dtype=bool), np.zeros(problem.n_coupons, np.int64)
@@ -131,8 +126,8 @@ def fold(problem: Problem) -> Folding:
     return Folding(
         columns=tuple(names),
         weights=weights,
-        at_least=at_least.astype(np.float64),
-        at_most=at_most.astype(np.float64),
+        at_least=at_least,
+        at_most=at_most,
         wide=wide,
         narrow=narrow,
         wide_coupons=problem.limit_coupons[wide].astype(np.float64),
@@ -140,6 +135,17 @@ def fold(problem: Problem) -> Folding:
         classes=classes.astype(np.float64),
         class_of=class_of.reshape(-1).astype(np.int32),
     )
+
+
+def bounds(problem: Problem) -> tuple[np.ndarray, np.ndarray]:
+    """Return at_least and at_most of each limit, `(n_limits,)` float64: infinite where none, less what is required."""
+    limits = problem.limits
+    at_least = np.array([-np.inf if limit.at_least is None else limit.at_least for limit in limits], np.float64)
+    at_most = np.array([np.inf if limit.at_most is None else limit.at_most for limit in limits], np.float64)
+    if problem.required.size:
+        used = np.array([problem.measure(r, problem.required).sum() for r in range(len(limits))])
+        at_least, at_most = at_least - used, at_most - used
+    return at_least, at_most
 
 
 def _lists(covered: np.ndarray, limits: np.ndarray) -> tuple[np.ndarray, np.ndarray]:

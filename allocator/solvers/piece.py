@@ -63,7 +63,7 @@ class Piece:
         choices = self.executor.choose(self.shard, self.folding.tables(prices), self.folding.radii(radius))
         used = self.folding.usage(choices.used_wide, choices.used_narrow)
         # Sums by coupon are kept apart from the total of reduced values, so that no price enters the fixed value.
-        value = self.folding.value_weight * float(choices.used_wide[:, 0].sum())
+        value = float(choices.used_wide[:, 0].sum())
         picked = choices.picked if self.shard.origin is None else self.shard.origin[choices.picked]
         return Piece(
             shard=self.shard.take(choices.active),

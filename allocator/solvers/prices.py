@@ -125,7 +125,7 @@ class Search:
         best = prices
         while True:
             if piece.shard.n_users <= SMALL and piece.shard.n_offers <= SMALL_OFFERS:
-                return self.exact(piece, best, radius, tau)
+                return self.exact(piece, best, radius)
             reach = None if radius is None else np.maximum(radius - np.abs(best - prices), 0.0)
             descent = newton.minimise(piece, best, tau, self.cover, self.scale, floor=self.floor, reach=reach)
             best = descent.prices
@@ -136,7 +136,7 @@ class Search:
             inner = ERRORS * np.sqrt(tau * np.maximum(np.diag(inverse(descent.hessian, descent.free)), 0.0))
             smaller = piece.inside(best, inner)
             if smaller.shard.n_users <= SMALL and smaller.shard.n_offers <= SMALL_OFFERS:
-                result = self.exact(smaller, best, inner, tau)
+                result = self.exact(smaller, best, inner)
                 if result.exact:
                     return result
             elif smaller.shard.n_users <= 0.3 * piece.shard.n_users:
@@ -147,7 +147,7 @@ class Search:
             if tau < 1e-13 * max(1.0, abs(descent.value)) / max(1, piece.shard.n_users) or monotonic() > self.deadline:
                 return self.settle(piece, best, exact=False)
 
-    def exact(self, piece: Piece, prices: np.ndarray, radius: np.ndarray | None, tau: float) -> Prices:
+    def exact(self, piece: Piece, prices: np.ndarray, radius: np.ndarray | None) -> Prices:
         """Solve the linear program of a small piece over the box."""
         if radius is None:
             radius = np.full(prices.size, np.inf)

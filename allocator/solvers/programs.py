@@ -82,26 +82,20 @@ def solve_integer(
     *,
     time_limit: float,
     absolute_gap: float,
-    engine: str = "scip",
     seed: int = 0,
     nodes: int | None = None,
 ) -> Answer:
-    """Solve by branch and bound, until `absolute_gap` between plan and bound, or `time_limit` seconds."""
+    """Solve by branch and bound with SCIP, until `absolute_gap` between plan and bound, `nodes` or `time_limit`."""
     from ortools.linear_solver.python import model_builder_helper as builder
 
     model = _model(program)
     for column in np.flatnonzero(program.integer).tolist():
         model.set_var_integrality(column, True)
-    solver = builder.ModelSolverHelper(engine)
-    if engine == "scip":
-        solver.set_solver_specific_parameters(
-            f"limits/gap = 0\nlimits/absgap = {absolute_gap:.12g}\nrandomization/randomseedshift = {seed}\n"
-            "numerics/feastol = 1e-09\n" + ("" if nodes is None else f"limits/nodes = {nodes}\n")
-        )
-    elif engine == "sat":
-        solver.set_solver_specific_parameters(
-            f"num_workers: 1 absolute_gap_limit: {absolute_gap:.12g} random_seed: {seed}"
-        )
+    solver = builder.ModelSolverHelper("scip")
+    solver.set_solver_specific_parameters(
+        f"limits/gap = 0\nlimits/absgap = {absolute_gap:.12g}\nrandomization/randomseedshift = {seed}\n"
+        "numerics/feastol = 1e-09\n" + ("" if nodes is None else f"limits/nodes = {nodes}\n")
+    )
     solver.set_time_limit_in_seconds(max(0.01, time_limit))
     solver.solve(model)
     ending = _ending(solver)

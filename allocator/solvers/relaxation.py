@@ -103,7 +103,7 @@ def minimise_in_box(piece: Piece, prices: np.ndarray, radius: np.ndarray, time_l
     folding = piece.folding
     limits = np.flatnonzero(radius > 0)
     rest = np.flatnonzero((radius <= 0) & (prices != 0))
-    value = folding.value_weight * piece.shard.value[offer]
+    value = piece.shard.value[offer]
     if rest.size:  # prices that are pinned act on the objective alone
         value = value - prices[rest] @ limit_matrix(piece, offer, rest)
     uses = limit_matrix(piece, offer, limits)

@@ -16,10 +16,10 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from allocator.errors import DataError
+from allocator.errors import DataError, nearest
 from allocator.tables import csv_text, frames, parquet_data
 from allocator.tables.faults import in_words
-from allocator.tables.parquet_data import is_text, values_type
+from allocator.tables.frames import is_text, values_type
 
 PARQUET = (".parquet", ".pq")
 CSV = (".csv", ".csv.gz")
@@ -116,7 +116,7 @@ def files_of(path: str | Path) -> list[Path]:
         else:
             siblings = [item.name for item in place.parent.iterdir()] if place.parent.is_dir() else []
             raise DataError(
-                f"{path}: there is no such file{_nearest(place.name, siblings)}; "
+                f"{path}: there is no such file{nearest(place.name, siblings, 0.6)}; "
                 "give a Parquet or CSV file, a folder of them, or a glob"
             )
     formats = {_format(file): file for file in reversed(files)}
@@ -221,7 +221,7 @@ def _check_columns(
 def _check_extra(path: str | Path, extra: Sequence[str], names: Sequence[str]) -> None:
     for name in extra:
         if name not in names:
-            raise DataError(f"{path}: there is no column {name!r}{_nearest(name, names)}; found: {_listed(names)}")
+            raise DataError(f"{path}: there is no column {name!r}{nearest(name, names, 0.6)}; found: {_listed(names)}")
 
 
 def _compact(table: pa.Table, source: str, coded: Sequence[str]) -> pa.Table:
@@ -279,11 +279,6 @@ def _refuse_blank(column: pa.ChunkedArray, name: str, source: str) -> None:
             f"{source}: column {name!r} is empty in {found.size:,} rows (first at {frames.row_words(found)}); "
             "fill them in or drop those rows"
         )
-
-
-def _nearest(word: str, known: Iterable[str]) -> str:
-    close = difflib.get_close_matches(word, list(known), 1, 0.6)
-    return f" (did you mean {close[0]!r}?)" if close else ""
 
 
 def _listed(names: Sequence[str]) -> str:

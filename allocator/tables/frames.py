@@ -96,8 +96,8 @@ def id_codes(column: pa.ChunkedArray, name: str, source: str) -> tuple[np.ndarra
         # Decoded first: a null may stand in the dictionary, where no count of the column's nulls sees it.
         column, kind = _plain_dictionary(column)
     _refuse_nulls(column, name, source)
-    values_kind = kind.value_type if pa.types.is_dictionary(kind) else kind
-    if not (pa.types.is_integer(values_kind) or _is_text(values_kind)):
+    values_kind = values_type(kind)
+    if not (pa.types.is_integer(values_kind) or is_text(values_kind)):
         raise DataError(f"{source}: column {name!r} must hold integers or strings, not {values_kind}")
     if pa.types.is_integer(kind):
         numbers = column.to_numpy()
@@ -130,13 +130,13 @@ def user_columns(table: Any, user_ids: pa.Array, source: str = "users") -> tuple
         raise DataError(f"{source}: column 'user_id' is missing; found {', '.join(arrow.column_names) or '(none)'}")
     ids = _decoded(arrow["user_id"])
     _refuse_nulls(ids, "user_id", source)
-    if _is_text(ids.type) != _is_text(user_ids.type):
+    if is_text(ids.type) != is_text(user_ids.type):
         raise DataError(
             f"{source}: user_id is {ids.type} here but {user_ids.type} in the offers; write both the same way"
         )
-    if not _is_text(ids.type) and not pa.types.is_integer(ids.type):
+    if not is_text(ids.type) and not pa.types.is_integer(ids.type):
         raise DataError(f"{source}: column 'user_id' must hold integers or strings, not {ids.type}")
-    kind = pa.large_string() if _is_text(ids.type) else pa.int64()
+    kind = pa.large_string() if is_text(ids.type) else pa.int64()
     values = _one_chunk(ids.cast(kind))
     distinct = pc.count_distinct(values).as_py()
     if distinct != len(values):
@@ -165,7 +165,7 @@ def _coupon_codes(column: pa.ChunkedArray, source: str) -> tuple[np.ndarray, lis
         column, _ = _plain_dictionary(column)
     _refuse_nulls(column, "coupon", source)
     if not pa.types.is_dictionary(column.type):
-        if not _is_text(column.type):
+        if not is_text(column.type):
             raise DataError(f"{source}: column 'coupon' must hold strings, not {column.type}; use the coupon's id")
         column = column.dictionary_encode()
     codes, names = _first_appearance(_one_chunk(column))
@@ -206,7 +206,13 @@ def _decoded(column: pa.ChunkedArray) -> pa.ChunkedArray:
     return column.cast(column.type.value_type) if pa.types.is_dictionary(column.type) else column
 
 
-def _is_text(kind: pa.DataType) -> bool:
+def values_type(kind: pa.DataType) -> pa.DataType:
+    """Return the type of a column's entries, coded or not."""
+    return kind.value_type if pa.types.is_dictionary(kind) else kind
+
+
+def is_text(kind: pa.DataType) -> bool:
+    """Return whether a type is one of Arrow's texts."""
     return bool(pa.types.is_string(kind) or pa.types.is_large_string(kind) or pa.types.is_string_view(kind))
 
 

@@ -11,6 +11,7 @@ import pyarrow.parquet as pq
 
 from allocator.errors import DataError
 from allocator.tables.faults import in_words
+from allocator.tables.frames import is_text, values_type
 
 INDEX_COLUMN = "__index_level_"  # what pandas writes of a table's index: no column of ours
 
@@ -74,16 +75,6 @@ def read(files: Sequence[Path], goal: pa.Schema, coded: Sequence[str]) -> pa.Tab
         return one(files[0])
     with ThreadPoolExecutor(max(1, pa.cpu_count())) as pool:
         return pa.concat_tables(pool.map(one, files))
-
-
-def values_type(kind: pa.DataType) -> pa.DataType:
-    """Return the type of a column's entries, coded or not."""
-    return kind.value_type if pa.types.is_dictionary(kind) else kind
-
-
-def is_text(kind: pa.DataType) -> bool:
-    """Return whether a type is one of Arrow's texts."""
-    return bool(pa.types.is_string(kind) or pa.types.is_large_string(kind) or pa.types.is_string_view(kind))
 
 
 def _common_type(one: pa.DataType, two: pa.DataType, *, exact: bool) -> pa.DataType | None:
