@@ -10,6 +10,7 @@ from hypothesis import strategies as st
 from scipy.optimize import Bounds, LinearConstraint, milp
 
 from allocator import Limit, Problem, Status, VerificationError, frontier, solve, verify
+from allocator.cli.demo import campaign
 from allocator.demo import market
 from allocator.problem import Offers
 
@@ -259,3 +260,12 @@ def test_verify_refuses_a_bound_a_hair_too_low() -> None:
     low = result.price_bound * (1 - 1e-10)
     with pytest.raises(VerificationError, match="price_bound"):
         verify(problem, dataclasses.replace(result, price_bound=low))
+
+
+def test_a_frontier_says_nothing_but_its_table() -> None:
+    """Starting from another budget's prices meets limits without curvature; no numerical warning reaches a planner."""
+    demo = campaign()
+    limits = [Limit("budget", "cost", at_most=40_000.0), *demo.limits]
+    problem = Problem.from_offers(demo.offers, limits=limits, users=demo.users, face_value=demo.face_values)
+    table = frontier(problem, [30_000.0, 40_000.0]).to_pandas()
+    assert (table["objective"] <= table["bound"]).all()

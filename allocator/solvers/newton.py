@@ -12,6 +12,7 @@ from allocator.solvers.piece import Piece
 
 ENOUGH = 0.02  # stop when a step promises less than this share of tau for each free price
 MOST_STEPS = 40
+FLAT = 1e-12  # curvature below this share of the largest counts as none
 
 
 @dataclass(frozen=True, eq=False)
@@ -92,14 +93,27 @@ def newton_step(hessian: np.ndarray, gradient: np.ndarray, free: np.ndarray, dam
     index = np.flatnonzero(free)
     if index.size == 0:
         return step
-    block = hessian[np.ix_(index, index)]
-    diagonal = np.diag(block).copy()
-    size = np.sqrt(np.maximum(diagonal, max(1e-12 * diagonal.max(initial=0.0), 1e-100)))
-    # Scaled to a unit diagonal: limits in euros and in pieces differ by orders of magnitude.
-    scaled = block / size[:, None] / size[None, :]
+    scaled, size = unit_scaled(hessian, index)
     scaled[np.diag_indices(index.size)] += damping + 1e-12
     step[index] = -la.solve(scaled, gradient[index] / size, assume_a="sym", check_finite=False) / size
     return step
+
+
+def unit_scaled(hessian: np.ndarray, index: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """Return the curvature in these prices scaled to a unit diagonal, and the scale of each price.
+
+    Limits in euros and in pieces differ by orders of magnitude. A price with no curvature beside the others (nobody is
+    near a tie in its limit) has only rounding noise in its row: it is set apart from the others, with a zero row.
+    """
+    block = hessian[np.ix_(index, index)]
+    diagonal = np.diag(block)
+    least = FLAT * float(diagonal.max(initial=0.0))
+    flat = diagonal <= least
+    size = np.sqrt(np.where(flat, least if least > 0 else 1.0, diagonal))
+    scaled = block / size[:, None] / size[None, :]
+    scaled[flat, :] = 0.0
+    scaled[:, flat] = 0.0
+    return scaled, size
 
 
 def within_trust(step: np.ndarray, gradient: np.ndarray, reach: np.ndarray) -> np.ndarray:

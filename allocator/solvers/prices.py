@@ -190,9 +190,7 @@ def inverse(hessian: np.ndarray, free: np.ndarray) -> np.ndarray:
     result = np.zeros_like(hessian)
     index = np.flatnonzero(free)
     if index.size:
-        block = hessian[np.ix_(index, index)]
-        size = np.sqrt(np.maximum(np.diag(block), 1e-100))
-        scaled = block / size[:, None] / size[None, :]
+        scaled, size = newton.unit_scaled(hessian, index)
         scaled[np.diag_indices(index.size)] += 1e-9
         result[np.ix_(index, index)] = la.inv(scaled, check_finite=False) / size[:, None] / size[None, :]
     return result
