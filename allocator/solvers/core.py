@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import dataclasses
 import math
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from time import monotonic
 
@@ -16,13 +17,16 @@ import numpy as np
 import scipy.sparse as sp
 
 from allocator.problem import Problem
+from allocator.solvers.neighbourhoods import Neighbourhoods
+from allocator.solvers.part import Part, part_of
 from allocator.solvers.piece import Piece
-from allocator.solvers.programs import Ending, Program, solve_integer
-from allocator.solvers.relaxation import limit_matrix, rule_matrix
+from allocator.solvers.programs import Ending, Halt, Program, solve_integer
 
 FIRST_CORE = 300  # offers
 CORE_PER_LIMIT = 100  # more offers for each limit that binds
 MOST_NODES = 2_000  # of a core that is not complete: a larger one is the better use of time
+FINAL_NODES = 20_000  # of one that is, before neighbourhoods are searched beside it
+LONGEST_CORE = 0.15  # of the time, for one core
 CORE_GROWTH = 4
 MOST_CORE = 120_000
 MOST_CUTS = 20  # plans ruled out for exceeding a limit by less than the solver's tolerance
@@ -57,103 +61,154 @@ def search(
 
     `near` holds the users around indifference at `prices`, `whole` all of them.
     """
+    begin = monotonic()
     best = CorePlan(None, -math.inf, math.inf)
     for piece in (near,) if near is whole else (near, whole):
-        everyone = piece is whole
-        most = np.inf if piece is near else _most(best, bound)
-        tables = piece.folding.tables(prices)
-        base = piece.executor.choose(piece.shard, tables).picked
-        offer, loss, chosen = piece.executor.losses(piece.shard, tables, most)
-        order = np.argsort(loss, kind="stable")
-        size = FIRST_CORE + CORE_PER_LIMIT * int((prices != 0).sum()) if piece is near else offer.size
-        while True:
-            size = min(size, offer.size, MOST_CORE)
-            largest = size in (offer.size, MOST_CORE)
-            nodes = None if everyone and largest else MOST_NODES
-            core = np.sort(order[:size])  # `offer` ascends, and so does the core
-            plan, core_bound, ended = _solve_core(
-                problem, piece, base, offer, chosen, core, tolerance, deadline, seed, nodes
-            )
-            # Where all losses up to the gap are in, the core's optimum is the problem's.
-            reach = loss[order[size]] if size < offer.size else most
-            if plan is not None:
-                objective = math.fsum(problem.column("value", plan))
-                if objective > best.objective:
-                    best = CorePlan(plan, objective, best.bound)
-            complete = everyone and reach >= bound - best.objective
-            if complete and ended is Ending.OPTIMAL:
-                best = CorePlan(best.offers, best.objective, min(best.bound, max(core_bound, best.objective)))
-            if complete and ended is Ending.INFEASIBLE and best.offers is None:
-                return CorePlan(None, -math.inf, math.inf, infeasible=True)
-            if min(bound, best.bound) - best.objective <= tolerance or monotonic() > deadline:
-                return best
-            if largest or (complete and ended is Ending.OPTIMAL):
-                break
-            size *= CORE_GROWTH
-    return best
+        best, settled = _grow(problem, piece, piece is whole, prices, bound, best, tolerance, begin, deadline, seed)
+        if settled or min(bound, best.bound) - best.objective <= tolerance or monotonic() > deadline:
+            return best
+    return _persist(problem, whole, prices, bound, best, tolerance, deadline, seed)
+
+
+def _grow(
+    problem: Problem, piece: Piece, everyone: bool, prices: np.ndarray, bound: float, best: CorePlan,
+    tolerance: float, begin: float, deadline: float, seed: int,
+) -> tuple[CorePlan, bool]:  # fmt: skip
+    """Solve cores of a piece that grow; return the best plan, and whether nothing is left to find."""
+    most = _most(best, bound)
+    tables = piece.folding.tables(prices)
+    base = piece.executor.choose(piece.shard, tables).picked
+    offer, loss, chosen = piece.executor.losses(piece.shard, tables, most)
+    order = np.argsort(loss, kind="stable")
+    first = best.offers is None
+    size = FIRST_CORE + CORE_PER_LIMIT * int((prices != 0).sum()) if first else offer.size
+    while True:
+        size = min(size, offer.size, MOST_CORE)
+        largest = size in (offer.size, MOST_CORE)
+        core = np.sort(order[:size])  # `offer` ascends, and so does the core
+        kept = base[~np.isin(base, offer[core][chosen[core]])]
+        final = everyone and largest
+        until = min(deadline, monotonic() + LONGEST_CORE * (deadline - begin))
+        found = _solve(
+            problem, part_of(piece, kept, offer[core]), tolerance, until, seed, FINAL_NODES if final else MOST_NODES
+        )
+        # Where all losses up to the gap are in, the core's optimum is the problem's.
+        reach = loss[order[size]] if size < offer.size else most
+        if found.offers is not None:
+            objective = math.fsum(problem.column("value", found.offers))
+            if objective > best.objective:
+                best = CorePlan(found.offers, objective, best.bound)
+        complete = everyone and reach >= bound - best.objective
+        if complete and found.ending is Ending.OPTIMAL:
+            best = CorePlan(best.offers, best.objective, min(best.bound, max(found.bound, best.objective)))
+        if complete and found.ending is Ending.INFEASIBLE and best.offers is None:
+            return CorePlan(None, -math.inf, math.inf, infeasible=True), True
+        if complete and found.ending is Ending.OPTIMAL:
+            return best, True
+        if min(bound, best.bound) - best.objective <= tolerance or monotonic() > deadline or largest:
+            return best, False
+        size *= CORE_GROWTH
+
+
+def _persist(
+    problem: Problem, whole: Piece, prices: np.ndarray, bound: float, best: CorePlan, tolerance: float, deadline: float,
+    seed: int,
+) -> CorePlan:  # fmt: skip
+    """Use the time that is left on a hard problem: branch and bound on all that may differ, and neighbourhoods beside it."""
+    tables = whole.folding.tables(prices)
+    offer, lost, chosen = whole.executor.losses(whole.shard, tables, _most(best, bound))
+    base = whole.executor.choose(whole.shard, tables).picked
+    part = part_of(whole, base[~np.isin(base, offer[chosen])], offer)
+    if best.offers is None:
+        found = _solve(problem, part, tolerance, deadline, seed, None) if offer.size <= MOST_CORE else None
+        if found is None or found.offers is None:
+            impossible = found is not None and found.ending is Ending.INFEASIBLE
+            return CorePlan(None, -math.inf, math.inf, infeasible=impossible)
+        return CorePlan(found.offers, math.fsum(problem.column("value", found.offers)), found.bound)
+    start = np.isin(offer, best.offers).astype(np.float64)
+    outside = part.fixed + required_value(problem)
+    halt = Halt()
+    walk = Neighbourhoods(
+        part.program, part.owner, lost, bound - outside, tolerance,
+        lambda x: keeps_limits(problem, np.concatenate([part.offers(x), problem.required])), deadline, seed,
+    )  # fmt: skip
+    if offer.size > MOST_CORE:
+        better = walk.improve(start, halt)
+        found = None
+    else:
+        with ThreadPoolExecutor(1) as pool:
+            beside = pool.submit(walk.improve, start, halt)
+            beside.add_done_callback(lambda _: halt.now())
+            found = _solve(problem, part, tolerance, deadline, seed, None, start, halt)
+            halt.now()
+            better = beside.result()
+    proven = math.inf if found is None else found.bound
+    plans = [best.offers, np.concatenate([part.offers(better), problem.required])]
+    if found is not None and found.offers is not None:
+        plans.append(found.offers)
+        if (
+            found.ending is Ending.OPTIMAL
+        ):  # whatever the neighbourhoods came to meanwhile, the plan must not depend on it
+            plans = [found.offers]
+    values = [math.fsum(problem.column("value", plan)) for plan in plans]
+    top = int(np.argmax(values))
+    return CorePlan(plans[top], values[top], max(proven, values[top]))
 
 
 def _most(best: CorePlan, bound: float) -> float:
     return np.inf if best.offers is None else max(0.0, bound - best.objective) * (1 + 1e-9) + 1e-9
 
 
-def _solve_core(
-    problem: Problem, piece: Piece, base: np.ndarray, offer: np.ndarray, chosen: np.ndarray, core: np.ndarray,
-    tolerance: float, deadline: float, seed: int, nodes: int | None,
-) -> tuple[np.ndarray | None, float, Ending]:  # fmt: skip
-    """Choose among the core's offers, all others as in `base`, the best choices; return (plan, bound, how it ended)."""
-    free = offer[core]
-    kept = base[~np.isin(base, free[chosen[core]])]
-    everything = np.arange(piece.folding.n_limits)
-    used = np.asarray(limit_matrix(piece, kept, everything).sum(axis=1)).reshape(-1)
-    uses = limit_matrix(piece, free, everything)
-    rules, tops = rule_matrix(piece, free)
-    owners, counts = np.unique(piece.shard.users_of(kept), return_counts=True)
-    users = np.unique(piece.shard.users_of(free))
-    place = np.searchsorted(owners, users).clip(max=max(0, owners.size - 1))
-    if owners.size:
-        tops[: users.size] -= np.where(owners[place] == users, counts[place], 0)
-    value = piece.shard.value[free]
-    fixed = float(piece.shard.value[kept].sum()) + piece.value
-    program = Program(
-        objective=value,
-        matrix=sp.csr_matrix(sp.vstack([uses, rules])),
-        lower=np.concatenate([piece.folding.at_least - used, np.full(tops.size, -np.inf)]),
-        upper=np.concatenate([piece.folding.at_most - used, tops]),
-        ceiling=np.ones(free.size),
-        integer=np.ones(free.size, dtype=bool),
-    )
+@dataclass(frozen=True, eq=False)
+class Found:
+    """What branch and bound found in a part: a plan, a bound on all plans of the part, and how it ended."""
+
+    offers: np.ndarray | None
+    bound: float
+    ending: Ending
+
+
+def _solve(
+    problem: Problem, part: Part, tolerance: float, deadline: float, seed: int, nodes: int | None,
+    hint: np.ndarray | None = None, halt: Halt | None = None,
+) -> Found:  # fmt: skip
+    """Choose among a part's free offers by branch and bound, so that exact sums keep every limit."""
+    program = part.program
 
     def plan_of(x: np.ndarray) -> np.ndarray:
-        taken = np.concatenate([kept, free[x > 0.5]])
-        taken = taken if piece.shard.origin is None else piece.shard.origin[taken]
-        return np.concatenate([*piece.picked, taken, problem.required])
+        return np.concatenate([part.offers(x), problem.required])
 
     proven = math.inf
     for _ in range(MOST_CUTS):
         answer = solve_integer(
-            program, time_limit=deadline - monotonic(), absolute_gap=0.4 * tolerance, seed=seed, nodes=nodes
-        )
+            program, time_limit=deadline - monotonic(), absolute_gap=0.4 * tolerance, seed=seed, nodes=nodes,
+            hint=hint, halt=halt,
+        )  # fmt: skip
         if answer.x is None:
-            return None, proven, answer.ending
-        proven = min(proven, fixed + answer.bound + required_value(problem))
+            return Found(None, proven, answer.ending)
+        proven = min(proven, part.fixed + answer.bound + required_value(problem))
         plan = plan_of(answer.x)
         if keeps_limits(problem, plan):
-            return plan, proven, answer.ending
+            return Found(plan, proven, answer.ending)
         # Within the solver's tolerance, but not exactly. That plan is infeasible, so to rule out it alone keeps every
         # later bound, and every later proof that nothing is left, valid for the problem as it was given.
         program = without(program, answer.x)
     for digits in (9, 8, 7):
         # Less room finds a plan but proves nothing: it also rules out plans that use a limit to the last cent.
-        room = 10.0**-digits * (1.0 + np.abs(np.where(np.isinf(piece.folding.at_most), 0.0, piece.folding.at_most)))
-        room = np.concatenate([room, np.zeros(program.lower.size - room.size)])
-        tighter = dataclasses.replace(program, lower=program.lower + room, upper=program.upper - room)
+        tighter = tightened(part.program, part.piece.folding.n_limits, 10.0**-digits)
         answer = solve_integer(
             tighter, time_limit=deadline - monotonic(), absolute_gap=0.4 * tolerance, seed=seed, nodes=nodes
         )
         if answer.x is not None and keeps_limits(problem, plan_of(answer.x)):
-            return plan_of(answer.x), proven, Ending.FEASIBLE
-    return None, proven, Ending.UNKNOWN
+            return Found(plan_of(answer.x), proven, Ending.FEASIBLE)
+    return Found(None, proven, Ending.UNKNOWN)
+
+
+def tightened(program: Program, n_limits: int, share: float) -> Program:
+    """Return the program with less room in its first `n_limits` rows, by a share of their own size."""
+    size = np.where(np.isinf(program.upper), np.abs(program.lower), np.abs(program.upper))
+    room = np.where(np.arange(size.size) < n_limits, share * (1.0 + np.where(np.isinf(size), 0.0, size)), 0.0)
+    return dataclasses.replace(program, lower=program.lower + room, upper=program.upper - room)
 
 
 def without(program: Program, x: np.ndarray) -> Program:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass, field
 from enum import StrEnum
+from threading import Event
 from typing import Any
 
 import numpy as np
@@ -54,6 +55,30 @@ class Answer:
     dual: np.ndarray = field(default_factory=lambda: np.empty(0))
 
 
+class Halt:
+    """Ends searches from another thread: the one that runs, and those that would begin later at their first breath."""
+
+    def __init__(self) -> None:
+        self._event = Event()
+        self._solver: Any = None
+
+    def watch(self, solver: Any) -> None:
+        """Make `now` reach this solver."""
+        self._solver = solver
+        if self._event.is_set():
+            solver.interrupt_solve()
+
+    def now(self) -> None:
+        """End the search that runs."""
+        self._event.set()
+        if self._solver is not None:
+            self._solver.interrupt_solve()
+
+    def __bool__(self) -> bool:
+        """Whether the end was asked for."""
+        return self._event.is_set()
+
+
 def solve_linear(program: Program, time_limit: float = 60.0) -> Answer:
     """Solve the relaxation with GLOP, to tight tolerances: the duals become prices."""
     from ortools.linear_solver.python import model_builder_helper as builder
@@ -84,14 +109,24 @@ def solve_integer(
     absolute_gap: float,
     seed: int = 0,
     nodes: int | None = None,
+    hint: np.ndarray | None = None,
+    halt: Halt | None = None,
 ) -> Answer:
-    """Solve by branch and bound with SCIP, until `absolute_gap` between plan and bound, `nodes` or `time_limit`."""
+    """Solve by branch and bound with SCIP, until `absolute_gap` between plan and bound, `nodes` or `time_limit`.
+
+    `hint` `(n_columns,)` is a point to start from; `halt` lets another thread end the search.
+    """
     from ortools.linear_solver.python import model_builder_helper as builder
 
     model = _model(program)
     for column in np.flatnonzero(program.integer).tolist():
         model.set_var_integrality(column, True)
+    if hint is not None:
+        for column, number in enumerate(hint.tolist()):
+            model.add_hint(column, float(round(number)))
     solver = builder.ModelSolverHelper("scip")
+    if halt is not None:
+        halt.watch(solver)
     solver.set_solver_specific_parameters(
         f"limits/gap = 0\nlimits/absgap = {absolute_gap:.12g}\nrandomization/randomseedshift = {seed}\n"
         "numerics/feastol = 1e-09\n" + ("" if nodes is None else f"limits/nodes = {nodes}\n")

@@ -1,0 +1,113 @@
+"""Large neighbourhood search: a good plan made better where its limits are too entangled for branch and bound.
+
+Free a few users, leave all others as they are, choose for those few exactly; again and again with others. (Shaw, *Using
+Constraint Programming and Local Search Methods to Solve Vehicle Routing Problems*, CP 1998, doi:10.1007/3-540-49481-2_30;
+with reduced costs to leave out hopeless choices: Chen & Hao, *A "reduce and solve" approach for the multiple-choice
+multidimensional knapsack problem*, EJOR 239, 2014, doi:10.1016/j.ejor.2014.05.025.)
+"""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Callable
+from dataclasses import dataclass
+from time import monotonic
+
+import numpy as np
+import scipy.sparse as sp
+
+from allocator.solvers.programs import Ending, Halt, Program, solve_integer
+
+FIRST_USERS = 25  # freed in the first round
+ROUND_NODES = 500
+LONGEST_ROUND = 2.0  # seconds: bounds how late an end that was asked for comes
+WIDER, NARROWER = 1.1, 0.85  # neighbourhoods, after a round that was solved, or not
+
+
+@dataclass(frozen=True, eq=False)
+class Neighbourhoods:
+    """A search from plan to better plan.
+
+    Attributes
+    ----------
+    program
+        All offers that may differ from the best choices.
+    owner
+        `(n_columns,)` user of each, from 0.
+    loss
+        `(n_columns,)` what its flip loses at the prices, currency.
+    bound
+        Of the program's objective, currency.
+    tolerance
+        The search ends at a plan that close to the bound.
+    keeps
+        Tells whether a point keeps every limit exactly.
+    """
+
+    program: Program
+    owner: np.ndarray
+    loss: np.ndarray
+    bound: float
+    tolerance: float
+    keeps: Callable[[np.ndarray], bool]
+    deadline: float
+    seed: int
+
+    def improve(self, x: np.ndarray, halt: Halt) -> np.ndarray:
+        """Return the best point found from `x`, `(n_columns,)` 0/1, until the bound, the deadline or a halt."""
+        rng = np.random.default_rng(self.seed)
+        program = dataclasses.replace(self.program, matrix=sp.csc_matrix(self.program.matrix))
+        value = float(program.objective @ x)
+        closest = np.full(int(self.owner.max(initial=-1)) + 1, np.inf)
+        np.minimum.at(closest, self.owner, self.loss)
+        width = float(FIRST_USERS)
+        rounds = 0
+        while self.bound - value > self.tolerance and monotonic() < self.deadline and not halt:
+            gap = self.bound - value
+            freed = self._users(rng, closest, gap, int(width), near=rounds % 2 == 0)
+            rounds += 1
+            opened = freed[self.owner] & ((self.loss <= gap) | (x > 0.5))
+            answer = solve_integer(
+                restricted(program, x, opened),
+                time_limit=min(LONGEST_ROUND, self.deadline - monotonic()),
+                absolute_gap=0.4 * self.tolerance,
+                seed=self.seed,
+                nodes=ROUND_NODES,
+                hint=x[opened],
+            )
+            width = min(width * WIDER, closest.size) if answer.ending is Ending.OPTIMAL else max(4.0, width * NARROWER)
+            if answer.x is None:
+                continue
+            other = x.copy()
+            other[opened] = np.round(answer.x)
+            reached = float(program.objective @ other)
+            # A plan as good but different leads elsewhere.
+            if reached >= value and self.keeps(other):
+                x, value = other, reached
+        return x
+
+    def _users(self, rng: np.random.Generator, closest: np.ndarray, gap: float, n: int, *, near: bool) -> np.ndarray:
+        """Draw users to free, bool: by how little a flip of theirs loses, or evenly among those that may flip at all."""
+        weight = 1.0 / (np.maximum(closest, 0.0) + 0.02 * gap) if near else np.ones(closest.size)
+        weight = np.where(closest <= gap, weight, 0.0)
+        freed = np.zeros(closest.size, dtype=bool)
+        # The n greatest of exponential clocks are a draw without replacement (Efraimidis & Spirakis 2006).
+        clock = np.where(weight > 0, rng.exponential(size=weight.size) / np.maximum(weight, 1e-300), np.inf)
+        freed[np.argsort(clock, kind="stable")[:n]] = True
+        return freed
+
+
+def restricted(program: Program, x: np.ndarray, opened: np.ndarray) -> Program:
+    """Return the program over some columns, the others fixed at `x`; rows that they do not touch are left out."""
+    fixed = np.flatnonzero(~opened & (x > 0.5))
+    used = np.asarray(program.matrix[:, fixed].sum(axis=1)).reshape(-1)
+    left = sp.csr_matrix(program.matrix[:, np.flatnonzero(opened)])
+    rows = np.flatnonzero(np.diff(left.indptr))
+    return Program(
+        objective=program.objective[opened],
+        matrix=left[rows],
+        lower=(program.lower - used)[rows],
+        upper=(program.upper - used)[rows],
+        ceiling=program.ceiling[opened],
+        integer=program.integer[opened],
+    )
