@@ -11,6 +11,7 @@ import dataclasses
 import math
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
+from enum import Enum
 from time import monotonic
 
 import numpy as np
@@ -54,6 +55,14 @@ class CorePlan:
     infeasible: bool = False
 
 
+class State(Enum):
+    """How the growing of cores ended."""
+
+    SETTLED = "nothing better is left"
+    OPEN = "not enough offers yet, or not enough time"
+    ENTANGLED = "too hard already at this size: larger cores would be harder still"
+
+
 def search(
     problem: Problem, whole: Piece, near: Piece, prices: np.ndarray, bound: float, *, tolerance: float, deadline: float, seed: int
 ) -> CorePlan:  # fmt: skip
@@ -64,17 +73,19 @@ def search(
     begin = monotonic()
     best = CorePlan(None, -math.inf, math.inf)
     for piece in (near,) if near is whole else (near, whole):
-        best, settled = _grow(problem, piece, piece is whole, prices, bound, best, tolerance, begin, deadline, seed)
-        if settled or min(bound, best.bound) - best.objective <= tolerance or monotonic() > deadline:
+        best, state = _grow(problem, piece, piece is whole, prices, bound, best, tolerance, begin, deadline, seed)
+        if state is State.SETTLED or min(bound, best.bound) - best.objective <= tolerance or monotonic() > deadline:
             return best
+        if state is State.ENTANGLED:
+            break
     return _persist(problem, whole, prices, bound, best, tolerance, deadline, seed)
 
 
 def _grow(
     problem: Problem, piece: Piece, everyone: bool, prices: np.ndarray, bound: float, best: CorePlan,
     tolerance: float, begin: float, deadline: float, seed: int,
-) -> tuple[CorePlan, bool]:  # fmt: skip
-    """Solve cores of a piece that grow; return the best plan, and whether nothing is left to find."""
+) -> tuple[CorePlan, State]:  # fmt: skip
+    """Solve cores of a piece that grow; return the best plan, and how that ended."""
     most = _most(best, bound)
     tables = piece.folding.tables(prices)
     base = piece.executor.choose(piece.shard, tables).picked
@@ -102,11 +113,13 @@ def _grow(
         if complete and found.ending is Ending.OPTIMAL:
             best = CorePlan(best.offers, best.objective, min(best.bound, max(found.bound, best.objective)))
         if complete and found.ending is Ending.INFEASIBLE and best.offers is None:
-            return CorePlan(None, -math.inf, math.inf, infeasible=True), True
+            return CorePlan(None, -math.inf, math.inf, infeasible=True), State.SETTLED
         if complete and found.ending is Ending.OPTIMAL:
-            return best, True
+            return best, State.SETTLED
         if min(bound, best.bound) - best.objective <= tolerance or monotonic() > deadline or largest:
-            return best, False
+            return best, State.OPEN
+        if found.ending is Ending.FEASIBLE:
+            return best, State.ENTANGLED
         size *= CORE_GROWTH
 
 

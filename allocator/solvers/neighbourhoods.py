@@ -60,11 +60,12 @@ class Neighbourhoods:
         value = float(program.objective @ x)
         closest = np.full(int(self.owner.max(initial=-1)) + 1, np.inf)
         np.minimum.at(closest, self.owner, self.loss)
-        width = float(FIRST_USERS)
+        widths = [float(FIRST_USERS), float(FIRST_USERS)]  # of close users, and of any
         rounds = 0
         while self.bound - value > self.tolerance and monotonic() < self.deadline and not halt:
             gap = self.bound - value
-            freed = self._users(rng, closest, gap, int(width), near=rounds % 2 == 0)
+            kind = rounds % 2
+            freed = self._users(rng, closest, gap, int(widths[kind]), near=kind == 0)
             rounds += 1
             opened = freed[self.owner] & ((self.loss <= gap) | (x > 0.5))
             answer = solve_integer(
@@ -75,7 +76,8 @@ class Neighbourhoods:
                 nodes=ROUND_NODES,
                 hint=x[opened],
             )
-            width = min(width * WIDER, closest.size) if answer.ending is Ending.OPTIMAL else max(4.0, width * NARROWER)
+            solved = answer.ending is Ending.OPTIMAL
+            widths[kind] = min(widths[kind] * WIDER, closest.size) if solved else max(4.0, widths[kind] * NARROWER)
             if answer.x is None:
                 continue
             other = x.copy()
