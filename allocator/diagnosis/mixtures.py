@@ -55,7 +55,6 @@ class Pool:
     """Plans that are best at some prices, each known by its prices and by what it uses of every limit."""
 
     piece: Piece
-    deadline: float
     prices: list[np.ndarray] = field(default_factory=list)
     used: list[np.ndarray] = field(default_factory=list)
 
@@ -69,11 +68,11 @@ class Pool:
         self.used.append(self.piece.folding.usage(choices.used_wide, choices.used_narrow))
         return choices.total
 
-    def ray(self, sides: Sequence[Side]) -> np.ndarray | None:
+    def ray(self, sides: Sequence[Side], deadline: float) -> np.ndarray | None:
         """Return prices by which no plan keeps these sides, or `None` where a mixture does (or time is up)."""
-        return self.search(sides, None).ray
+        return self.search(sides, None, deadline).ray
 
-    def search(self, sides: Sequence[Side], goal: Side | None, close: float = 0.0) -> Mixture:
+    def search(self, sides: Sequence[Side], goal: Side | None, deadline: float, close: float = 0.0) -> Mixture:
         """Find a mixture that keeps `sides`; with a goal, one that goes furthest to keep it, within `close`."""
         violation, nothing = None, np.zeros(self.piece.folding.n_limits)
         best_bound, best_prices = np.inf, nothing
@@ -102,7 +101,7 @@ class Pool:
             if stalled:
                 self.prices.pop()
                 self.used.pop()
-            if done or stalled or monotonic() > self.deadline:
+            if done or stalled or monotonic() > deadline:
                 shares = np.append(shares, np.zeros(len(self.used) - shares.size))
                 return Mixture(None, best_prices, best_bound, shares, settled=done)
 

@@ -1,0 +1,126 @@
+"""Real plans under some of the limits: does one exist, and how far can one go towards another limit?"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+
+from allocator.diagnosis.mixtures import GOLDEN, Mixture, Pool
+from allocator.diagnosis.sides import UNIT, Side, aiming_at, counts_offers, keeping
+from allocator.executors.shard import whole
+from allocator.problem import Problem
+from allocator.solvers import core
+from allocator.solvers.folding import fold
+from allocator.solvers.piece import Piece
+
+NEAR = 2_000  # users that the integer core starts from
+SMALL_OFFERS = 20_000  # below this the core starts from everyone
+SAMPLE = 20_000  # users by whom the loss that the nearest ones lie below is guessed
+ENOUGH = 1e12  # a gap that any plan is within
+
+
+@dataclass(frozen=True, eq=False)
+class Attempt:
+    """A plan under some sides that goes as far towards a goal as one was found to.
+
+    Attributes
+    ----------
+    offers
+        The plan: the problem's offer indices; `None` where none was found.
+    number
+        The exact sum of the goal's measure over the plan.
+    bound
+        No plan under these sides goes beyond it, in the goal's measure.
+    infeasible
+        Proven: no plan keeps the sides.
+    """
+
+    offers: np.ndarray | None
+    number: float
+    bound: float
+    infeasible: bool
+
+
+@dataclass(frozen=True, eq=False)
+class Workshop:
+    """What every attempt at one problem shares."""
+
+    problem: Problem
+    pool: Pool
+    seed: int
+
+    def attempt(self, sides: Sequence[Side], goal: Side | None, deadline: float) -> Attempt:
+        """Look for a plan under `sides` that goes furthest to keep `goal`; with no goal, for any plan."""
+        unit = ENOUGH if goal is None else 0.9 if counts_offers(self.problem, goal) else 0.9 * UNIT
+        mixture = self.pool.search(sides, goal, deadline, close=0.01 * unit)
+        if mixture.ray is not None:
+            return Attempt(None, math.nan, math.nan, infeasible=True)
+        aimed = aiming_at(self.problem, goal, sides)
+        folding = fold(aimed)
+        everyone = Piece(whole(aimed, folding.columns), folding, self.pool.piece.executor, 0.0, ())
+        positions = sorted({side.limit for side in sides})
+        bound = mixture.bound + core.required_value(aimed)
+        found = core.search(
+            aimed, everyone, self._near(aimed, everyone, mixture, goal), mixture.prices[positions], bound,
+            tolerance=unit, deadline=deadline, seed=self.seed,
+        )  # fmt: skip
+        if found.offers is None:
+            return Attempt(None, math.nan, math.nan, found.infeasible)
+        sign = 1.0 if goal is None else -goal.sign
+        return Attempt(np.sort(found.offers), sign * found.objective, sign * min(bound, found.bound), infeasible=False)
+
+    def _near(self, aimed: Problem, everyone: Piece, mixture: Mixture, goal: Side | None) -> Piece:
+        """Return the piece of users near indifference, all others fixed as in the mixture.
+
+        Where many offers are alike, as they are to a limit that counts them, the users' best choices at any prices lean
+        one way together; the mixture splits them as the limits need it.
+        """
+        shard = everyone.shard
+        if shard.n_offers <= SMALL_OFFERS:
+            return everyone
+        prices = mixture.prices.copy()
+        if goal is not None:
+            prices[goal.limit] += goal.sign
+        near = self._nearest(prices)
+        fixed = self.pool.mixed(mixture.shares)
+        fixed = fixed[~np.isin(shard.users_of(fixed), near)]
+        used = np.array([aimed.measure(r, fixed).sum() for r in range(len(aimed.limits))])
+        folding = everyone.folding
+        return Piece(
+            shard=shard.take(near),
+            folding=folding.with_bounds(folding.at_least - used, folding.at_most - used),
+            executor=everyone.executor,
+            value=float(aimed.column("value", fixed).sum()),
+            picked=(fixed,),
+        )
+
+    def _nearest(self, prices: np.ndarray) -> np.ndarray:
+        """Return about `NEAR` users, sorted, one of whose flips loses least at these prices."""
+        piece = self.pool.piece
+        tables = piece.folding.tables(prices, of_value=0.0)
+        few = piece
+        if piece.shard.n_users > SAMPLE:
+            few = piece.sample(SAMPLE, np.random.default_rng(self.seed))
+        least = _least_losses(few, tables, np.inf)
+        share = min(1.0, NEAR / piece.shard.n_users)
+        most = float(np.partition(least, int(share * (least.size - 1)))[int(share * (least.size - 1))])
+        least = _least_losses(piece, tables, most)
+        # Among equals, from all over.
+        spread = (np.arange(least.size) * GOLDEN) % 1.0
+        return np.sort(np.lexsort((spread, least))[:NEAR])
+
+
+def _least_losses(piece: Piece, tables: object, most: float) -> np.ndarray:
+    """Return for each user the least that a flip loses, infinite where it is above `most`."""
+    offer, loss, _ = piece.executor.losses(piece.shard, tables, most)  # type: ignore[arg-type]
+    least = np.full(piece.shard.n_users, np.inf)
+    np.minimum.at(least, piece.shard.users_of(offer), loss)
+    return least
+
+
+def keeps(problem: Problem, sides: Sequence[Side], offers: np.ndarray) -> bool:
+    """Tell whether exact sums over these offers keep the sides."""
+    return core.keeps_limits(keeping(problem, sides), offers)
