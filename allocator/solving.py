@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
+from allocator.diagnosis.attempts import plan_on_the_edge
 from allocator.diagnosis.conflicts import diagnose
 from allocator.errors import UsageError
 from allocator.executors.local import LocalExecutor, PassCounter
@@ -30,6 +31,7 @@ if TYPE_CHECKING:
     import pandas as pd
 
 CENT = 0.01  # currency; a gap below it counts as optimal
+PATIENCE = 1 / 3  # of the time limit, for a first plan; then the limits are looked at one by one
 Progress = Callable[[str, float], None]
 
 
@@ -79,12 +81,21 @@ def solve(
     tolerance = max(CENT, gap * abs(bound)) * 0.9
     found = core.search(
         problem, piece, minimum.piece, minimum.prices, bound,
-        tolerance=tolerance, deadline=begin + time_limit, seed=seed,
+        tolerance=tolerance, deadline=begin + time_limit, seed=seed, patience=begin + PATIENCE * time_limit,
     )  # fmt: skip
+    if found.offers is None and not found.infeasible:
+        found = _last_attempt(problem, piece, minimum.prices, begin + time_limit, seed)
     seconds = {"prices": priced - begin, "integer": monotonic() - priced, "total": monotonic() - begin}
     if found.offers is None:
         return _explained(problem, piece, None, begin, time_limit, seed, report, known=found.infeasible)
     return _with_plan(problem, minimum.prices, bound, found, passes.passes, seconds, gap)
+
+
+def _last_attempt(problem: Problem, piece: Piece, prices: np.ndarray, deadline: float, seed: int) -> core.CorePlan:
+    """Look for any plan at all, where the search for value found none."""
+    offers = plan_on_the_edge(problem, piece, prices, deadline, seed)
+    objective = -math.inf if offers is None else math.fsum(problem.column("value", offers))
+    return core.CorePlan(offers, objective, math.inf)
 
 
 def _piece(problem: Problem, threads: int | None) -> Piece:

@@ -5,11 +5,12 @@ from __future__ import annotations
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass
+from time import monotonic
 
 import numpy as np
 
 from allocator.diagnosis.mixtures import GOLDEN, Mixture, Pool
-from allocator.diagnosis.sides import UNIT, Side, aiming_at, counts_offers, keeping
+from allocator.diagnosis.sides import UNIT, Side, aiming_at, counts_offers, keeping, sides_of
 from allocator.executors.local import Tables
 from allocator.executors.shard import whole
 from allocator.problem import Problem
@@ -145,3 +146,30 @@ def _least_losses(piece: Piece, tables: Tables, most: float, nothing: float) -> 
 def keeps(problem: Problem, sides: Sequence[Side], offers: np.ndarray) -> bool:
     """Tell whether exact sums over these offers keep the sides."""
     return core.keeps_limits(keeping(problem, sides), offers)
+
+
+def plan_on_the_edge(problem: Problem, piece: Piece, prices: np.ndarray, deadline: float, seed: int) -> np.ndarray | None:
+    """Look for a plan where the limits leave next to no room: the offers of one, or `None`.
+
+    There a search for value finds none, but to go furthest towards the side that is hardest to keep may end beyond it.
+    """
+    workshop = Workshop(problem, Pool(piece), seed)
+    sides = sides_of(problem)
+    priced = sorted(
+        (side for side in sides if side.sign * prices[side.limit] > 0),
+        key=lambda side: -abs(prices[side.limit] * side.number(problem)),
+    )
+    for tried, goal in enumerate(priced):
+        others = tuple(side for side in sides if side != goal)
+        attempt = workshop.attempt(others, goal, share(deadline, len(priced) - tried))
+        if attempt.offers is not None and core.keeps_limits(problem, attempt.offers):
+            return attempt.offers
+        if monotonic() > deadline:
+            break
+    return None
+
+
+def share(deadline: float, jobs: int) -> float:
+    """Return the moment until which the next of so many jobs may run."""
+    now = monotonic()
+    return now + max(0.0, deadline - now) / max(1, jobs)

@@ -18,7 +18,7 @@ from time import monotonic
 import numpy as np
 
 from allocator.diagnosis import wording
-from allocator.diagnosis.attempts import Attempt, Workshop, keeps
+from allocator.diagnosis.attempts import Attempt, Workshop, keeps, share
 from allocator.diagnosis.mixtures import Pool
 from allocator.diagnosis.sides import UNIT, Side, counts_offers, outward, sides_of
 from allocator.problem import Problem
@@ -108,7 +108,7 @@ def _smallest(workshop: Workshop, sides: Sequence[Side], ray: np.ndarray | None,
         # most sides will go, and any plan will do.
         goal = None if ray is None else side
         fewer = _without(left, (side,))
-        attempt = workshop.attempt(fewer, goal, _share(deadline, 2 * (len(left) - tried) + 1))
+        attempt = workshop.attempt(fewer, goal, share(deadline, 2 * (len(left) - tried) + 1))
         if attempt.infeasible:
             left, without = fewer, {}
         elif attempt.offers is None:
@@ -126,11 +126,11 @@ def _repairs(
     for tried, side in enumerate(found.sides):
         jobs = 2 * (len(found.sides) - tried)
         fewer = _without(found.sides, (side,))
-        alone = found.without.get(side) or workshop.attempt(fewer, side, _share(deadline, jobs))
+        alone = found.without.get(side) or workshop.attempt(fewer, side, share(deadline, jobs))
         together = alone
         others = _without(everything, (side,))
         if alone.offers is None or not keeps(workshop.problem, others, alone.offers):
-            together = workshop.attempt(others, side, _share(deadline, jobs - 1))
+            together = workshop.attempt(others, side, share(deadline, jobs - 1))
         complete &= alone.offers is not None and (together.offers is not None or together.infeasible)
         conflicts.append(_conflict(workshop.problem, side, alone, together))
     return tuple(conflicts), complete
@@ -156,9 +156,3 @@ def _support(sides: Sequence[Side], ray: np.ndarray) -> tuple[Side, ...]:
 
 def _without(sides: Sequence[Side], gone: Sequence[Side]) -> tuple[Side, ...]:
     return tuple(side for side in sides if side not in gone)
-
-
-def _share(deadline: float, jobs: int) -> float:
-    """Return the moment until which the next of so many jobs may run."""
-    now = monotonic()
-    return now + max(0.0, deadline - now) / max(1, jobs)

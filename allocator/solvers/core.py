@@ -51,11 +51,13 @@ class CorePlan:
 
 
 def search(
-    problem: Problem, whole: Piece, near: Piece, prices: np.ndarray, bound: float, *, tolerance: float, deadline: float, seed: int
+    problem: Problem, whole: Piece, near: Piece, prices: np.ndarray, bound: float, *, tolerance: float, deadline: float, seed: int,
+    patience: float = math.inf,
 ) -> CorePlan:  # fmt: skip
     """Find a plan within `tolerance` (currency) of `bound`, enlarging the core until it is there or proven best.
 
-    `near` holds the users around indifference at `prices`, `whole` all of them.
+    `near` holds the users around indifference at `prices`, `whole` all of them. The search ends at `deadline`, or, where
+    it has no plan by then, at `patience`.
     """
     best = CorePlan(None, -math.inf, math.inf)
     for piece in (near,) if near is whole else (near, whole):
@@ -71,8 +73,9 @@ def search(
             largest = size in (offer.size, MOST_CORE)
             nodes = None if everyone and largest else MOST_NODES
             core = np.sort(order[:size])  # `offer` ascends, and so does the core
+            until = min(deadline, patience) if best.offers is None else deadline
             plan, core_bound, ended = _solve_core(
-                problem, piece, base, offer, chosen, core, tolerance, deadline, seed, nodes
+                problem, piece, base, offer, chosen, core, tolerance, until, seed, nodes
             )
             # Where all losses up to the gap are in, the core's optimum is the problem's.
             reach = loss[order[size]] if size < offer.size else most
@@ -85,7 +88,8 @@ def search(
                 best = CorePlan(best.offers, best.objective, min(best.bound, max(core_bound, best.objective)))
             if complete and ended is Ending.INFEASIBLE and best.offers is None:
                 return CorePlan(None, -math.inf, math.inf, infeasible=True)
-            if min(bound, best.bound) - best.objective <= tolerance or monotonic() > deadline:
+            until = min(deadline, patience) if best.offers is None else deadline
+            if min(bound, best.bound) - best.objective <= tolerance or monotonic() > until:
                 return best
             if largest or (complete and ended is Ending.OPTIMAL):
                 break
