@@ -91,8 +91,8 @@ class Conflict:
         The nearest number with which all limits of the problem hold together; `None` where no change of this side
         alone is enough (or, unless the diagnosis is `complete`, none was found).
     within
-        By how much a smaller change might still do, in the measure's unit; 0: proven smallest but for rounding to
-        hundredths (counts of offers: to whole ones).
+        By how much a smaller change might still do, in the measure's unit; 0: proven smallest, to a hundredth before it
+        is rounded to the next hundredth (counts of offers: to the offer).
     """
 
     name: str

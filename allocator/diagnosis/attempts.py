@@ -57,7 +57,7 @@ class Workshop:
 
     def attempt(self, sides: Sequence[Side], goal: Side | None, deadline: float) -> Attempt:
         """Look for a plan under `sides` that goes furthest to keep `goal`; with no goal, for any plan."""
-        unit = ENOUGH if goal is None else 0.9 if counts_offers(self.problem, goal) else 0.9 * UNIT
+        unit = ENOUGH if goal is None else 0.9 if counts_offers(self.problem, goal) else 0.1 * UNIT
         mixture = self.pool.search(sides, goal, deadline, close=CLOSE * unit)
         if mixture.ray is not None:
             return Attempt(None, math.nan, math.nan, infeasible=True)

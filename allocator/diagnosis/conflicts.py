@@ -142,8 +142,8 @@ def _conflict(problem: Problem, side: Side, alone: Attempt, together: Attempt) -
         None if item.offers is None else item.number if whole else outward(item.number, side)
         for item in (alone, together)
     )
-    least, bound = (needed, alone.bound) if repair is None else (repair, together.bound)
-    within = 0.0 if least is None else max(0.0, side.sign * (least - bound))
+    told = alone if repair is None else together
+    within = 0.0 if told.offers is None else max(0.0, side.sign * (told.number - told.bound))
     if within < (1.0 if whole else UNIT):
         within = 0.0
     limit = problem.limits[side.limit]
