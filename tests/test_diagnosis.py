@@ -78,7 +78,9 @@ def tight_problems(draw: st.DrawFn) -> Problem:
     cost = np.round(rng.random((users, coupons)) * 5, 2)
     limits = [Limit("reach", "count", at_least=float(rng.integers(1, users + 2)))]
     if draw(st.booleans()):
-        limits.append(Limit("north", "cost", at_most=float(np.round(rng.random() * 4, 2)), users=rng.random(users) < 0.6))
+        limits.append(
+            Limit("north", "cost", at_most=float(np.round(rng.random() * 4, 2)), users=rng.random(users) < 0.6)
+        )
     if draw(st.booleans()):
         limits.append(Limit("return", {"value": 1.0, "cost": -0.5}, at_least=float(rng.integers(-3, 9))))
     if draw(st.booleans()):

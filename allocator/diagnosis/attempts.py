@@ -148,7 +148,9 @@ def keeps(problem: Problem, sides: Sequence[Side], offers: np.ndarray) -> bool:
     return core.keeps_limits(keeping(problem, sides), offers)
 
 
-def plan_on_the_edge(problem: Problem, piece: Piece, prices: np.ndarray, deadline: float, seed: int) -> np.ndarray | None:
+def plan_on_the_edge(
+    problem: Problem, piece: Piece, prices: np.ndarray, deadline: float, seed: int
+) -> np.ndarray | None:
     """Look for a plan where the limits leave next to no room: the offers of one, or `None`.
 
     There a search for value finds none, but to go furthest towards the side that is hardest to keep may end beyond it.

@@ -110,6 +110,4 @@ def aiming_at(problem: Problem, goal: Side | None, sides: Collection[Side]) -> P
     if any(true in limit.weights for limit in renamed):
         columns[true] = offers.value
     value = np.where(np.isnan(offers.value), math.nan, aim)
-    return dataclasses.replace(
-        kept, limits=renamed, offers=dataclasses.replace(offers, value=value, columns=columns)
-    )
+    return dataclasses.replace(kept, limits=renamed, offers=dataclasses.replace(offers, value=value, columns=columns))

@@ -85,7 +85,9 @@ def _remedies(names: Sequence[str], conflicts: Sequence[Conflict], *, complete: 
     if enough:
         sentences.append(f"{_choice(enough)}.")
     if partly and not enough:
-        doubt = "other limits conflict even then" if complete else "there was no time to see whether all limits then hold"
+        doubt = (
+            "other limits conflict even then" if complete else "there was no time to see whether all limits then hold"
+        )
         sentences.append(f"{_choice(partly)}; {doubt}.")
     elif partly and complete:
         sentences.append(f"It is not enough to {' or '.join(partly)}: other limits conflict even then.")
