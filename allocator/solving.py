@@ -180,14 +180,13 @@ def _explained(
 ) -> Result:  # fmt: skip
     """Say which limits conflict, where that is `known` or comes out; else that no plan was found."""
     report("diagnosis", 0.0)
-    finding = diagnose(problem, piece, known=known, deadline=begin + time_limit, seed=seed)
+    finding = diagnose(problem, piece, ray, known=known, deadline=begin + time_limit, seed=seed)
     passes = piece.executor.counter
     if finding is None:
         return _without_plan(problem, Status.NO_PLAN, Proof.NONE, passes.passes, begin)
-    ray = ray if finding.ray is None else finding.ray
-    proof = Proof.BRANCH_AND_BOUND if ray is None else Proof.FARKAS
+    proof = Proof.BRANCH_AND_BOUND if finding.ray is None else Proof.FARKAS
     return _without_plan(
-        problem, Status.INFEASIBLE, proof, passes.passes, begin, prices=ray, diagnosis=finding.diagnosis
+        problem, Status.INFEASIBLE, proof, passes.passes, begin, prices=finding.ray, diagnosis=finding.diagnosis
     )
 
 

@@ -14,7 +14,12 @@ from hypothesis import strategies as st
 from allocator import Limit, Prices, Problem, Proof, Result, Status, VerificationError, solve, verify
 from allocator.cli.demo import campaign
 from allocator.demo import market
+from allocator.diagnosis.conflicts import diagnose
+from allocator.executors.local import LocalExecutor
+from allocator.executors.shard import whole
 from allocator.result import Conflict
+from allocator.solvers.folding import fold
+from allocator.solvers.piece import Piece
 
 CENT = 0.01
 
@@ -274,6 +279,21 @@ def test_the_demo_names_only_what_plays_a_part(poor_demo: Problem, poor_result: 
     assert diagnosis.complete
     assert all(conflict.repair is not None and conflict.within == 0.0 for conflict in diagnosis.conflicts)
     assert verify(poor_demo, poor_result).price_bound < 0
+
+
+def test_without_time_nothing_more_is_claimed_than_the_proof_says(poor_demo: Problem, poor_result: Result) -> None:
+    """The limits that the proof prices are named; neither that they are fewest nor a repair is told."""
+    folding = fold(poor_demo)
+    piece = Piece(whole(poor_demo, folding.columns), folding, LocalExecutor(), 0.0, ())
+    finding = diagnose(poor_demo, piece, np.asarray(poor_result.prices), known=True, deadline=0.0, seed=0)
+    assert finding is not None
+    assert {conflict.name for conflict in finding.diagnosis.conflicts} == {"budget", "new users"}
+    assert not finding.diagnosis.minimal
+    assert not finding.diagnosis.complete
+    assert all(conflict.repair is None for conflict in finding.diagnosis.conflicts)
+    assert finding.diagnosis.message == (
+        "new users = 16,000 and budget = 100 cannot hold together. Fewer of these limits may conflict already."
+    )
 
 
 def test_verify_refuses_a_forged_proof(poor_demo: Problem, poor_result: Result) -> None:

@@ -11,6 +11,7 @@ user and required offers are taken as given.
 from __future__ import annotations
 
 import dataclasses
+import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 from time import monotonic
@@ -24,6 +25,8 @@ from allocator.diagnosis.sides import UNIT, Side, counts_offers, outward, sides_
 from allocator.problem import Problem
 from allocator.result import Conflict, Diagnosis
 from allocator.solvers.piece import Piece
+
+UNTRIED = Attempt(None, math.nan, math.nan, infeasible=False)
 
 
 @dataclass(frozen=True, eq=False)
@@ -51,13 +54,17 @@ class Smallest:
     without: dict[Side, Attempt]
 
 
-def diagnose(problem: Problem, piece: Piece, *, known: bool, deadline: float, seed: int) -> Finding | None:
+def diagnose(
+    problem: Problem, piece: Piece, ray: np.ndarray | None, *, known: bool, deadline: float, seed: int
+) -> Finding | None:
     """Find the limits that conflict and their repairs.
 
     Parameters
     ----------
     piece
         All of the problem's users.
+    ray
+        `(n_limits,)` prices by which no plan keeps the limits, where such are known.
     known
         Whether the problem is known to have no plan; else `None` is returned where no proof of it is found.
     deadline
@@ -65,7 +72,8 @@ def diagnose(problem: Problem, piece: Piece, *, known: bool, deadline: float, se
     """
     workshop = Workshop(problem, Pool(piece), seed)
     sides = sides_of(problem)
-    ray = workshop.pool.ray(sides, deadline)
+    mixed = workshop.pool.ray(sides, deadline)
+    ray = ray if mixed is None else mixed
     if ray is None and not known:
         return None
     first = _smallest(workshop, sides, ray, deadline)
@@ -104,6 +112,8 @@ def _smallest(workshop: Workshop, sides: Sequence[Side], ray: np.ndarray | None,
                 left = _support(fewer, lighter)
     minimal, without = True, dict[Side, Attempt]()
     for tried, side in enumerate(left):
+        if monotonic() > deadline:
+            return Smallest(left, minimal=False, without=without)
         # Towards the side itself: the plan found tells the repair too. Where real plans conflict that mixtures do not,
         # most sides will go, and any plan will do.
         goal = None if ray is None else side
@@ -124,6 +134,10 @@ def _repairs(
     """Work out the smallest change of each side, for its conflict and for every limit; tell whether all are known."""
     conflicts, complete = [], True
     for tried, side in enumerate(found.sides):
+        if monotonic() > deadline:
+            conflicts.append(_conflict(workshop.problem, side, UNTRIED, UNTRIED))
+            complete = False
+            continue
         jobs = 2 * (len(found.sides) - tried)
         fewer = _without(found.sides, (side,))
         alone = found.without.get(side) or workshop.attempt(fewer, side, share(deadline, jobs))

@@ -9,6 +9,7 @@ all questions about one problem share the plans: after the first few, most are a
 
 from __future__ import annotations
 
+import dataclasses
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from time import monotonic
@@ -39,15 +40,22 @@ class Mixture:
         No plan goes beyond it: the goal's measure, times the goal's -sign.
     shares
         Weight of each of the pool's plans, `(n_plans,)`.
-    settled
-        Whether the search came to its end in time.
     """
 
     ray: np.ndarray | None
     prices: np.ndarray
     bound: float
     shares: np.ndarray
-    settled: bool
+
+
+@dataclass(frozen=True, eq=False)
+class Master:
+    """The best mixture of the plans so far: shares, each side's dual, the optimum, what each side is missed by."""
+
+    shares: np.ndarray
+    dual: np.ndarray
+    optimum: float
+    missed: np.ndarray
 
 
 @dataclass
@@ -74,44 +82,49 @@ class Pool:
 
     def search(self, sides: Sequence[Side], goal: Side | None, deadline: float, close: float = 0.0) -> Mixture:
         """Find a mixture that keeps `sides`; with a goal, one that goes furthest to keep it, within `close`."""
-        violation, nothing = None, np.zeros(self.piece.folding.n_limits)
-        best_bound, best_prices = np.inf, nothing
+        nothing = np.zeros(self.piece.folding.n_limits)
+        missed: np.ndarray | None = None  # by the first mixture that keeps the sides, but for rounding
+        best = Mixture(None, nothing, np.inf, np.ones(1))
         while True:
-            shares, dual, optimum, missed = self._master(sides, goal if violation is not None else None, violation)
-            if violation is None and optimum >= -ROUNDING:
+            master = self._master(sides, goal, missed, max(0.1, deadline - monotonic()))
+            if master is None:
+                return dataclasses.replace(best, shares=self._padded(best.shares))
+            best = dataclasses.replace(best, shares=master.shares)
+            if missed is None and master.optimum >= -ROUNDING:
                 if goal is None:
-                    return Mixture(None, nothing, 0.0, shares, settled=True)
-                violation = missed
+                    return dataclasses.replace(best, bound=0.0)
+                missed = master.missed
                 continue
             prices = nothing.copy()
-            for side, number in zip(sides, dual.tolist(), strict=True):
-                prices[side.limit] += number
-            reached = sum(y * side.room(self.piece.folding) for y, side in zip(dual.tolist(), sides, strict=True))
+            np.add.at(prices, [side.limit for side in sides], master.dual)
+            left = sum(y * side.room(self.piece.folding) for y, side in zip(master.dual.tolist(), sides, strict=True))
             asked = prices.copy()
-            if violation is not None and goal is not None:
+            if missed is not None and goal is not None:
                 asked[goal.limit] += goal.sign
             total = self.add(asked)
-            bound = total + reached
-            if violation is None and bound < -ROUNDING * (abs(total) + abs(reached)):
-                return Mixture(prices, prices, -np.inf, shares, settled=True)
-            if violation is not None and bound < best_bound:
-                best_bound, best_prices = bound, prices
-            done = violation is not None and best_bound - optimum <= max(close, CLOSE * abs(best_bound))
-            stalled = any(np.array_equal(self.used[-1], used) for used in self.used[:-1])
-            if stalled:
+            bound = left + total
+            if missed is None and bound < -ROUNDING * (abs(left) + abs(total)):
+                return dataclasses.replace(best, ray=prices, bound=-np.inf)
+            if missed is not None and bound < best.bound:
+                best = dataclasses.replace(best, prices=prices, bound=bound)
+            done = missed is not None and best.bound - master.optimum <= max(close, CLOSE * abs(best.bound))
+            known = any(np.array_equal(self.used[-1], used) for used in self.used[:-1])
+            if known:  # then the mixture is the best there is, but for rounding
                 self.prices.pop()
                 self.used.pop()
-            if done or stalled or monotonic() > deadline:
-                shares = np.append(shares, np.zeros(len(self.used) - shares.size))
-                return Mixture(None, best_prices, best_bound, shares, settled=done)
+            if done or known or monotonic() > deadline:
+                return dataclasses.replace(best, shares=self._padded(best.shares))
+
+    def _padded(self, shares: np.ndarray) -> np.ndarray:
+        return np.append(shares, np.zeros(len(self.used) - shares.size))
 
     def _master(
-        self, sides: Sequence[Side], goal: Side | None, violation: np.ndarray | None
-    ) -> tuple[np.ndarray, np.ndarray, float, np.ndarray]:
-        """Solve for the best mixture; return (shares, dual of each side, optimum, what each side is missed by).
+        self, sides: Sequence[Side], goal: Side | None, missed: np.ndarray | None, time_limit: float
+    ) -> Master | None:
+        """Solve for the best mixture; `None` where the solver gives up.
 
-        Without a `violation` the mixture misses the sides by as little as can be, each measured against its size; with
-        one it may miss them by that, and goes furthest towards `goal`.
+        At first the mixture misses the sides by as little as can be, each measured against its size; once one has
+        `missed` them by next to nothing, it may miss them by that, and goes furthest towards `goal`.
         """
         used = np.array(self.used).T
         rows = np.array([side.limit for side in sides], np.int64)
@@ -119,31 +132,27 @@ class Pool:
         room = np.array([side.room(self.piece.folding) for side in sides])
         size = np.maximum(np.maximum(np.abs(room), np.abs(used[rows]).max(axis=1, initial=0.0)), 1e-12)
         n, k = used.shape[1], rows.size
-        aim = np.zeros(n) if goal is None else -goal.sign * used[goal.limit]
-        scale = max(float(np.abs(aim).max(initial=0.0)), 1e-12)
-        slack = np.full(k, np.inf) if violation is None else violation / size
+        aim, factor = np.zeros(n), 1.0
+        if missed is not None and goal is not None:
+            aim = -goal.sign * used[goal.limit]
+            factor = max(float(np.abs(aim).max(initial=0.0)), 1e-12)
+        shared = sp.hstack([sp.csr_matrix((signs / size)[:, None] * used[rows]), -sp.identity(k)])
+        whole = sp.csr_matrix(np.concatenate([np.ones(n), np.zeros(k)])[None, :])
         answer = solve_linear(
             Program(
-                objective=np.concatenate([aim / scale, np.full(k, -1.0 if violation is None else 0.0)]),
-                matrix=sp.csr_matrix(
-                    sp.vstack(
-                        [
-                            sp.hstack([sp.csr_matrix((signs / size)[:, None] * used[rows]), -sp.identity(k)]),
-                            sp.csr_matrix(np.concatenate([np.ones(n), np.zeros(k)])[None, :]),
-                        ]
-                    )
-                ),
+                objective=np.concatenate([aim / factor, np.full(k, -1.0 if missed is None else 0.0)]),
+                matrix=sp.csr_matrix(sp.vstack([shared, whole])),
                 lower=np.append(np.full(k, -np.inf), 1.0),
                 upper=np.append(signs * room / size, 1.0),
-                ceiling=np.concatenate([np.full(n, np.inf), slack]),
+                ceiling=np.concatenate([np.full(n, np.inf), np.full(k, np.inf) if missed is None else missed / size]),
                 integer=np.zeros(n + k, dtype=bool),
-            )
+            ),
+            time_limit,
         )
         if answer.ending is not Ending.OPTIMAL or answer.x is None:
-            raise ArithmeticError(f"the linear program over {n} plans and {k} limits ended {answer.ending}")
-        factor = 1.0 if violation is None else scale
+            return None
         dual = np.maximum(answer.dual[:k], 0.0) * factor * signs / size
-        return answer.x[:n], dual, answer.objective * factor, answer.x[n:] * size
+        return Master(np.maximum(answer.x[:n], 0.0), dual, answer.objective * factor, answer.x[n:] * size)
 
     def mixed(self, shares: np.ndarray) -> np.ndarray:
         """Return a plan that gives each user the choice of one of the pool's plans, in these shares: its offers."""
