@@ -29,10 +29,12 @@ def explain(
 
 
 def number(amount: float) -> str:
-    """Return `12,000` for a whole number, else two decimals, or all where two do not tell it."""
+    """Return `12,000` for a whole number, else two decimals, or up to four where two do not tell it."""
     if amount.is_integer():
         return f"{amount:,.0f}"
-    return f"{amount:,.2f}" if round(amount, 2) == amount else f"{amount:,}"
+    if round(amount, 2) == amount:
+        return f"{amount:,.2f}"
+    return f"{amount:,.4f}".rstrip("0") if abs(amount) >= 0.001 else f"{amount:g}"
 
 
 def _label(problem: Problem, side: Side) -> str:
