@@ -24,6 +24,8 @@ class Proof(StrEnum):
     """Where the bound came from."""
 
     PRICES = "prices"  # anyone can recompute it from the prices in one pass
+    FARKAS = "farkas"  # infeasible: by these prices alone no plan keeps the limits; anyone can recompute it in one pass
+    RULES = "rules"  # infeasible: a user's required offers break the rules
     BRANCH_AND_BOUND = "branch_and_bound"  # tighter than the prices' bound; rests on an integer solver's search
     NONE = "none"
 
@@ -73,21 +75,56 @@ class LimitUse:
 
 @dataclass(frozen=True)
 class Conflict:
-    """One limit of an infeasible set, and the smallest change of it alone that makes the set feasible."""
+    """One side of a limit that cannot hold together with others, and the smallest change of it alone that helps.
+
+    Attributes
+    ----------
+    measure
+        What the limit sums, in words.
+    side
+        `at_least` or `at_most`.
+    number
+        What the side asks for now, in the measure's unit.
+    needed
+        The nearest number with which the limits of this conflict hold together; `None` where the search had no time.
+    repair
+        The nearest number with which all limits of the problem hold together; `None` where no change of this side
+        alone is enough (or, unless the diagnosis is `complete`, none was found).
+    within
+        By how much a smaller change might still do, in the measure's unit; 0: proven smallest, to a hundredth before it
+        is rounded to the next hundredth (counts of offers: to the offer).
+    """
 
     name: str
-    side: str  # at_least | at_most | required | max_per_user ...
-    number: float | None
-    repair: float | None  # None: no change of this limit alone repairs the set
-    message: str
+    measure: str
+    side: str
+    number: float
+    needed: float | None
+    repair: float | None
+    within: float
 
 
 @dataclass(frozen=True)
 class Diagnosis:
-    """Why no plan exists."""
+    """Why no plan exists.
+
+    Attributes
+    ----------
+    conflicts
+        Limits that cannot hold together; empty where required offers break the rules of a user.
+    minimal
+        Proven: without any one of them the others can hold together.
+    complete
+        Whether the smallest changes were all worked out in time.
+    further
+        Other sets of limits that cannot hold together either, none of which shares a limit's side with another.
+    """
 
     conflicts: tuple[Conflict, ...]
     message: str
+    minimal: bool = True
+    complete: bool = True
+    further: tuple[Diagnosis, ...] = ()
 
 
 @dataclass(frozen=True, eq=False)
@@ -104,7 +141,9 @@ class Result:
     price_bound
         The bound that anyone can recompute from `prices` in one pass over the offers (`verify` does).
     prices
-        One number for each limit, currency per unit.
+        One number for each limit, currency per unit. Where `proof` is `FARKAS`, the weights of the limits in the proof:
+        whatever is issued, the sum over the limits of weight times (use - number) stays above 0, but any plan
+        that keeps the limits would have to bring it to 0 or below.
     proof
         Where `bound` came from.
     passes

@@ -11,13 +11,15 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
+from allocator.diagnosis.attempts import plan_on_the_edge
+from allocator.diagnosis.conflicts import diagnose
 from allocator.errors import UsageError
 from allocator.executors.local import LocalExecutor, PassCounter
 from allocator.executors.shard import whole
 from allocator.plan import Plan
 from allocator.problem import Problem
 from allocator.problem.intake import positive_budget
-from allocator.result import Conflict, Diagnosis, LimitUse, Prices, Proof, Result, Status
+from allocator.result import Diagnosis, LimitUse, Prices, Proof, Result, Status
 from allocator.solvers import core
 from allocator.solvers.folding import bounds, fold
 from allocator.solvers.piece import Piece
@@ -29,6 +31,7 @@ if TYPE_CHECKING:
     import pandas as pd
 
 CENT = 0.01  # currency; a gap below it counts as optimal
+PATIENCE = 1 / 3  # of the time limit, for a first plan; then the limits are looked at one by one
 Progress = Callable[[str, float], None]
 
 
@@ -66,27 +69,33 @@ def solve(
     report = progress or (lambda stage, share: None)
     broken = _broken_rules(problem)
     if broken:
-        return _without_plan(problem, Status.INFEASIBLE, 0.0, begin, Diagnosis((), broken))
+        return _without_plan(problem, Status.INFEASIBLE, Proof.RULES, 0.0, begin, diagnosis=Diagnosis((), broken))
     piece = _piece(problem, threads)
     minimum = _minimise(problem, piece, begin + time_limit, seed, report)
     priced = monotonic()
     passes = piece.executor.counter
     bound = minimum.value + core.required_value(problem)
     if minimum.infeasible:
-        return _without_plan(problem, Status.INFEASIBLE, passes.passes, begin, _diagnose(problem, minimum))
+        return _explained(problem, piece, minimum.prices, begin, time_limit, seed, report)
     report("integer", 0.0)
     tolerance = max(CENT, gap * abs(bound)) * 0.9
     found = core.search(
         problem, piece, minimum.piece, minimum.prices, bound,
-        tolerance=tolerance, deadline=begin + time_limit, seed=seed,
+        tolerance=tolerance, deadline=begin + time_limit, seed=seed, patience=begin + PATIENCE * time_limit,
     )  # fmt: skip
+    if found.offers is None and not found.infeasible:
+        found = _last_attempt(problem, piece, minimum.prices, begin + time_limit, seed)
     seconds = {"prices": priced - begin, "integer": monotonic() - priced, "total": monotonic() - begin}
     if found.offers is None:
-        status = Status.INFEASIBLE if found.infeasible else Status.NO_PLAN
-        return _without_plan(
-            problem, status, passes.passes, begin, _diagnose(problem, minimum) if found.infeasible else None
-        )
+        return _explained(problem, piece, None, begin, time_limit, seed, report, known=found.infeasible)
     return _with_plan(problem, minimum.prices, bound, found, passes.passes, seconds, gap)
+
+
+def _last_attempt(problem: Problem, piece: Piece, prices: np.ndarray, deadline: float, seed: int) -> core.CorePlan:
+    """Look for any plan at all, where the search for value found none."""
+    offers = plan_on_the_edge(problem, piece, prices, deadline, seed)
+    objective = -math.inf if offers is None else math.fsum(problem.column("value", offers))
+    return core.CorePlan(offers, objective, math.inf)
 
 
 def _piece(problem: Problem, threads: int | None) -> Piece:
@@ -165,16 +174,34 @@ def _uses(problem: Problem, plan: Plan, prices: np.ndarray) -> tuple[LimitUse, .
     )
 
 
-def _without_plan(problem: Problem, status: Status, passes: float, begin: float, diagnosis: Diagnosis | None) -> Result:
+def _explained(
+    problem: Problem, piece: Piece, ray: np.ndarray | None, begin: float, time_limit: float, seed: int,
+    report: Progress, *, known: bool = True,
+) -> Result:  # fmt: skip
+    """Say which limits conflict, where that is `known` or comes out; else that no plan was found."""
+    report("diagnosis", 0.0)
+    finding = diagnose(problem, piece, ray, known=known, deadline=begin + time_limit, seed=seed)
+    passes = piece.executor.counter
+    if finding is None:
+        return _without_plan(problem, Status.NO_PLAN, Proof.NONE, passes.passes, begin)
+    proof = Proof.BRANCH_AND_BOUND if finding.ray is None else Proof.FARKAS
+    return _without_plan(
+        problem, Status.INFEASIBLE, proof, passes.passes, begin, prices=finding.ray, diagnosis=finding.diagnosis
+    )
+
+
+def _without_plan(
+    problem: Problem, status: Status, proof: Proof, passes: float, begin: float, *,
+    prices: np.ndarray | None = None, diagnosis: Diagnosis | None = None,
+) -> Result:  # fmt: skip
     names = tuple(limit.name for limit in problem.limits)
-    nothing = np.zeros(len(names))
     return Result(
         status=status,
         objective=math.nan,
         bound=math.nan,
         price_bound=math.nan,
-        prices=Prices(names, nothing),
-        proof=Proof.NONE,
+        prices=Prices(names, np.zeros(len(names)) if prices is None else prices),
+        proof=proof,
         plan=Plan.of(problem, np.empty(0, np.int64)),
         passes=passes,
         seconds={"prices": monotonic() - begin, "integer": 0.0, "total": monotonic() - begin},
@@ -199,20 +226,6 @@ def _broken_rules(problem: Problem) -> str:
     if twice.size:
         return f"user {int(twice[0, 0])} has two required offers of one exclusive group; require one of them"
     return ""
-
-
-def _diagnose(problem: Problem, minimum: Minimum) -> Diagnosis:
-    """Name the limits whose prices grew without end: together they cannot be met."""
-    size = np.abs(minimum.prices)
-    involved = np.flatnonzero(size > 1e-6 * max(float(size.max(initial=0.0)), 1e-12))
-    conflicts = []
-    for r in involved.tolist():
-        limit = problem.limits[r]
-        side = "at_most" if minimum.prices[r] > 0 else "at_least"
-        number = limit.at_most if side == "at_most" else limit.at_least
-        conflicts.append(Conflict(limit.name, side, number, None, f"{limit.name}: {side} {number:,}"))
-    listed = "; ".join(conflict.message for conflict in conflicts)
-    return Diagnosis(tuple(conflicts), f"no plan keeps all of these limits together: {listed}")
 
 
 @dataclass(frozen=True)

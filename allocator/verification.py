@@ -24,7 +24,8 @@ class Certificate:
     Attributes
     ----------
     price_bound
-        The bound recomputed from the prices, rounded outward, currency; NaN without a plan.
+        The bound recomputed from the prices, rounded outward, currency; NaN without a plan. Where the prices prove that
+        no plan exists: what the limits leave of each weighted sum less what any choice of offers takes, below 0.
     rests_on_search
         How much of the claimed bound's tightness rests on branch and bound rather than on prices, currency.
     """
@@ -36,7 +37,7 @@ class Certificate:
 
 
 def verify(problem: Problem, result: Result, *, gap: float = 1e-9) -> Certificate:
-    """Check a plan's rules, limits, sums and bound against the problem alone.
+    """Check a plan's rules, limits, sums and bound, or the proof that none exists, against the problem alone.
 
     Raises
     ------
@@ -46,7 +47,7 @@ def verify(problem: Problem, result: Result, *, gap: float = 1e-9) -> Certificat
     if result.status in (Status.INFEASIBLE, Status.NO_PLAN):
         if len(result.plan):
             raise VerificationError(f"the status is {result.status} but {len(result.plan):,} offers are issued")
-        return Certificate(math.nan, math.nan, 0.0, f"No plan was issued (status {result.status}); nothing to check.")
+        return _nothing_issued(problem, result)
     faults = [*_rule_faults(problem, result), *_sum_faults(problem, result)]
     price_bound = math.inf
     if not faults:
@@ -67,6 +68,37 @@ def verify(problem: Problem, result: Result, *, gap: float = 1e-9) -> Certificat
     return Certificate(result.objective, price_bound, resting, words)
 
 
+def _nothing_issued(problem: Problem, result: Result) -> Certificate:
+    """Check the proof that no plan exists, where one is claimed that can be checked."""
+    words = f"No plan was issued (status {result.status}); nothing to check."
+    if result.status is Status.INFEASIBLE and result.proof is Proof.FARKAS:
+        prices = np.asarray(result.prices, dtype=np.float64)
+        faults = _sign_faults(problem, prices)
+        left = math.nan if faults else _dual(problem, prices, of_value=0.0)
+        if not faults and not left < 0:
+            faults = [f"the prices do not show that the limits conflict: they leave {left!r}, which must be below 0"]
+        if faults:
+            raise VerificationError("the result does not hold:\n- " + "\n- ".join(faults))
+        words = "The prices of the limits prove that no choice of offers keeps them all."
+        return Certificate(math.nan, left, 0.0, words)
+    if result.status is Status.INFEASIBLE and result.proof is Proof.RULES:
+        if not _required_break_rules(problem):
+            raise VerificationError("the result does not hold:\n- the required offers keep the rules of every user")
+        words = "The required offers of a user break the rules."
+    elif result.status is Status.INFEASIBLE:
+        words = "That no plan keeps the limits rests on branch and bound; no prices prove it."
+    return Certificate(math.nan, math.nan, 0.0, words)
+
+
+def _required_break_rules(problem: Problem) -> bool:
+    user, coupon = problem.offers.users_of(problem.required), problem.offers.coupons_of(problem.required)
+    if (np.bincount(user, minlength=problem.n_users) > problem.max_per_user).any():
+        return True
+    group = problem.exclusive[coupon]
+    pairs = list(zip(user[group >= 0].tolist(), group[group >= 0].tolist(), strict=True))
+    return len(set(pairs)) < len(pairs)
+
+
 def recompute_bound(problem: Problem, prices: np.ndarray) -> float:
     """Return a number that no feasible plan can exceed, from prices alone, rounded outward. Currency.
 
@@ -74,13 +106,21 @@ def recompute_bound(problem: Problem, prices: np.ndarray) -> float:
     Each reduced value is a sum of t terms, whose rounding error is below t * eps * (sum of their sizes); the sums over
     users are exact (`math.fsum`). The bound adds the errors of all offers that could be chosen.
     """
+    return _dual(problem, prices, of_value=1.0)
+
+
+def _dual(problem: Problem, prices: np.ndarray, *, of_value: float) -> float:
+    """Return the dual function with the offers' value times `of_value`, rounded outward.
+
+    With 0 every plan that keeps the limits earns 0, so that a number below 0 proves that there is none (Farkas' lemma).
+    """
     parts = []
     for y, limit in zip(prices.tolist(), problem.limits, strict=True):
         number = limit.at_most if y > 0 else limit.at_least
         if y and number is not None:
-            parts.append(y * number)
+            parts += [y * number, abs(y * number) * 2.3e-16]
     for users, offers in _chunks(problem):
-        reduced, error = _reduced(problem, offers, prices)
+        reduced, error = _reduced(problem, offers, prices, of_value)
         parts.append(_best(problem, users, offers, reduced))
         parts.append(error)
     total = math.fsum(parts)
@@ -115,10 +155,10 @@ def _coefficients(problem: Problem, r: int, offers: np.ndarray, coupon: np.ndarr
     return np.where(inside, total, 0.0)
 
 
-def _reduced(problem: Problem, offers: np.ndarray, prices: np.ndarray) -> tuple[np.ndarray, float]:
+def _reduced(problem: Problem, offers: np.ndarray, prices: np.ndarray, of_value: float) -> tuple[np.ndarray, float]:
     """Return each offer's reduced value, and a bound on the rounding error of any user's choice summed over users."""
     coupon, user = problem.offers.coupons_of(offers), problem.offers.users_of(offers)
-    reduced = problem.offers.value[offers].copy()
+    reduced = problem.offers.value[offers] * of_value  # an absent pair stays NaN
     size = np.abs(reduced)
     terms = 2
     for r in np.flatnonzero(prices).tolist():

@@ -293,12 +293,28 @@ def test_infeasible(allocate: Allocate, offers: Path, unreachable: Path, tmp_pat
     assert [limit["name"] for limit in document["limits"]] == ["budget", "min_quantity[b]"]
 
 
-@pytest.mark.xfail(reason="the diagnosis names no limit where the integer core finds the conflict")
 def test_infeasible_names_the_limits_that_conflict(allocate: Allocate, offers: Path, unreachable: Path) -> None:
     words = ["--offers", offers, "--campaign", unreachable]
     assert "min_quantity[b]" in allocate(*words).out
     conflicts = json.loads(allocate(*words, "--json").out)["diagnosis"]["conflicts"]
     assert {conflict["name"] for conflict in conflicts} == {"budget", "min_quantity[b]"}
+
+
+def test_infeasible_says_what_repairs_it(allocate: Allocate, offers: Path, unreachable: Path) -> None:
+    words = ["--offers", offers, "--campaign", unreachable]
+    run = allocate(*words)
+    assert run.out.splitlines()[0] == (
+        "Infeasible: min_quantity[b] = 3 needs at least 9 of budget; budget is 4. "
+        "Raise budget to 9 or lower min_quantity to 1."
+    )
+    document = json.loads(allocate(*words, "--json").out)
+    assert document["verified"] is True
+    assert document["proof"] == "farkas"
+    assert {item["name"]: item["repair"] for item in document["diagnosis"]["conflicts"]} == {
+        "budget": 9.0,
+        "min_quantity[b]": 1.0,
+    }
+    assert allocate(*words, "--budget", "9").code == 0
 
 
 def test_no_plan_in_time_exits_with_5(allocate: Allocate, offers: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -119,14 +119,21 @@ def test_a_proof_by_branch_and_bound_says_so(summary: Summary) -> None:
     assert "branch and bound" not in words.proof(dataclasses.replace(searched, proof="prices"))
 
 
-def test_an_infeasible_problem_is_explained_limit_by_limit(summary: Summary) -> None:
-    conflict = Conflict("min_quantity[5off]", "at_least", 12_000.0, 10_310.0, "lower min_quantity[5off] to 10,310")
-    diagnosis = Diagnosis((conflict,), "the budget is too small for min_quantity[5off]")
-    lines = words.no_plan(dataclasses.replace(summary, status="infeasible", diagnosis=diagnosis))
-    assert lines == [
-        "Infeasible: the budget is too small for min_quantity[5off]",
-        "  - lower min_quantity[5off] to 10,310",
-    ]
+@pytest.fixture
+def nothing(summary: Summary) -> Summary:
+    """Two conflicts and no plan."""
+    budget = Conflict("budget", "cost", "at_most", 50_000.0, 58_200.0, None, 0.0)
+    least = Conflict("<b>min</b>", "count", "at_least", 12_000.0, 10_310.0, None, 0.0)
+    further = Diagnosis((least,), "only 9 of <b>min</b> exist")
+    diagnosis = Diagnosis((budget, least), "the budget is too small", further=(further,))
+    return dataclasses.replace(summary, status="infeasible", proof="farkas", objective=math.nan, diagnosis=diagnosis)
+
+
+def test_an_infeasible_problem_is_explained_conflict_by_conflict(nothing: Summary) -> None:
+    lines = words.no_plan(nothing)
+    assert lines[:2] == ["Infeasible: the budget is too small", "Another conflict: only 9 of <b>min</b> exist"]
+    assert "An independent check agrees." in lines[2]
+    assert words.no_plan(dataclasses.replace(nothing, proof="branch_and_bound"))[2] == "Proven by branch and bound."
 
 
 class Tags(HTMLParser):
@@ -171,6 +178,22 @@ def test_the_report_says_what_a_planner_asks(summary: Summary) -> None:
     for text in ("spring <script>", "<b>3off</b>", "10 % & more", "roi [all]", "Proven optimal", "greedy", "Limits"):
         assert text in tags.text
     assert words.loosen(summary) in tags.text
+
+
+def test_the_report_says_why_there_is_no_plan(nothing: Summary) -> None:
+    tags = Tags()
+    tags.feed(page(nothing))
+    assert tags.open == []
+    for text in (
+        "Infeasible.",
+        "the budget is too small",
+        "only 9 of <b>min</b> exist",
+        "58,200.00",
+        "10,310",
+        "at most",
+    ):
+        assert text in tags.text
+    assert "nan" not in tags.text
 
 
 def test_the_report_stays_small_with_thousands_of_coupons(summary: Summary) -> None:

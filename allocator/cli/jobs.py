@@ -15,7 +15,7 @@ from allocator.cli.inputs import Input, Source, read
 from allocator.cli.screen import Screen
 from allocator.errors import UsageError
 from allocator.problem.intake import positive_budget
-from allocator.result import Result, Status
+from allocator.result import Proof, Result, Status
 
 if TYPE_CHECKING:
     import pyarrow as pa
@@ -89,10 +89,12 @@ def _solve(data: Input, effort: Effort, screen: Screen) -> tuple[Result, Any, Se
         result = solve(
             data.problem, effort.time_limit, effort.gap, effort.threads, effort.seed, progress=screen.progress
         )
-    if result.status not in (Status.OPTIMAL, Status.FEASIBLE):
+    if result.proof is Proof.NONE:
         return result, None, ()
     with screen.stage("verify"):
         certificate = verify(data.problem, result, gap=effort.gap)
+    if result.status is Status.INFEASIBLE:
+        return result, certificate, ()
     with screen.stage("strategies"):
         strategies = compare(data.problem)
     return result, certificate, strategies

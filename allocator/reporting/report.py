@@ -8,17 +8,23 @@ from importlib.resources import files
 
 from allocator.reporting import words
 from allocator.reporting.summary import CouponUse, Summary
-from allocator.result import LimitUse
+from allocator.result import Conflict, LimitUse
 
 MOST_ROWS = 200  # of coupons or limits; a page stays readable, and small
-WORDS = ("measure", "fails")  # columns of words; the rest are numbers, aligned right
+WORDS = ("measure", "fails", "side")  # columns of words; the rest are numbers, aligned right
 
 
 def page(summary: Summary) -> str:
-    """Return the report of a plan as one HTML page."""
+    """Return the report of a plan, or of why there is none, as one HTML page."""
     style = files("allocator.reporting").joinpath("style.css").read_text(encoding="utf-8")
     title = escape(summary.campaign)
-    sections = [_cards(summary), _advice(summary), _strategies(summary), _coupons(summary), _limits(summary)]
+    if summary.has_plan:
+        lines = [words.headline(summary), words.proof(summary)]
+        sections = [_cards(summary), _advice(summary), _strategies(summary), _coupons(summary), _limits(summary)]
+    else:
+        lines, sections = words.no_plan(summary), [_conflicts(summary)]
+        lines[0] = lines[0].removeprefix("Infeasible: ")
+    status = summary.status.replace("_", " ").capitalize()
     return f"""<!doctype html>
 <html lang="en">
 <head>
@@ -32,8 +38,8 @@ def page(summary: Summary) -> str:
 <body>
 <main>
 <h1>Coupon plan: {title}</h1>
-<p><span class="status {summary.status}">{summary.status.capitalize()}.</span> {escape(words.headline(summary))}</p>
-<p>{escape(words.proof(summary))}</p>
+<p><span class="status {summary.status}">{status}.</span> {escape(lines[0])}</p>
+{"".join(f"<p>{escape(line)}</p>" for line in lines[1:])}
 {"".join(sections)}
 <footer><p>{escape(_times(summary))} Amounts are in {escape(summary.currency)}. Every number of this page is in
 summary.json, beside it; what the plan was made from is in manifest.json.</p></footer>
@@ -41,6 +47,32 @@ summary.json, beside it; what the plan was made from is in manifest.json.</p></f
 </body>
 </html>
 """
+
+
+def _conflicts(summary: Summary) -> str:
+    if summary.diagnosis is None:
+        return ""
+    found = [summary.diagnosis, *summary.diagnosis.further]
+    rows = [_conflict(number, item) for number, one in enumerate(found, start=1) for item in one.conflicts]
+    if not rows:
+        return ""
+    return _section(
+        "Limits that conflict",
+        "The nearest number of each with which its conflict is over, and with which every limit holds.",
+        ["limit", "conflict", "side", "measure", "now", "over at", "every limit holds at"],
+        rows,
+    )
+
+
+def _conflict(number: int, item: Conflict) -> str:
+    numbers = "".join(
+        f"<td>{words.quantity(amount, item.measure)}</td>" for amount in (item.number, item.needed, item.repair)
+    )
+    side = item.side.replace("_", " ")
+    return (
+        f'<tr><th scope="row">{escape(item.name)}</th><td>{number}</td><td class="text">{side}</td>'
+        f'<td class="text">{escape(item.measure)}</td>{numbers}</tr>'
+    )
 
 
 def _cards(summary: Summary) -> str:

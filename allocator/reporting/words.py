@@ -82,13 +82,24 @@ def loosen(summary: Summary) -> str:
 
 
 def no_plan(summary: Summary) -> list[str]:
-    """Say why there is no plan, a line for each limit of a conflict."""
+    """Say why there is no plan: which limits conflict, what repairs them, and why one can believe it."""
     if summary.status != "infeasible":
         return ["Stopped before any plan was found. Give it more time with --time-limit."]
     if summary.diagnosis is None:
         return ["Infeasible: no plan keeps every limit."]
     lines = [f"Infeasible: {summary.diagnosis.message}"]
-    return lines + [f"  - {conflict.message}" for conflict in summary.diagnosis.conflicts]
+    lines += [f"Another conflict: {other.message}" for other in summary.diagnosis.further]
+    return [*lines, *_why_no_plan(summary)]
+
+
+def _why_no_plan(summary: Summary) -> list[str]:
+    if summary.proof == "farkas":
+        checked = " An independent check agrees." if summary.verified else ""
+        return [
+            "Proven by weights on these limits, by which any choice of offers breaks one of them: anyone can recompute "
+            f"it in one pass over the offers.{checked}"
+        ]
+    return ["Proven by branch and bound."] if summary.proof == "branch_and_bound" else []
 
 
 def worth(use: LimitUse) -> float:

@@ -55,6 +55,29 @@ class CorePlan:
     infeasible: bool = False
 
 
+@dataclass(frozen=True)
+class Effort:
+    """How close to the bound a search must come (currency), and until when it may run (monotonic clock, seconds)."""
+
+    tolerance: float
+    begin: float
+    deadline: float
+    patience: float  # for a first plan
+    seed: int
+
+    def until(self, best: CorePlan) -> float:
+        """Return when the search ends, with such a plan in hand."""
+        return self.patience if best.offers is None else self.deadline
+
+    def one_core(self, best: CorePlan) -> float:
+        """Return when the core that begins now must end."""
+        return min(self.until(best), monotonic() + LONGEST_CORE * (self.deadline - self.begin))
+
+    def spent(self, bound: float, best: CorePlan) -> bool:
+        """Tell whether the plan is close enough, or the time is over."""
+        return min(bound, best.bound) - best.objective <= self.tolerance or monotonic() > self.until(best)
+
+
 class State(Enum):
     """How the growing of cores ended."""
 
@@ -64,26 +87,28 @@ class State(Enum):
 
 
 def search(
-    problem: Problem, whole: Piece, near: Piece, prices: np.ndarray, bound: float, *, tolerance: float, deadline: float, seed: int
+    problem: Problem, whole: Piece, near: Piece, prices: np.ndarray, bound: float, *, tolerance: float, deadline: float, seed: int,
+    patience: float = math.inf,
 ) -> CorePlan:  # fmt: skip
     """Find a plan within `tolerance` (currency) of `bound`, enlarging the core until it is there or proven best.
 
-    `near` holds the users around indifference at `prices`, `whole` all of them.
+    `near` holds the users around indifference at `prices`, `whole` all of them. The search ends at `deadline`, or, where
+    it has no plan by then, at `patience`.
     """
-    begin = monotonic()
+    effort = Effort(tolerance, monotonic(), deadline, min(deadline, patience), seed)
     best = CorePlan(None, -math.inf, math.inf)
     for piece in (near,) if near is whole else (near, whole):
-        best, state = _grow(problem, piece, piece is whole, prices, bound, best, tolerance, begin, deadline, seed)
-        if state is State.SETTLED or min(bound, best.bound) - best.objective <= tolerance or monotonic() > deadline:
+        best, state = _grow(problem, piece, piece is whole, prices, bound, best, effort)
+        if state is State.SETTLED or effort.spent(bound, best):
             return best
         if state is State.ENTANGLED:
             break
-    return _persist(problem, whole, prices, bound, best, tolerance, deadline, seed)
+    return _persist(problem, whole, prices, bound, best, effort)
 
 
 def _grow(
     problem: Problem, piece: Piece, everyone: bool, prices: np.ndarray, bound: float, best: CorePlan,
-    tolerance: float, begin: float, deadline: float, seed: int,
+    effort: Effort,
 ) -> tuple[CorePlan, State]:  # fmt: skip
     """Solve cores of a piece that grow; return the best plan, and how that ended."""
     most = _most(best, bound)
@@ -99,10 +124,8 @@ def _grow(
         core = np.sort(order[:size])  # `offer` ascends, and so does the core
         kept = base[~np.isin(base, offer[core][chosen[core]])]
         final = everyone and largest
-        until = min(deadline, monotonic() + LONGEST_CORE * (deadline - begin))
-        found = _solve(
-            problem, part_of(piece, kept, offer[core]), tolerance, until, seed, FINAL_NODES if final else MOST_NODES
-        )
+        nodes = FINAL_NODES if final else MOST_NODES
+        found = _solve(problem, part_of(piece, kept, offer[core]), effort, effort.one_core(best), nodes)
         # Where all losses up to the gap are in, the core's optimum is the problem's.
         reach = loss[order[size]] if size < offer.size else most
         if found.offers is not None:
@@ -116,7 +139,7 @@ def _grow(
             return CorePlan(None, -math.inf, math.inf, infeasible=True), State.SETTLED
         if complete and found.ending is Ending.OPTIMAL:
             return best, State.SETTLED
-        if min(bound, best.bound) - best.objective <= tolerance or monotonic() > deadline or largest:
+        if largest or effort.spent(bound, best):
             return best, State.OPEN
         if found.ending is Ending.FEASIBLE:
             return best, State.ENTANGLED
@@ -124,8 +147,7 @@ def _grow(
 
 
 def _persist(
-    problem: Problem, whole: Piece, prices: np.ndarray, bound: float, best: CorePlan, tolerance: float, deadline: float,
-    seed: int,
+    problem: Problem, whole: Piece, prices: np.ndarray, bound: float, best: CorePlan, effort: Effort
 ) -> CorePlan:  # fmt: skip
     """Use the time that is left on a hard problem: branch and bound on all that may differ, and neighbourhoods beside it."""
     tables = whole.folding.tables(prices)
@@ -133,7 +155,7 @@ def _persist(
     base = whole.executor.choose(whole.shard, tables).picked
     part = part_of(whole, base[~np.isin(base, offer[chosen])], offer)
     if best.offers is None:
-        found = _solve(problem, part, tolerance, deadline, seed, None) if offer.size <= MOST_CORE else None
+        found = _solve(problem, part, effort, effort.patience, None) if offer.size <= MOST_CORE else None
         if found is None or found.offers is None:
             impossible = found is not None and found.ending is Ending.INFEASIBLE
             return CorePlan(None, -math.inf, math.inf, infeasible=impossible)
@@ -142,8 +164,8 @@ def _persist(
     outside = part.fixed + required_value(problem)
     halt = Halt()
     walk = Neighbourhoods(
-        part.program, part.owner, lost, bound - outside, tolerance,
-        lambda x: keeps_limits(problem, np.concatenate([part.offers(x), problem.required])), deadline, seed,
+        part.program, part.owner, lost, bound - outside, effort.tolerance,
+        lambda x: keeps_limits(problem, np.concatenate([part.offers(x), problem.required])), effort.deadline, effort.seed,
     )  # fmt: skip
     if offer.size > MOST_CORE:
         better = walk.improve(start, halt)
@@ -152,7 +174,7 @@ def _persist(
         with ThreadPoolExecutor(1) as pool:
             beside = pool.submit(walk.improve, start, halt)
             beside.add_done_callback(lambda _: halt.now())
-            found = _solve(problem, part, tolerance, deadline, seed, None, start, halt)
+            found = _solve(problem, part, effort, effort.deadline, None, start, halt)
             halt.now()
             better = beside.result()
     proven = math.inf if found is None else found.bound
@@ -182,7 +204,7 @@ class Found:
 
 
 def _solve(
-    problem: Problem, part: Part, tolerance: float, deadline: float, seed: int, nodes: int | None,
+    problem: Problem, part: Part, effort: Effort, until: float, nodes: int | None,
     hint: np.ndarray | None = None, halt: Halt | None = None,
 ) -> Found:  # fmt: skip
     """Choose among a part's free offers by branch and bound, so that exact sums keep every limit."""
@@ -194,7 +216,7 @@ def _solve(
     proven = math.inf
     for _ in range(MOST_CUTS):
         answer = solve_integer(
-            program, time_limit=deadline - monotonic(), absolute_gap=0.4 * tolerance, seed=seed, nodes=nodes,
+            program, time_limit=until - monotonic(), absolute_gap=0.4 * effort.tolerance, seed=effort.seed, nodes=nodes,
             hint=hint, halt=halt,
         )  # fmt: skip
         if answer.x is None:
@@ -210,7 +232,7 @@ def _solve(
         # Less room finds a plan but proves nothing: it also rules out plans that use a limit to the last cent.
         tighter = tightened(part.program, part.piece.folding.n_limits, 10.0**-digits)
         answer = solve_integer(
-            tighter, time_limit=deadline - monotonic(), absolute_gap=0.4 * tolerance, seed=seed, nodes=nodes
+            tighter, time_limit=until - monotonic(), absolute_gap=0.4 * effort.tolerance, seed=effort.seed, nodes=nodes
         )
         if answer.x is not None and keeps_limits(problem, plan_of(answer.x)):
             return Found(plan_of(answer.x), proven, Ending.FEASIBLE)

@@ -49,11 +49,11 @@ class Folding:
         """Number of limits."""
         return int(self.weights.shape[0])
 
-    def tables(self, prices: np.ndarray) -> Tables:
-        """Return the tables whose rows give an offer's value less the prices of what it uses."""
+    def tables(self, prices: np.ndarray, *, of_value: float = 1.0) -> Tables:
+        """Return the tables whose rows give an offer's value (times `of_value`) less the prices of what it uses."""
         scaled = -prices[:, None] * self.weights
         wide = self.wide_coupons.T @ scaled[self.wide]
-        wide[:, 0] += 1.0
+        wide[:, 0] += of_value
         return Tables(wide, self._narrow(scaled), self.class_of)
 
     def radii(self, radius: np.ndarray) -> Tables:

@@ -1,0 +1,1 @@
+"""An infeasible problem: the limits that conflict, and the smallest change that repairs each."""
