@@ -27,8 +27,9 @@ FIRST_CORE = 300  # offers
 CORE_PER_LIMIT = 100  # more offers for each limit that binds
 MOST_NODES = 2_000  # of a core that is not complete: a larger one is the better use of time
 FINAL_NODES = 20_000  # of one that is, before neighbourhoods are searched beside it
-LONGEST_CORE = 0.15  # of the time, for one core
+LONGEST_CORE = 0.4  # of the time, for one core
 CORE_GROWTH = 4
+MOST_BESIDE = 25_000  # offers; branch and bound gets nowhere with more of them, and takes a processor
 MOST_CORE = 120_000
 MOST_CUTS = 20  # plans ruled out for exceeding a limit by less than the solver's tolerance
 
@@ -167,7 +168,7 @@ def _persist(
         part.program, part.owner, lost, bound - outside, effort.tolerance,
         lambda x: keeps_limits(problem, np.concatenate([part.offers(x), problem.required])), effort.deadline, effort.seed,
     )  # fmt: skip
-    if offer.size > MOST_CORE:
+    if offer.size > MOST_BESIDE:
         better = walk.improve(start, halt)
         found = None
     else:

@@ -21,6 +21,8 @@ from allocator.solvers.programs import Ending, Halt, Program, solve_integer
 FIRST_USERS = 25  # freed in the first round
 ROUND_NODES = 500
 LONGEST_ROUND = 2.0  # seconds: bounds how late an end that was asked for comes
+CLOSE = 200  # users that count as close
+FAR = 20.0  # times the loss of the last of them: no choice worth opening near them loses more
 WIDER, NARROWER = 1.1, 0.85  # neighbourhoods, after a round that was solved, or not
 
 
@@ -60,14 +62,17 @@ class Neighbourhoods:
         value = float(program.objective @ x)
         closest = np.full(int(self.owner.max(initial=-1)) + 1, np.inf)
         np.minimum.at(closest, self.owner, self.loss)
+        # Losses of the closest users: what is worth opening while the plan is still far from the bound.
+        close = float(np.partition(closest, min(CLOSE, closest.size) - 1)[min(CLOSE, closest.size) - 1])
         widths = [float(FIRST_USERS), float(FIRST_USERS)]  # of close users, and of any
         rounds = 0
         while self.bound - value > self.tolerance and monotonic() < self.deadline and not halt:
             gap = self.bound - value
             kind = rounds % 2
-            freed = self._users(rng, closest, gap, int(widths[kind]), near=kind == 0)
+            most = min(gap, FAR * close) if kind == 0 else gap
+            freed = _users(rng, closest, min(gap, close), most, int(widths[kind]), near=kind == 0)
             rounds += 1
-            opened = freed[self.owner] & ((self.loss <= gap) | (x > 0.5))
+            opened = freed[self.owner] & ((self.loss <= most) | (x > 0.5))
             answer = solve_integer(
                 restricted(program, x, opened),
                 time_limit=min(LONGEST_ROUND, self.deadline - monotonic()),
@@ -88,15 +93,18 @@ class Neighbourhoods:
                 x, value = other, reached
         return x
 
-    def _users(self, rng: np.random.Generator, closest: np.ndarray, gap: float, n: int, *, near: bool) -> np.ndarray:
-        """Draw users to free, bool: by how little a flip of theirs loses, or evenly among those that may flip at all."""
-        weight = 1.0 / (np.maximum(closest, 0.0) + 0.02 * gap) if near else np.ones(closest.size)
-        weight = np.where(closest <= gap, weight, 0.0)
-        freed = np.zeros(closest.size, dtype=bool)
-        # The n greatest of exponential clocks are a draw without replacement (Efraimidis & Spirakis 2006).
-        clock = np.where(weight > 0, rng.exponential(size=weight.size) / np.maximum(weight, 1e-300), np.inf)
-        freed[np.argsort(clock, kind="stable")[:n]] = True
-        return freed
+
+def _users(
+    rng: np.random.Generator, closest: np.ndarray, close: float, most: float, n: int, *, near: bool
+) -> np.ndarray:
+    """Draw users to free, bool: by how little a flip of theirs loses, or evenly among those that may lose up to `most`."""
+    weight = 1.0 / (np.maximum(closest, 0.0) + 0.1 * close + 1e-12) if near else np.ones(closest.size)
+    weight = np.where(closest <= most, weight, 0.0)
+    freed = np.zeros(closest.size, dtype=bool)
+    # The n smallest of exponential clocks are a draw without replacement (Efraimidis & Spirakis, Inf. Proc. Letters 97, 2006).
+    clock = np.where(weight > 0, rng.exponential(size=weight.size) / np.maximum(weight, 1e-300), np.inf)
+    freed[np.argsort(clock, kind="stable")[:n]] = True
+    return freed
 
 
 def restricted(program: Program, x: np.ndarray, opened: np.ndarray) -> Program:

@@ -78,14 +78,10 @@ def _least(
     least = np.full(tops.size, -np.inf)
     weights = piece.folding.weights
     counts = np.flatnonzero((weights[:, -1] == 1.0) & (weights[:, :-1] == 0.0).all(axis=1) & np.isfinite(lower))
-    by_user = rules[:n_users]
-    held = np.asarray(by_user.sum(axis=1)).reshape(-1)
     for r in counts.tolist():
         covered = np.zeros(uses.shape[1])
         covered[uses[[r]].indices] = 1.0
-        inside = by_user @ covered
-        room = np.minimum(tops[:n_users], inside)
-        if room.sum() <= lower[r] + 0.5:
-            # A user with offers outside the limit may still need its cap for them: only a lower side is safe.
-            least[:n_users] = np.where(inside == held, np.maximum(least[:n_users], room), least[:n_users])
+        most = np.minimum(tops[:n_users], rules[:n_users] @ covered)
+        if most.sum() <= lower[r] + 0.5:
+            least[:n_users] = np.maximum(least[:n_users], most)
     return least
