@@ -126,7 +126,7 @@ def _minimise(
 def _typical_use(few: Piece, present: np.ndarray) -> np.ndarray:
     """Return the mean size of each limit's number over the offers that it covers, `(n_limits,)`, above 0."""
     n = few.folding.n_limits
-    uses = abs(limit_matrix(few, present, np.arange(n)))
+    uses = abs(limit_matrix(few.shard, few.folding, present, np.arange(n)))
     covered = np.maximum(np.diff(uses.indptr), 1)
     mean = np.asarray(uses.sum(axis=1)).reshape(-1) / covered
     return np.where(mean > 0, mean, 1.0)

@@ -12,6 +12,8 @@ from allocator.solvers.piece import Piece
 
 ENOUGH = 0.02  # stop when a step promises less than this share of tau for each free price
 MOST_STEPS = 40
+AT_LEAST = 1.0  # users near a tie, for the curvature of a price to mean something
+NEGLIGIBLE = 30.0  # offers too many or too few in a limit; where curvature says nothing, such a rest is not worth steps
 FLAT = 1e-12  # curvature below this share of the largest counts as none
 
 
@@ -27,6 +29,8 @@ class Descent:
         `(n_limits, n_limits)`: see `kernels.smoothing`.
     free
         `(n_limits,)` bool: prices that are not held at zero.
+    informative
+        `(n_limits,)` bool: those of them that some users are near a tie in, so that the curvature means something.
     """
 
     prices: np.ndarray
@@ -35,6 +39,7 @@ class Descent:
     hessian: np.ndarray
     moment: np.ndarray
     free: np.ndarray
+    informative: np.ndarray
 
 
 def minimise(
@@ -52,11 +57,14 @@ def minimise(
     value, used, soft = piece.soft(prices, tau, cover, spread=spread)
     gradient, free = slope(piece, prices, used)
     for _ in range(MOST_STEPS):
-        step = newton_step(soft.hessian, gradient, free, damping)
+        near = tau * np.diag(soft.hessian) >= AT_LEAST * scale**2
+        gradient = np.where(near | (np.abs(gradient) > NEGLIGIBLE * scale), gradient, 0.0)
+        moving = free & (gradient != 0)
+        step = newton_step(soft.hessian, gradient, moving, damping)
         step = within_trust(step, gradient, trust / scale)
         target = stay_in_orthant(prices, step, gradient)
-        promised = -float(gradient[free] @ (target - prices)[free])
-        if promised <= ENOUGH * tau * max(1, int(free.sum())) or value < floor:
+        promised = -float(gradient @ (target - prices))
+        if promised <= ENOUGH * tau * max(1, int(moving.sum())) or value < floor:
             break
         candidate, candidate_used, candidate_soft = piece.soft(target, tau, cover, spread=spread)
         if candidate <= value - 0.05 * promised:
@@ -71,7 +79,8 @@ def minimise(
             damping = min(1.0, damping * 10.0)
             if trust < 1e-9 * tau:
                 break
-    return Descent(prices, value, used, soft.hessian, soft.moment, free)
+    informative = free & (tau * np.diag(soft.hessian) >= AT_LEAST * scale**2)
+    return Descent(prices, value, used, soft.hessian, soft.moment, free, informative)
 
 
 def slope(piece: Piece, prices: np.ndarray, used: np.ndarray) -> tuple[np.ndarray, np.ndarray]:

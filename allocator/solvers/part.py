@@ -46,8 +46,8 @@ def part_of(piece: Piece, kept: np.ndarray, free: np.ndarray) -> Part:
     """Free these offers of a piece and keep those."""
     folding, shard = piece.folding, piece.shard
     everything = np.arange(folding.n_limits)
-    used = np.asarray(limit_matrix(piece, kept, everything).sum(axis=1)).reshape(-1)
-    uses = limit_matrix(piece, free, everything)
+    used = np.asarray(limit_matrix(shard, folding, kept, everything).sum(axis=1)).reshape(-1)
+    uses = limit_matrix(shard, folding, free, everything)
     rules, tops = rule_matrix(piece, free)
     owners, counts = np.unique(shard.users_of(kept), return_counts=True)
     users, owner = np.unique(shard.users_of(free), return_inverse=True)

@@ -1,11 +1,14 @@
 """Prices: the minimum of the dual, in a few passes over the data.
 
-1. On random samples that grow, projected Newton on the smoothed dual, the temperature falling until the sample's own
+1. On a random sample of the users, projected Newton on the smoothed dual, the temperature falling until the sample's own
    error dominates. That error is known: the curvature and the spread of the users' usage give the prices' covariance.
-2. One pass over all users fixes those whose choice is constant in a box of a few standard errors.
+   The sample grows while the box that this error asks for would leave too many users open.
+2. One pass over all users fixes those whose choice is constant in that box. A price that the sample says little about (a
+   limit that few users are near) gets as wide a box as a few users allow.
 3. Among the others the temperature falls further, and the box shrinks with it (at temperature tau the prices' error has
    covariance tau * inverse curvature), until a few thousand users are left.
-4. For these an exact linear program. If its prices lie inside the box they are globally optimal, by convexity.
+4. For these an exact linear program (`boxes`). Inside the box it is the dual itself: where its optimum needs nothing from
+   beyond the box, it is optimal everywhere, by convexity; where it does, the box moves there.
 """
 
 from __future__ import annotations
@@ -19,18 +22,16 @@ import numpy as np
 import scipy.linalg as la
 
 from allocator.executors.local import Cover
-from allocator.solvers import newton
+from allocator.solvers import boxes, newton
 from allocator.solvers.piece import Piece
-from allocator.solvers.relaxation import minimise_in_box
 
 FIRST_SAMPLE = 8_000  # users
-GROWTH = 24  # from one sample to the next
+GROWTH = 8  # from one sample to the next
+FEW = 0.15  # share of the users; while a box leaves more of them open, a larger sample is worth its passes
 ERRORS = 4.5  # half width of the box in standard errors
 SMOOTH_ENOUGH = 0.05  # share of the smoothing error's variance in the sampling error's
-MOST_BOXES = 5  # then the search goes on without one
 COOLING = 5.0  # the temperature falls by this factor
-SMALL = 2_500  # users that the exact linear program takes
-SMALL_OFFERS = 60_000
+MOST_BOXES = 60  # around all users
 
 
 @dataclass(frozen=True, eq=False)
@@ -47,8 +48,6 @@ class Prices:
         Whether the linear program confirmed the minimum.
     infeasible
         The dual fell below any plan's value: no plan exists.
-    wants_out
-        `(n_limits,)` bool: prices at zero whose limit is broken there.
     """
 
     prices: np.ndarray
@@ -56,12 +55,19 @@ class Prices:
     piece: Piece
     exact: bool
     infeasible: bool
-    wants_out: np.ndarray
 
 
 @dataclass
 class Search:
-    """State of one search for prices."""
+    """State of one search for prices.
+
+    Attributes
+    ----------
+    scale
+        `(n_limits,)`: the typical size of each limit's number for an offer, above 0.
+    floor
+        No plan's value is below it, currency.
+    """
 
     whole: Piece
     cover: Cover
@@ -75,15 +81,17 @@ class Search:
     def run(self, prices: np.ndarray, tau: float) -> Prices:
         """Minimise the dual from `prices`, first at temperature `tau`."""
         n_users = self.whole.shard.n_users
-        size = FIRST_SAMPLE
-        radius = None
+        size, radius = FIRST_SAMPLE, None
         while size * 3 < n_users:
-            descent, tau = self.cool(self.whole.sample(size, self.rng), prices, tau, size)
+            sample = self.whole.sample(size, self.rng)
+            descent, tau = self.cool(sample, prices, tau, size)
             if descent.value < self.floor * size / n_users:
                 return self.unbounded(descent.prices)
             prices = descent.prices
-            radius = self.sampling_radius(descent, size, tau)
+            radius = self.sampling_radius(sample, descent, size, tau)
             self.report("prices", size / n_users)
+            if sample.inside(prices, radius).shard.n_users <= FEW * size or monotonic() > self.deadline:
+                break
             size *= GROWTH
         return self.finish(prices, radius, tau)
 
@@ -94,90 +102,83 @@ class Search:
             first = self.spread is None
             descent = newton.minimise(piece, prices, tau, self.cover, self.scale, spread=first, floor=floor)
             prices = descent.prices
-            spread = self.spread if self.spread is not None else spread_of(descent, size) / size
-            smoothing = tau * np.diag(descent.hessian)[descent.free]
-            sampling = size * np.diag(spread)[descent.free]
+            if self.spread is None:
+                self.spread = spread_of(descent, size) / size
+            smoothing = tau * np.diag(descent.hessian)[descent.informative]
+            sampling = size * np.diag(self.spread)[descent.informative]
             if descent.value < floor or (smoothing <= SMOOTH_ENOUGH * sampling).all() or monotonic() > self.deadline:
-                self.spread = spread
                 return descent, tau
             tau /= COOLING
 
+    def sampling_radius(self, sample: Piece, descent: newton.Descent, size: int, tau: float) -> np.ndarray:
+        """Return the half widths of a box that holds the optimum over all users, all but surely."""
+        assert self.spread is not None
+        root = inverse(descent.hessian, descent.informative)
+        sampling = self.spread * size * (1.0 - size / self.whole.shard.n_users)
+        covariance = root @ (sampling + tau * descent.hessian) @ root
+        radius = ERRORS * np.sqrt(np.maximum(np.diag(covariance), 0.0))
+        radius = np.maximum(radius, boxes.radius_by_users(sample, descent.prices, boxes.FEWEST, self.scale))
+        # A price at zero stays there where the sample leaves no doubt that its limit is slack.
+        doubt = ERRORS * np.sqrt(np.maximum(np.diag(sampling), 0.0)) + ERRORS * self.scale
+        slack = np.minimum(sample.folding.at_most - descent.usage, descent.usage - sample.folding.at_least)
+        return np.where((descent.prices == 0) & (slack > doubt), 0.0, radius)
+
     def finish(self, prices: np.ndarray, radius: np.ndarray | None, tau: float) -> Prices:
-        """Minimise over all users, from a box of prices around the sample's optimum (`None`: no box)."""
-        for attempt in range(MOST_BOXES + 1):
-            if attempt == MOST_BOXES:
-                radius = None
+        """Minimise over all users: in a box around the sample's optimum (`None`: no box), moved where it must."""
+        for _ in range(MOST_BOXES):
             piece = self.whole if radius is None else self.whole.inside(prices, radius)
-            result = self.descend(piece, prices, radius, tau)
-            if result.infeasible or radius is None or monotonic() > self.deadline:
+            outer = boxes.Box.around(prices, radius)
+            result, pressed = self.descend(piece, outer, tau)
+            if result.exact or result.infeasible or radius is None or monotonic() > self.deadline:
                 return result
-            outside = (np.abs(result.prices - prices) > 0.999 * radius) & (result.prices != 0)
-            pinned = result.wants_out & (radius <= 0)
-            if not (outside | pinned).any():
-                return result
-            # The box missed the optimum: go on from where the search pressed against it.
-            radius = np.where(pinned, tau / self.scale, 2.0 * radius)
             prices = result.prices
-        raise AssertionError("the search without a box always returns")
-
-    def descend(self, piece: Piece, prices: np.ndarray, radius: np.ndarray | None, tau: float) -> Prices:
-        """Cool and shrink until the exact linear program can take over."""
-        best = prices
-        while True:
-            if piece.shard.n_users <= SMALL and piece.shard.n_offers <= SMALL_OFFERS:
-                return self.exact(piece, best, radius)
-            reach = None if radius is None else np.maximum(radius - np.abs(best - prices), 0.0)
-            descent = newton.minimise(piece, best, tau, self.cover, self.scale, floor=self.floor, reach=reach)
-            best = descent.prices
-            if descent.value < self.floor:
-                return self.unbounded(best)
-            if radius is not None and (np.abs(best - prices) > radius).any():
-                return self.settle(piece, best, exact=False)
-            inner = ERRORS * np.sqrt(tau * np.maximum(np.diag(inverse(descent.hessian, descent.free)), 0.0))
-            smaller = piece.inside(best, inner)
-            if smaller.shard.n_users <= SMALL and smaller.shard.n_offers <= SMALL_OFFERS:
-                result = self.exact(smaller, best, inner)
-                if result.exact:
-                    return result
-            elif smaller.shard.n_users <= 0.3 * piece.shard.n_users:
-                result = self.descend(smaller, best, inner, tau / COOLING)
-                if result.exact:
-                    return result
-            tau /= COOLING
-            if tau < 1e-13 * max(1.0, abs(descent.value)) / max(1, piece.shard.n_users) or monotonic() > self.deadline:
-                return self.settle(piece, best, exact=False)
-
-    def exact(self, piece: Piece, prices: np.ndarray, radius: np.ndarray | None) -> Prices:
-        """Solve the linear program of a small piece over the box."""
-        if radius is None:
-            radius = np.full(prices.size, np.inf)
-        optimum = minimise_in_box(piece, prices, radius, max(1.0, self.deadline - monotonic()))
-        if optimum is None:
-            return self.settle(piece, prices, exact=False)
-        result = self.settle(piece, optimum.prices, exact=not optimum.edge.any())
-        if (result.wants_out & (radius <= 0)).any():
-            return dataclasses.replace(result, exact=False)
+            radius = boxes.grown(radius, pressed, boxes.radius_by_users(piece, prices, boxes.FEWEST, self.scale))
         return result
+
+    def descend(self, piece: Piece, outer: boxes.Box, tau: float) -> tuple[Prices, np.ndarray]:
+        """Minimise over a box that makes choices outside `piece` constant: cool, shrink it, then move a small one.
+
+        Returns the prices, and where they press against the box.
+        """
+        best, still = outer.center, np.zeros(outer.center.size, dtype=bool)
+        while not boxes.is_small(piece):
+            reach = None if outer.is_everything else outer.room(best)
+            descent = newton.minimise(piece, best, tau, self.cover, self.scale, floor=self.floor, reach=reach)
+            if descent.value < self.floor:
+                return self.unbounded(descent.prices), still
+            over = outer.beyond(descent.prices)
+            best = outer.clip(descent.prices)
+            if over.any():
+                return self.settle(piece, best, exact=False), over
+            error = tau * np.maximum(np.diag(inverse(descent.hessian, descent.informative)), 0.0)
+            inner = np.maximum(ERRORS * np.sqrt(error), boxes.radius_by_users(piece, best, boxes.FEWEST, self.scale))
+            inner = np.where(descent.free | (best != 0), inner, 0.0)
+            smaller = piece.inside(best, inner)
+            tau /= COOLING
+            cold = tau < 1e-13 * max(1.0, abs(descent.value)) / max(1, piece.shard.n_users)
+            if boxes.is_small(smaller) or cold or monotonic() > self.deadline:
+                break
+            if smaller.shard.n_users <= 0.5 * piece.shard.n_users:
+                result, _ = self.descend(smaller, outer.within(best, inner), tau)
+                if result.exact or result.infeasible:
+                    return result, still
+                best = result.prices
+        return self.walk(piece, outer, best)
+
+    def walk(self, piece: Piece, outer: boxes.Box, prices: np.ndarray) -> tuple[Prices, np.ndarray]:
+        """Move a box of few users through a piece, by exact linear programs, until nothing is gained beyond it."""
+        walk = boxes.walk(piece, outer, prices, self.scale, self.floor, self.deadline)
+        return self.settle(walk.piece, walk.prices, exact=walk.exact), walk.pressed
 
     def settle(self, piece: Piece, prices: np.ndarray, *, exact: bool) -> Prices:
         """Evaluate the dual at final prices."""
-        value, used, _ = piece.exact(prices)
-        _, free = newton.slope(piece, prices, used)
-        return Prices(prices, value, piece, exact, value < self.floor, free & (prices == 0))
+        value, _, _ = piece.exact(prices)
+        return Prices(prices, value, piece, exact, value < self.floor)
 
     def unbounded(self, prices: np.ndarray) -> Prices:
         """Return prices whose dual lies below any plan's value."""
         value, _, _ = self.whole.exact(prices)
-        nothing = np.zeros(prices.size, dtype=bool)
-        return Prices(prices, value, self.whole, exact=False, infeasible=value < self.floor, wants_out=nothing)
-
-    def sampling_radius(self, descent: newton.Descent, size: int, tau: float) -> np.ndarray:
-        """Return the half widths of a box that holds the optimum over all users, all but surely."""
-        assert self.spread is not None
-        root = inverse(descent.hessian, descent.free)
-        sampling = self.spread * size * (1.0 - size / self.whole.shard.n_users)
-        covariance = root @ (sampling + tau * descent.hessian) @ root
-        return ERRORS * np.sqrt(np.maximum(np.diag(covariance), 0.0))
+        return Prices(prices, value, self.whole, exact=False, infeasible=value < self.floor)
 
 
 def spread_of(descent: newton.Descent, n_users: int) -> np.ndarray:
@@ -185,10 +186,10 @@ def spread_of(descent: newton.Descent, n_users: int) -> np.ndarray:
     return descent.moment - np.outer(descent.usage, descent.usage) / max(1, n_users)
 
 
-def inverse(hessian: np.ndarray, free: np.ndarray) -> np.ndarray:
-    """Return the inverse curvature in the free prices, zero elsewhere."""
+def inverse(hessian: np.ndarray, informative: np.ndarray) -> np.ndarray:
+    """Return the inverse curvature in these prices, zero elsewhere."""
     result = np.zeros_like(hessian)
-    index = np.flatnonzero(free)
+    index = np.flatnonzero(informative)
     if index.size:
         scaled, size = newton.unit_scaled(hessian, index)
         scaled[np.diag_indices(index.size)] += 1e-9

@@ -7,8 +7,13 @@ from dataclasses import dataclass
 import numpy as np
 import scipy.sparse as sp
 
+from allocator.executors.shard import Shard
+from allocator.solvers.folding import Folding
 from allocator.solvers.piece import Piece
 from allocator.solvers.programs import Ending, Program, solve_linear
+
+
+TRADED = 1e-7  # of a limit's unit; less is the solver's rounding
 
 
 @dataclass(frozen=True, eq=False)
@@ -19,12 +24,13 @@ class BoxOptimum:
     ----------
     prices
         `(n_limits,)`, currency per unit.
-    edge
-        `(n_limits,)` bool: the price wants to leave the box here.
+    pressed
+        `(n_limits,)` bool: more than nothing is gained from beyond the box's edge here. Where none is, the prices are
+        optimal outside the box too: the primal point keeps every limit without trade, and earns the dual's value.
     """
 
     prices: np.ndarray
-    edge: np.ndarray
+    pressed: np.ndarray
 
 
 def open_offers(piece: Piece, prices: np.ndarray, radius: np.ndarray) -> np.ndarray:
@@ -33,7 +39,7 @@ def open_offers(piece: Piece, prices: np.ndarray, radius: np.ndarray) -> np.ndar
     if np.isinf(radius).any():
         return np.flatnonzero(~np.isnan(shard.value))
     offer, loss, chosen = piece.executor.losses(shard, folding.tables(prices), np.inf)
-    columns = offer_columns(piece, offer)
+    columns = offer_columns(shard, offer)
     group = shard.group[shard.users_of(offer)] if shard.group.size else np.zeros(offer.size, np.int64)
     coupon = shard.coupons_of(offer)
     tables = folding.radii(radius)
@@ -47,16 +53,14 @@ def open_offers(piece: Piece, prices: np.ndarray, radius: np.ndarray) -> np.ndar
     return np.sort(offer[chosen | (loss <= span + most[user])])
 
 
-def offer_columns(piece: Piece, offer: np.ndarray) -> np.ndarray:
+def offer_columns(shard: Shard, offer: np.ndarray) -> np.ndarray:
     """Return `(3 + n_extra, n)`: value, cost, further columns and ones for these offers."""
-    shard = piece.shard
     return np.vstack([shard.value[offer], shard.cost[offer], shard.extra[:, offer], np.ones(offer.size)])
 
 
-def limit_matrix(piece: Piece, offer: np.ndarray, limits: np.ndarray) -> sp.csr_matrix:
+def limit_matrix(shard: Shard, folding: Folding, offer: np.ndarray, limits: np.ndarray) -> sp.csr_matrix:
     """Return `(limits, offers)` CSR: what each offer uses of each of these limits."""
-    shard, folding = piece.shard, piece.folding
-    columns = offer_columns(piece, offer)
+    columns = offer_columns(shard, offer)
     coupon = shard.coupons_of(offer)
     group = shard.group[shard.users_of(offer)] if shard.group.size else np.zeros(offer.size, np.int64)
     rows, places, numbers = [], [], []
@@ -94,9 +98,12 @@ def rule_matrix(piece: Piece, offer: np.ndarray) -> tuple[sp.csr_matrix, np.ndar
     return matrix, np.concatenate(tops)
 
 
-def minimise_in_box(piece: Piece, prices: np.ndarray, radius: np.ndarray, time_limit: float) -> BoxOptimum | None:
-    """Minimise the dual of a small piece over the box `prices` +- `radius`; `None` where the LP solver gives up.
+def minimise_in_box(
+    piece: Piece, prices: np.ndarray, radius: np.ndarray, low: np.ndarray, high: np.ndarray, time_limit: float
+) -> BoxOptimum | None:
+    """Minimise the dual of a small piece over a box; `None` where the LP solver gives up.
 
+    The box from `low` to `high`, which may be infinite, lies in `prices` +- `radius`; prices of radius 0 stay.
     The box appears in the primal as capacity that can be bought at the box's upper price and sold at its lower one.
     """
     offer = open_offers(piece, prices, radius)
@@ -105,11 +112,11 @@ def minimise_in_box(piece: Piece, prices: np.ndarray, radius: np.ndarray, time_l
     rest = np.flatnonzero((radius <= 0) & (prices != 0))
     value = piece.shard.value[offer]
     if rest.size:  # prices that are pinned act on the objective alone
-        value = value - prices[rest] @ limit_matrix(piece, offer, rest)
-    uses = limit_matrix(piece, offer, limits)
+        value = value - prices[rest] @ limit_matrix(piece.shard, folding, offer, rest)
+    uses = limit_matrix(piece.shard, folding, offer, limits)
     rules, tops = rule_matrix(piece, offer)
     n = limits.size
-    high, low = prices[limits] + radius[limits], prices[limits] - radius[limits]
+    low, high = low[limits], high[limits]
     boxed = np.flatnonzero(np.isfinite(high))
     trade = sp.csr_matrix((np.ones(boxed.size), (boxed, np.arange(boxed.size))), shape=(n, boxed.size))
     nothing = sp.csr_matrix((tops.size, 2 * boxed.size))
@@ -129,8 +136,7 @@ def minimise_in_box(piece: Piece, prices: np.ndarray, radius: np.ndarray, time_l
     # The sign that a one-sided limit allows is exact, whatever the solver's tolerance.
     result = np.where(np.isinf(folding.at_most), np.minimum(result, 0.0), result)
     result = np.where(np.isinf(folding.at_least), np.maximum(result, 0.0), result)
-    edge = np.zeros(prices.size, dtype=bool)
-    slack = np.where(np.isfinite(high), 1e-3 * radius[limits], 0.0)
-    natural = result[limits] == 0.0
-    edge[limits] = ((result[limits] >= high - slack) | (result[limits] <= low + slack)) & ~natural
-    return BoxOptimum(result, edge)
+    traded = answer.x[offer.size : offer.size + boxed.size] + answer.x[offer.size + boxed.size :]
+    pressed = np.zeros(prices.size, dtype=bool)
+    pressed[limits[boxed]] = traded > TRADED
+    return BoxOptimum(result, pressed)
