@@ -25,62 +25,60 @@ class Descent:
     ----------
     prices, usage
         `(n_limits,)`: the prices, and each limit's expected usage there (fixed choices not counted).
-    hessian, moment
+    hessian
         `(n_limits, n_limits)`: see `kernels.smoothing`.
     free
         `(n_limits,)` bool: prices that are not held at zero.
     informative
         `(n_limits,)` bool: those of them that some users are near a tie in, so that the curvature means something.
+    pressed
+        `(n_limits,)` bool: those of them that are held at an edge of the box.
     """
 
     prices: np.ndarray
     value: float
     usage: np.ndarray
     hessian: np.ndarray
-    moment: np.ndarray
     free: np.ndarray
     informative: np.ndarray
+    pressed: np.ndarray
 
 
 def minimise(
-    piece: Piece, prices: np.ndarray, tau: float, cover: Cover, scale: np.ndarray, *,
-    spread: bool = False, floor: float = -np.inf,
-    reach: np.ndarray | None = None,
+    piece: Piece, prices: np.ndarray, tau: float, cover: Cover, scale: np.ndarray, low: np.ndarray, high: np.ndarray, *,
+    floor: float = -np.inf,
 ) -> Descent:  # fmt: skip
-    """Minimise the smoothed dual at temperature `tau` (currency), from `prices`.
+    """Minimise the smoothed dual at temperature `tau` (currency) over a box, from `prices` in it.
 
     `scale` `(n_limits,)` is the typical size of each limit's number for an offer: a step is cut where it would move a
     reduced value by more than a trust radius. Stops early once the dual falls below `floor` (no plan is that bad, so no
-    plan exists), and once a price is more than `reach` from where it began (a piece is the dual only inside its box).
+    plan exists).
     """
-    trust, damping, begin = 10.0 * tau, 1e-6, prices
-    value, used, soft = piece.soft(prices, tau, cover, spread=spread)
-    gradient, free = slope(piece, prices, used)
+    trust, damping = 10.0 * tau, 1e-6
+    value, used, soft = piece.soft(prices, tau, cover, spread=False)
     for _ in range(MOST_STEPS):
+        gradient, free = slope(piece, prices, used)
         near = tau * np.diag(soft.hessian) >= AT_LEAST * scale**2
-        gradient = np.where(near | (np.abs(gradient) > NEGLIGIBLE * scale), gradient, 0.0)
-        moving = free & (gradient != 0)
+        pressed = free & (((prices <= low) & (gradient > 0)) | ((prices >= high) & (gradient < 0)))
+        moving = free & ~pressed & (near | (np.abs(gradient) > NEGLIGIBLE * scale))
+        gradient = np.where(moving, gradient, 0.0)
         step = newton_step(soft.hessian, gradient, moving, damping)
         step = within_trust(step, gradient, trust / scale)
-        target = stay_in_orthant(prices, step, gradient)
+        target = np.clip(stay_in_orthant(prices, step, gradient), low, high)
         promised = -float(gradient @ (target - prices))
         if promised <= ENOUGH * tau * max(1, int(moving.sum())) or value < floor:
             break
-        candidate, candidate_used, candidate_soft = piece.soft(target, tau, cover, spread=spread)
+        candidate, candidate_used, candidate_soft = piece.soft(target, tau, cover, spread=False)
         if candidate <= value - 0.05 * promised:
             if candidate <= value - 0.3 * promised:
                 trust, damping = trust * 3.0, max(1e-9, damping / 10.0)
             prices, value, used, soft = target, candidate, candidate_used, candidate_soft
-            gradient, free = slope(piece, prices, used)
-            if reach is not None and (np.abs(prices - begin) > reach).any():
-                break
         else:
             trust = min(trust, float((np.abs(target - prices) * scale).max())) / 4.0
             damping = min(1.0, damping * 10.0)
             if trust < 1e-9 * tau:
                 break
-    informative = free & (tau * np.diag(soft.hessian) >= AT_LEAST * scale**2)
-    return Descent(prices, value, used, soft.hessian, soft.moment, free, informative)
+    return Descent(prices, value, used, soft.hessian, free, free & near, pressed)
 
 
 def slope(piece: Piece, prices: np.ndarray, used: np.ndarray) -> tuple[np.ndarray, np.ndarray]:

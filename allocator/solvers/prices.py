@@ -13,9 +13,8 @@
 
 from __future__ import annotations
 
-import dataclasses
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from time import monotonic
 
 import numpy as np
@@ -30,6 +29,7 @@ GROWTH = 8  # from one sample to the next
 FEW = 0.15  # share of the users; while a box leaves more of them open, a larger sample is worth its passes
 ERRORS = 4.5  # half width of the box in standard errors
 SMOOTH_ENOUGH = 0.05  # share of the smoothing error's variance in the sampling error's
+WARM = 0.25  # share of a box's width; with a larger smoothing error, pressing against its edge means nothing yet
 COOLING = 5.0  # the temperature falls by this factor
 MOST_BOXES = 60  # around all users
 
@@ -76,114 +76,123 @@ class Search:
     deadline: float
     rng: np.random.Generator
     report: Callable[[str, float], None]
-    spread: np.ndarray | None = None  # covariance of one user's usage, from the first sample
+    spread: np.ndarray = field(init=False)  # covariance of one user's usage, from the first sample
+    error: np.ndarray = field(
+        init=False
+    )  # `(n_limits,)`: what a sample's prices are off by, times the root of its size
 
     def run(self, prices: np.ndarray, tau: float) -> Prices:
         """Minimise the dual from `prices`, first at temperature `tau`."""
         n_users = self.whole.shard.n_users
-        size, radius = FIRST_SAMPLE, None
+        size, box = FIRST_SAMPLE, self.signs
+        self.error = np.zeros(prices.size)
         while size * 3 < n_users:
             sample = self.whole.sample(size, self.rng)
+            floor = self.floor * size / n_users
             descent, tau = self.cool(sample, prices, tau, size)
-            if descent.value < self.floor * size / n_users:
-                return self.unbounded(descent.prices)
-            prices = descent.prices
-            radius = self.sampling_radius(sample, descent, size, tau)
+            result, _ = self.descend(sample, self.signs, descent.prices, tau / COOLING, floor)
+            prices = result.prices
+            if result.infeasible or descent.value < floor:
+                return self.unbounded(prices)
+            box = self.likely_box(sample, descent.usage, prices, size)
             self.report("prices", size / n_users)
-            if sample.inside(prices, radius).shard.n_users <= FEW * size or monotonic() > self.deadline:
+            if box.open_piece(sample).shard.n_users <= FEW * size or monotonic() > self.deadline:
                 break
             size *= GROWTH
-        return self.finish(prices, radius, tau)
+        return self.finish(prices, box, tau)
 
-    def cool(self, piece: Piece, prices: np.ndarray, tau: float, size: int) -> tuple[newton.Descent, float]:
+    @property
+    def signs(self) -> boxes.Box:
+        """All prices of the right sign."""
+        return boxes.Box.of_signs(self.whole.folding)
+
+    def cool(self, sample: Piece, prices: np.ndarray, tau: float, size: int) -> tuple[newton.Descent, float]:
         """Lower the temperature until the smoothing error is small beside the error of a sample of `size` users."""
-        floor = self.floor * size / self.whole.shard.n_users
+        floor, signs = self.floor * size / self.whole.shard.n_users, self.signs
         while True:
-            first = self.spread is None
-            descent = newton.minimise(piece, prices, tau, self.cover, self.scale, spread=first, floor=floor)
+            descent = newton.minimise(sample, prices, tau, self.cover, self.scale, signs.low, signs.high, floor=floor)
             prices = descent.prices
-            if self.spread is None:
-                self.spread = spread_of(descent, size) / size
+            if size == FIRST_SAMPLE:
+                self.spread = self.spread_around(sample, prices, tau)
+            # Each price keeps the error from the lowest temperature at which its curvature still means something.
+            root = inverse(descent.hessian / size, descent.informative)
+            error = np.sqrt(np.maximum(np.diag(root @ self.spread @ root), 0.0))
+            self.error = np.where(descent.informative, error, self.error)
             smoothing = tau * np.diag(descent.hessian)[descent.informative]
             sampling = size * np.diag(self.spread)[descent.informative]
             if descent.value < floor or (smoothing <= SMOOTH_ENOUGH * sampling).all() or monotonic() > self.deadline:
                 return descent, tau
             tau /= COOLING
 
-    def sampling_radius(self, sample: Piece, descent: newton.Descent, size: int, tau: float) -> np.ndarray:
-        """Return the half widths of a box that holds the optimum over all users, all but surely."""
-        assert self.spread is not None
-        root = inverse(descent.hessian, descent.informative)
-        sampling = self.spread * size * (1.0 - size / self.whole.shard.n_users)
-        covariance = root @ (sampling + tau * descent.hessian) @ root
-        radius = ERRORS * np.sqrt(np.maximum(np.diag(covariance), 0.0))
-        radius = np.maximum(radius, boxes.radius_by_users(sample, descent.prices, boxes.FEWEST, self.scale))
-        # A price at zero stays there where the sample leaves no doubt that its limit is slack.
-        doubt = ERRORS * np.sqrt(np.maximum(np.diag(sampling), 0.0)) + ERRORS * self.scale
-        slack = np.minimum(sample.folding.at_most - descent.usage, descent.usage - sample.folding.at_least)
-        return np.where((descent.prices == 0) & (slack > doubt), 0.0, radius)
+    def spread_around(self, sample: Piece, prices: np.ndarray, tau: float) -> np.ndarray:
+        """Return the covariance of one user's usage, `(n_limits, n_limits)`."""
+        _, used, soft = sample.soft(prices, tau, self.cover, spread=True)
+        return (soft.moment - np.outer(used, used) / sample.shard.n_users) / sample.shard.n_users
 
-    def finish(self, prices: np.ndarray, radius: np.ndarray | None, tau: float) -> Prices:
-        """Minimise over all users: in a box around the sample's optimum (`None`: no box), moved where it must."""
+    def likely_box(self, sample: Piece, usage: np.ndarray, prices: np.ndarray, size: int) -> boxes.Box:
+        """Return a box that holds the optimum over all users, all but surely."""
+        share = np.sqrt(1.0 - size / self.whole.shard.n_users)
+        radius = ERRORS * share / np.sqrt(size) * self.error
+        # By so many offers the sample's demand may be wrong, which is all that is known where curvature says nothing.
+        doubt = ERRORS * (share * np.sqrt(size * np.maximum(np.diag(self.spread), 0.0)) + self.scale)
+        radius = np.maximum(radius, boxes.radius_by_users(sample, prices, doubt / self.scale, self.scale))
+        # A price at zero stays there where the sample leaves no doubt that its limit is slack.
+        slack = np.minimum(sample.folding.at_most - usage, usage - sample.folding.at_least)
+        return self.signs.within(prices, np.where((prices == 0) & (slack > doubt), 0.0, radius))
+
+    def finish(self, prices: np.ndarray, outer: boxes.Box, tau: float) -> Prices:
+        """Minimise over all users, in a box that moves where it must."""
+        several = np.full(prices.size, boxes.SEVERAL)
         for _ in range(MOST_BOXES):
-            piece = self.whole if radius is None else self.whole.inside(prices, radius)
-            outer = boxes.Box.around(prices, radius)
-            result, pressed = self.descend(piece, outer, tau)
-            if result.exact or result.infeasible or radius is None or monotonic() > self.deadline:
-                return result
+            piece = outer.open_piece(self.whole)
+            result, pressed = self.descend(piece, outer, prices, tau, self.floor)
+            if result.exact or result.infeasible or not outer.is_bounded or monotonic() > self.deadline:
+                break
+            least = boxes.radius_by_users(piece, result.prices, several, self.scale)
+            outer = self.signs.within(result.prices, outer.next_radius(prices, result.prices, pressed, least))
             prices = result.prices
-            radius = boxes.grown(radius, pressed, boxes.radius_by_users(piece, prices, boxes.FEWEST, self.scale))
         return result
 
-    def descend(self, piece: Piece, outer: boxes.Box, tau: float) -> tuple[Prices, np.ndarray]:
-        """Minimise over a box that makes choices outside `piece` constant: cool, shrink it, then move a small one.
+    def descend(
+        self, piece: Piece, outer: boxes.Box, prices: np.ndarray, tau: float, floor: float
+    ) -> tuple[Prices, np.ndarray]:
+        """Minimise over `outer`, in which choices outside `piece` are constant: cool, shrink it, then move a small one.
 
-        Returns the prices, and where they press against the box.
+        Returns the prices, and where they press against `outer`.
         """
-        best, still = outer.center, np.zeros(outer.center.size, dtype=bool)
+        radius = np.tile(outer.high - outer.low, (2, 1))
         while not boxes.is_small(piece):
-            reach = None if outer.is_everything else outer.room(best)
-            descent = newton.minimise(piece, best, tau, self.cover, self.scale, floor=self.floor, reach=reach)
-            if descent.value < self.floor:
-                return self.unbounded(descent.prices), still
-            over = outer.beyond(descent.prices)
-            best = outer.clip(descent.prices)
-            if over.any():
-                return self.settle(piece, best, exact=False), over
-            error = tau * np.maximum(np.diag(inverse(descent.hessian, descent.informative)), 0.0)
-            inner = np.maximum(ERRORS * np.sqrt(error), boxes.radius_by_users(piece, best, boxes.FEWEST, self.scale))
-            inner = np.where(descent.free | (best != 0), inner, 0.0)
-            smaller = piece.inside(best, inner)
-            tau /= COOLING
+            descent = newton.minimise(piece, prices, tau, self.cover, self.scale, outer.low, outer.high, floor=floor)
+            prices = descent.prices
+            error = ERRORS * np.sqrt(tau * np.maximum(np.diag(inverse(descent.hessian, descent.informative)), 0.0))
+            pressed = descent.pressed & (error < WARM * (outer.high - outer.low))
+            if descent.value < floor or pressed.any():
+                return self.settle(piece, prices, floor, exact=False), pressed
+            least = boxes.radius_by_users(piece, prices, np.full(prices.size, boxes.SEVERAL), self.scale)
+            radius = np.where(descent.free | (prices != 0), np.maximum(error, least), 0.0)
+            inner = outer.within(prices, radius)
+            smaller = inner.open_piece(piece)
             cold = tau < 1e-13 * max(1.0, abs(descent.value)) / max(1, piece.shard.n_users)
             if boxes.is_small(smaller) or cold or monotonic() > self.deadline:
                 break
+            tau /= COOLING
             if smaller.shard.n_users <= 0.5 * piece.shard.n_users:
-                result, _ = self.descend(smaller, outer.within(best, inner), tau)
+                result, pressed = self.descend(smaller, inner, prices, tau, floor)
+                prices = result.prices
                 if result.exact or result.infeasible:
-                    return result, still
-                best = result.prices
-        return self.walk(piece, outer, best)
+                    return result, pressed
+        walk = boxes.walk(piece, outer, prices, radius, self.scale, floor, self.deadline)
+        return self.settle(walk.piece, walk.prices, floor, exact=walk.exact), walk.pressed
 
-    def walk(self, piece: Piece, outer: boxes.Box, prices: np.ndarray) -> tuple[Prices, np.ndarray]:
-        """Move a box of few users through a piece, by exact linear programs, until nothing is gained beyond it."""
-        walk = boxes.walk(piece, outer, prices, self.scale, self.floor, self.deadline)
-        return self.settle(walk.piece, walk.prices, exact=walk.exact), walk.pressed
-
-    def settle(self, piece: Piece, prices: np.ndarray, *, exact: bool) -> Prices:
+    def settle(self, piece: Piece, prices: np.ndarray, floor: float, *, exact: bool) -> Prices:
         """Evaluate the dual at final prices."""
         value, _, _ = piece.exact(prices)
-        return Prices(prices, value, piece, exact, value < self.floor)
+        return Prices(prices, value, piece, exact, value < floor)
 
     def unbounded(self, prices: np.ndarray) -> Prices:
         """Return prices whose dual lies below any plan's value."""
         value, _, _ = self.whole.exact(prices)
         return Prices(prices, value, self.whole, exact=False, infeasible=value < self.floor)
-
-
-def spread_of(descent: newton.Descent, n_users: int) -> np.ndarray:
-    """Return the covariance of the sum of the users' usage, `(n_limits, n_limits)`, were the users drawn anew."""
-    return descent.moment - np.outer(descent.usage, descent.usage) / max(1, n_users)
 
 
 def inverse(hessian: np.ndarray, informative: np.ndarray) -> np.ndarray:

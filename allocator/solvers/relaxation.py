@@ -12,7 +12,6 @@ from allocator.solvers.folding import Folding
 from allocator.solvers.piece import Piece
 from allocator.solvers.programs import Ending, Program, solve_linear
 
-
 TRADED = 1e-7  # of a limit's unit; less is the solver's rounding
 
 
@@ -33,11 +32,12 @@ class BoxOptimum:
     pressed: np.ndarray
 
 
-def open_offers(piece: Piece, prices: np.ndarray, radius: np.ndarray) -> np.ndarray:
+def open_offers(piece: Piece, low: np.ndarray, high: np.ndarray) -> np.ndarray:
     """Return the offers that are chosen somewhere in the box (or more): those whose flip can cost nothing there."""
     folding, shard = piece.folding, piece.shard
-    if np.isinf(radius).any():
+    if np.isinf(high - low).any():
         return np.flatnonzero(~np.isnan(shard.value))
+    prices, radius = 0.5 * (low + high), 0.5 * (high - low)
     offer, loss, chosen = piece.executor.losses(shard, folding.tables(prices), np.inf)
     columns = offer_columns(shard, offer)
     group = shard.group[shard.users_of(offer)] if shard.group.size else np.zeros(offer.size, np.int64)
@@ -99,17 +99,17 @@ def rule_matrix(piece: Piece, offer: np.ndarray) -> tuple[sp.csr_matrix, np.ndar
 
 
 def minimise_in_box(
-    piece: Piece, prices: np.ndarray, radius: np.ndarray, low: np.ndarray, high: np.ndarray, time_limit: float
+    piece: Piece, prices: np.ndarray, low: np.ndarray, high: np.ndarray, time_limit: float
 ) -> BoxOptimum | None:
     """Minimise the dual of a small piece over a box; `None` where the LP solver gives up.
 
-    The box from `low` to `high`, which may be infinite, lies in `prices` +- `radius`; prices of radius 0 stay.
+    The box goes from `low` to `high`, which may be infinite; where they are equal, the price stays as in `prices`.
     The box appears in the primal as capacity that can be bought at the box's upper price and sold at its lower one.
     """
-    offer = open_offers(piece, prices, radius)
+    offer = open_offers(piece, low, high)
     folding = piece.folding
-    limits = np.flatnonzero(radius > 0)
-    rest = np.flatnonzero((radius <= 0) & (prices != 0))
+    limits = np.flatnonzero(high > low)
+    rest = np.flatnonzero((high <= low) & (prices != 0))
     value = piece.shard.value[offer]
     if rest.size:  # prices that are pinned act on the objective alone
         value = value - prices[rest] @ limit_matrix(piece.shard, folding, offer, rest)
@@ -117,16 +117,21 @@ def minimise_in_box(
     rules, tops = rule_matrix(piece, offer)
     n = limits.size
     low, high = low[limits], high[limits]
-    boxed = np.flatnonzero(np.isfinite(high))
-    trade = sp.csr_matrix((np.ones(boxed.size), (boxed, np.arange(boxed.size))), shape=(n, boxed.size))
-    nothing = sp.csr_matrix((tops.size, 2 * boxed.size))
+    # Zero is where a one-sided limit's price ends by nature: nothing lies beyond it, so nothing is traded there.
+    buys = np.flatnonzero(np.isfinite(high) & ((high != 0) | np.isfinite(folding.at_most[limits])))
+    sells = np.flatnonzero(np.isfinite(low) & ((low != 0) | np.isfinite(folding.at_least[limits])))
+    n_trades = buys.size + sells.size
+    traded_limit = np.concatenate([buys, sells])
+    signs = np.concatenate([np.full(buys.size, -1.0), np.ones(sells.size)])
+    trade = sp.csr_matrix((signs, (traded_limit, np.arange(n_trades))), shape=(n, n_trades))
+    nothing = sp.csr_matrix((tops.size, n_trades))
     program = Program(
-        objective=np.concatenate([value, -high[boxed], low[boxed]]),
-        matrix=sp.csr_matrix(sp.vstack([sp.hstack([uses, -trade, trade]), sp.hstack([rules, nothing])])),
+        objective=np.concatenate([value, -high[buys], low[sells]]),
+        matrix=sp.csr_matrix(sp.vstack([sp.hstack([uses, trade]), sp.hstack([rules, nothing])])),
         lower=np.concatenate([folding.at_least[limits], np.full(tops.size, -np.inf)]),
         upper=np.concatenate([folding.at_most[limits], tops]),
-        ceiling=np.concatenate([np.ones(offer.size), np.full(2 * boxed.size, np.inf)]),
-        integer=np.zeros(offer.size + 2 * boxed.size, dtype=bool),
+        ceiling=np.concatenate([np.ones(offer.size), np.full(n_trades, np.inf)]),
+        integer=np.zeros(offer.size + n_trades, dtype=bool),
     )
     answer = solve_linear(program, time_limit)
     if answer.ending is not Ending.OPTIMAL or answer.x is None:
@@ -136,7 +141,6 @@ def minimise_in_box(
     # The sign that a one-sided limit allows is exact, whatever the solver's tolerance.
     result = np.where(np.isinf(folding.at_most), np.minimum(result, 0.0), result)
     result = np.where(np.isinf(folding.at_least), np.maximum(result, 0.0), result)
-    traded = answer.x[offer.size : offer.size + boxed.size] + answer.x[offer.size + boxed.size :]
     pressed = np.zeros(prices.size, dtype=bool)
-    pressed[limits[boxed]] = traded > TRADED
+    pressed[limits[traded_limit[answer.x[offer.size :] > TRADED]]] = True
     return BoxOptimum(result, pressed)

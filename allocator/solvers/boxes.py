@@ -1,0 +1,143 @@
+"""Boxes of prices: how wide they may be, and a walk of small ones through a piece to the dual's minimum.
+
+Inside a box most users' choices are constant and the dual is a small linear program, so that every step of the walk is
+exact: a trust-region method (Conn, Gould & Toint, *Trust-Region Methods*, SIAM 2000) whose model has no error.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from time import monotonic
+
+import numpy as np
+
+from allocator.solvers import newton
+from allocator.solvers.folding import Folding
+from allocator.solvers.piece import Piece
+from allocator.solvers.relaxation import limit_matrix, minimise_in_box
+
+SMALL = 4_000  # users that the exact linear program takes
+SMALL_OFFERS = 60_000
+SEVERAL = 50  # offers whose flip a price's box should be able to cause
+WALKING = 1_500  # the same of a walking box, over all prices
+LOOKED_AT = 20_000  # users; more tell a box's width no better
+WIDER = 4.0  # boxes, where prices press against their edge
+MOST_STEPS = 60
+
+
+@dataclass(frozen=True, eq=False)
+class Box:
+    """Prices between `low` and `high`, `(n_limits,)` each, may be infinite."""
+
+    low: np.ndarray
+    high: np.ndarray
+
+    @classmethod
+    def of_signs(cls, folding: Folding) -> Box:
+        """Return all prices of the right sign: above 0 only for an at-most side, below 0 only for an at-least one."""
+        return cls(
+            np.where(np.isfinite(folding.at_least), -np.inf, 0.0), np.where(np.isfinite(folding.at_most), np.inf, 0.0)
+        )
+
+    def within(self, center: np.ndarray, radius: np.ndarray) -> Box:
+        """Return the part around `center` that lies in this box; `radius` `(2, n_limits)`: below and above it."""
+        return Box(np.maximum(self.low, center - radius[0]), np.minimum(self.high, center + radius[1]))
+
+    @property
+    def is_bounded(self) -> bool:
+        """Whether all sides are finite."""
+        return bool(np.isfinite(self.low).all() and np.isfinite(self.high).all())
+
+    def open_piece(self, piece: Piece) -> Piece:
+        """Fix every user of a piece whose choice is constant in this box."""
+        return piece.inside(0.5 * (self.low + self.high), 0.5 * (self.high - self.low)) if self.is_bounded else piece
+
+    def next_radius(self, before: np.ndarray, prices: np.ndarray, pressed: np.ndarray, least: np.ndarray) -> np.ndarray:
+        """Return the half widths of the next box: wider where `prices` press against this one, else as far as they moved."""
+        sides = pressed & np.stack([prices <= self.low, prices >= self.high])
+        width = WIDER * np.where(pressed, self.high - self.low, 0.0)
+        return np.maximum(np.where(sides, width, np.abs(prices - before)), least)
+
+
+@dataclass(frozen=True, eq=False)
+class Walk:
+    """Where a walk ended: prices, the small piece around them, whether they are optimal, and where they want out."""
+
+    prices: np.ndarray
+    piece: Piece
+    exact: bool
+    pressed: np.ndarray
+
+
+def is_small(piece: Piece) -> bool:
+    """Tell whether the exact linear program takes all users of a piece."""
+    return piece.shard.n_users <= SMALL and piece.shard.n_offers <= SMALL_OFFERS
+
+
+def radius_by_users(piece: Piece, prices: np.ndarray, quota: np.ndarray, scale: np.ndarray) -> np.ndarray:
+    """Return for each price how far it must move, alone, to flip that many offers of the piece.
+
+    `(2, n_limits)`: down, which brings offers in, and up, which drops some. Where so few offers can be flipped that it
+    takes all of them, it is far enough for all.
+    """
+    shard, share = piece.shard, 1.0
+    if shard.n_users > LOOKED_AT:
+        users = np.arange(0, shard.n_users, -(-shard.n_users // LOOKED_AT))
+        shard, share = shard.take(users), users.size / shard.n_users
+    offer, loss, chosen = piece.executor.losses(shard, piece.folding.tables(prices), np.inf)
+    uses = limit_matrix(shard, piece.folding, offer, np.arange(prices.size))
+    ratio = loss[uses.indices] / np.maximum(np.abs(uses.data), 1e-300)
+    up = chosen[uses.indices] == (uses.data > 0)
+    most = float(loss.max(initial=0.0)) + float(np.abs(prices).max(initial=0.0)) + 1.0
+    radius = np.tile(WIDER * most / scale, (2, 1))
+    for r in range(prices.size):
+        place = int(quota[r] * share)
+        row = slice(uses.indptr[r], uses.indptr[r + 1])
+        for side, own in enumerate((ratio[row][~up[row]], ratio[row][up[row]])):
+            if own.size > place:
+                radius[side, r] = min(radius[side, r], float(np.partition(own, place)[place]))
+    return radius
+
+
+def walk(
+    piece: Piece, outer: Box, prices: np.ndarray, radius: np.ndarray, scale: np.ndarray, floor: float, deadline: float
+) -> Walk:
+    """Move a small box from `prices` through a piece, which is the dual inside `outer`, to the minimum or its edge.
+
+    `radius` is the first box's half widths; `scale` as in `prices.Search`. Stops once the dual falls below `floor`.
+    """
+    quota = np.full(prices.size, max(SEVERAL, WALKING // max(1, prices.size)))
+    inside, small = piece, is_small(piece)
+    for _ in range(MOST_STEPS):
+        found = (piece, outer, radius) if small else _narrowed(piece, outer, prices, radius)
+        if found is None:
+            break
+        inside, box, radius = found
+        optimum = minimise_in_box(inside, prices, box.low, box.high, max(1.0, deadline - monotonic()))
+        if optimum is None:
+            break
+        before, prices = prices, optimum.prices
+        value, used, _ = inside.exact(prices)
+        _, free = newton.slope(inside, prices, used)
+        woken = free & (prices == 0) & (box.low == box.high) & (outer.low < outer.high)
+        stuck = optimum.pressed & ((prices <= outer.low) | (prices >= outer.high))
+        moving = (optimum.pressed & ~stuck) | woken
+        if value < floor or not moving.any():
+            return Walk(prices, inside, not optimum.pressed.any(), stuck)
+        if monotonic() > deadline:
+            break
+        least = radius_by_users(piece, prices, quota, scale)
+        radius = np.where(free | (prices != 0), box.next_radius(before, prices, moving, least), 0.0)
+    return Walk(prices, inside, False, np.zeros(prices.size, dtype=bool))
+
+
+def _narrowed(piece: Piece, outer: Box, prices: np.ndarray, radius: np.ndarray) -> tuple[Piece, Box, np.ndarray] | None:
+    """Narrow a box until few enough users are open; `None` where too many are tied at the prices themselves."""
+    for _ in range(20):
+        box = outer.within(prices, radius)
+        inside = box.open_piece(piece)
+        if is_small(inside):
+            return inside, box, radius
+        share = min(SMALL / max(1, inside.shard.n_users), SMALL_OFFERS / max(1, inside.shard.n_offers))
+        radius = radius * min(0.8, max(0.05, share))
+    return None
