@@ -18,6 +18,7 @@ import numpy as np
 import scipy.sparse as sp
 
 from allocator.problem import Problem
+from allocator.solvers.exchange import exchanged
 from allocator.solvers.neighbourhoods import Neighbourhoods
 from allocator.solvers.part import Part, part_of
 from allocator.solvers.piece import Piece
@@ -99,12 +100,31 @@ def search(
     effort = Effort(tolerance, monotonic(), deadline, min(deadline, patience), seed)
     best = CorePlan(None, -math.inf, math.inf)
     for piece in (near,) if near is whole else (near, whole):
+        if piece is near or best.offers is not None:
+            best = _exchanged(problem, piece, prices, bound, best, effort)
+        if effort.spent(bound, best):
+            return best
+    for piece in (near,) if near is whole else (near, whole):
         best, state = _grow(problem, piece, piece is whole, prices, bound, best, effort)
         if state is State.SETTLED or effort.spent(bound, best):
             return best
         if state is State.ENTANGLED:
             break
     return _persist(problem, whole, prices, bound, best, effort)
+
+
+def _exchanged(
+    problem: Problem, piece: Piece, prices: np.ndarray, bound: float, best: CorePlan, effort: Effort
+) -> CorePlan:
+    """Round and exchange among the offers that a better plan could differ in: often all that is needed, else a start."""
+    offers = exchanged(piece, prices, _most(best, bound), 0.9 * effort.tolerance, effort.seed)
+    if offers is None:
+        return best
+    offers = np.concatenate([offers, problem.required])
+    objective = math.fsum(problem.column("value", offers))
+    if objective <= best.objective or not keeps_limits(problem, offers):
+        return best
+    return CorePlan(offers, objective, math.inf)
 
 
 def _grow(
@@ -117,8 +137,7 @@ def _grow(
     base = piece.executor.choose(piece.shard, tables).picked
     offer, loss, chosen = piece.executor.losses(piece.shard, tables, most)
     order = np.argsort(loss, kind="stable")
-    first = best.offers is None
-    size = FIRST_CORE + CORE_PER_LIMIT * int((prices != 0).sum()) if first else offer.size
+    size = FIRST_CORE + CORE_PER_LIMIT * int((prices != 0).sum())
     while True:
         size = min(size, offer.size, MOST_CORE)
         largest = size in (offer.size, MOST_CORE)
@@ -126,7 +145,8 @@ def _grow(
         kept = base[~np.isin(base, offer[core][chosen[core]])]
         final = everyone and largest
         nodes = FINAL_NODES if final else MOST_NODES
-        found = _solve(problem, part_of(piece, kept, offer[core]), effort, effort.one_core(best), nodes)
+        hint = None if best.offers is None else np.isin(_origin(piece, offer[core]), best.offers).astype(np.float64)
+        found = _solve(problem, part_of(piece, kept, offer[core]), effort, effort.one_core(best), nodes, hint)
         # Where all losses up to the gap are in, the core's optimum is the problem's.
         reach = loss[order[size]] if size < offer.size else most
         if found.offers is not None:
@@ -145,6 +165,11 @@ def _grow(
         if found.ending is Ending.FEASIBLE:
             return best, State.ENTANGLED
         size *= CORE_GROWTH
+
+
+def _origin(piece: Piece, offer: np.ndarray) -> np.ndarray:
+    """Return the problem's indices of a piece's offers."""
+    return offer if piece.shard.origin is None else piece.shard.origin[offer]
 
 
 def _persist(

@@ -1,0 +1,379 @@
+"""Exchanges among a few users near indifference: the fast way from a rounded plan to one that uses every limit up.
+
+At good prices the distance from the bound is the sum of what the users' choices lose and of price times what is left of
+each limit. With thousands of users whose loss is next to nothing there are millions of pairs of changes; the best of them
+fits the limits to the cent. A plan that breaks limits pays for it by weights far above the prices, so that the same
+search repairs it.
+"""
+
+from __future__ import annotations
+
+import numpy as np
+from numba import njit
+
+LOOKED_AT = 24  # thirds, for each pair of changes
+MOST_FITS = 3_000_000  # pairs of changes that one search for threes looks at
+
+
+@njit(nogil=True, cache=True)
+def list_choices(user, offer, chosen, loss, group, room, most):  # type: ignore[no-untyped-def]
+    """List what each user may do instead of the best choice: drop one offer, add one, or swap one for another.
+
+    `user` `(n,)` ascends from 0; `offer` holds positions, `chosen` whether each is in the best choice, `group` its
+    exclusive group (-1: none), `room` `(n_users,)` how many more the user may get. Only offers of `loss` up to `most` take
+    part.
+
+    Returns
+    -------
+    owner, dropped, added
+        One row a choice; `dropped` and `added` are positions in `offer`, or -1.
+    """
+    size = 4 * user.size + 16
+    owner, dropped, added = np.empty(size, np.int64), np.empty(size, np.int64), np.empty(size, np.int64)
+    n = 0
+    low = 0
+    while low < user.size:
+        high = low
+        while high < user.size and user[high] == user[low]:
+            high += 1
+        for drop in range(low - 1, high):
+            if drop >= low and not (chosen[drop] and loss[drop] <= most):
+                continue
+            for add in range(low - 1, high):
+                if add >= low and (chosen[add] or loss[add] > most):
+                    continue
+                if drop < low and add < low:
+                    continue
+                if drop < low and room[user[low]] < 1:
+                    continue
+                clash = False
+                if add >= low and group[add] >= 0:
+                    for other in range(low, high):
+                        if chosen[other] and other != drop and group[other] == group[add]:
+                            clash = True
+                if clash:
+                    continue
+                if n == size:
+                    size *= 2
+                    owner = np.append(owner, np.empty(n, np.int64))
+                    dropped = np.append(dropped, np.empty(n, np.int64))
+                    added = np.append(added, np.empty(n, np.int64))
+                owner[n] = user[low]
+                dropped[n] = drop if drop >= low else -1
+                added[n] = add if add >= low else -1
+                n += 1
+        low = high
+    return owner[:n].copy(), dropped[:n].copy(), added[:n].copy()
+
+
+@njit(nogil=True, cache=True)
+def shortfall(above, below, weight):  # type: ignore[no-untyped-def]
+    """Return what the broken limits cost: weights times what each misses its numbers by."""
+    total = 0.0
+    for r in range(weight.size):
+        if above[r] < 0.0:
+            total -= weight[r] * above[r]
+        if below[r] < 0.0:
+            total -= weight[r] * below[r]
+    return total
+
+
+@njit(nogil=True, cache=True)
+def gain_of(dv, du, above, below, weight, least):  # type: ignore[no-untyped-def]
+    """Return value less shortfall after a change, or -inf as soon as it cannot exceed `least`."""
+    total = dv
+    for r in range(weight.size):
+        if total <= least:
+            return -np.inf
+        left = above[r] - du[r]
+        if left < 0.0:
+            total += weight[r] * left
+        left = below[r] + du[r]
+        if left < 0.0:
+            total += weight[r] * left
+    return total
+
+
+@njit(nogil=True, cache=True)
+def apply(b, owner, dv, du, current, above, below):  # type: ignore[no-untyped-def]
+    """Let a user take choice `b` (-1 - user: back to the best one); return the change of value."""
+    i = owner[b] if b >= 0 else -1 - b
+    change = 0.0
+    old = current[i]
+    if old >= 0:
+        change -= dv[old]
+        for r in range(above.size):
+            above[r] += du[old, r]
+            below[r] -= du[old, r]
+    if b >= 0:
+        change += dv[b]
+        for r in range(above.size):
+            above[r] -= du[b, r]
+            below[r] += du[b, r]
+        current[i] = b
+    else:
+        current[i] = -1
+    return change
+
+
+@njit(nogil=True, cache=True)
+def sweep(moves, owner, dv, du, current, above, below, weight, value, target, evaluations):  # type: ignore[no-untyped-def]
+    """Take improving single changes and pairs until there is none (or `value` reaches `target`).
+
+    `moves` lists choices, and -1 - user for a user's best one. Returns (value, evaluations left).
+    """
+    n_limits = weight.size
+    n = moves.size
+    first, second = np.empty(n_limits), np.empty(n_limits)
+    vectors, values = np.empty((n, n_limits)), np.empty(n)
+    users = np.empty(n, np.int64)
+    for p in range(n):
+        b = moves[p]
+        users[p] = owner[b] if b >= 0 else -1 - b
+    stale = np.ones(n, np.bool_)
+    unchanged = 0
+    p = -1
+    while unchanged < n and evaluations > 0:
+        p = (p + 1) % n
+        unchanged += 1
+        if unchanged == 1:  # something changed: bring the vectors up to date
+            for q in range(n):
+                if stale[q]:
+                    b, old = moves[q], current[users[q]]
+                    values[q] = (dv[b] if b >= 0 else 0.0) - (dv[old] if old >= 0 else 0.0)
+                    for r in range(n_limits):
+                        vectors[q, r] = (du[b, r] if b >= 0 else 0.0) - (du[old, r] if old >= 0 else 0.0)
+                    stale[q] = False
+        old = current[users[p]]
+        if (moves[p] >= 0 and moves[p] == old) or (moves[p] < 0 and old < 0):
+            continue
+        now = -shortfall(above, below, weight)
+        least = now + 1e-9
+        for r in range(n_limits):
+            first[r] = above[r] - vectors[p, r]
+            second[r] = below[r] + vectors[p, r]
+        best, partner = gain_of(values[p], vectors[p], above, below, weight, least), -1
+        if best > least:
+            least = best
+        for q in range(n):
+            if users[q] == users[p]:
+                continue
+            evaluations -= 1
+            total = values[p] + values[q]
+            for r in range(n_limits):
+                if total <= least:
+                    break
+                left = first[r] - vectors[q, r]
+                if left < 0.0:
+                    total += weight[r] * left
+                left = second[r] + vectors[q, r]
+                if left < 0.0:
+                    total += weight[r] * left
+            if total > least:
+                least, best, partner = total, total, q
+        if best > now + 1e-9:
+            value += apply(moves[p], owner, dv, du, current, above, below)
+            if partner >= 0:
+                value += apply(moves[partner], owner, dv, du, current, above, below)
+            for q in range(n):
+                if users[q] == users[p] or (partner >= 0 and users[q] == users[partner]):
+                    stale[q] = True
+            unchanged = 0
+            if value >= target and shortfall(above, below, weight) == 0.0:
+                break
+    return value, evaluations
+
+
+@njit(nogil=True, cache=True)
+def list_moves(owner, dv, du, lost, current, prices, whole, keys, most):  # type: ignore[no-untyped-def]
+    """List the changes from a plan that lose less than `most`; the first changes nothing.
+
+    Returns
+    -------
+    choice, user, change, loss
+        What each changes to (-1 - user: back to the best choice), whose it is (-1: nobody's), value and loss it adds.
+    vector, key
+        What it uses, `(moves, n_limits)`, and the sum of the `keys` of the priced limits that count whole offers.
+    """
+    n_users, n_limits = current.size, prices.size
+    size = 1 + owner.size + n_users
+    choice, user = np.zeros(size, np.int64), np.full(size, -1, np.int64)
+    change, loss, key = np.zeros(size), np.zeros(size), np.zeros(size, np.int64)
+    vector = np.zeros((size, n_limits))
+    n = 1
+    for b in range(-n_users, owner.size):
+        i = owner[b] if b >= 0 else -1 - b
+        old = current[i]
+        added = (lost[b] if b >= 0 else 0.0) - (lost[old] if old >= 0 else 0.0)
+        if b == old or (b < 0 and old < 0) or added >= most:
+            continue
+        choice[n], user[n], loss[n] = b, i, added
+        change[n] = (dv[b] if b >= 0 else 0.0) - (dv[old] if old >= 0 else 0.0)
+        for r in range(n_limits):
+            vector[n, r] = (du[b, r] if b >= 0 else 0.0) - (du[old, r] if old >= 0 else 0.0)
+            if whole[r] and prices[r] != 0.0:
+                key[n] += keys[r] * np.int64(np.rint(vector[n, r]))
+        n += 1
+    return choice[:n], user[:n], change[:n], loss[:n], vector[:n], key[:n]
+
+
+@njit(nogil=True, cache=True)
+def sorted_classes(key, use):  # type: ignore[no-untyped-def]
+    """Sort moves by key, then by use; return (order, each class' key, its first place in the order)."""
+    inner = np.argsort(use, kind="mergesort")
+    order = inner[np.argsort(key[inner], kind="mergesort")]
+    class_key, first = np.empty(key.size, np.int64), np.empty(key.size + 1, np.int64)
+    n = 0
+    for place in range(key.size):
+        if n == 0 or key[order[place]] != class_key[n - 1]:
+            class_key[n], first[n] = key[order[place]], place
+            n += 1
+    first[n] = key.size
+    return order, class_key[:n], first[: n + 1]
+
+
+@njit(nogil=True, cache=True)
+def fit(owner, dv, du, lost, current, above, below, prices, whole, primary, keys, gap, target, evaluations):  # type: ignore[no-untyped-def]  # fmt: skip
+    """Improve a plan by the best three changes at a time, until its distance `gap` from the bound is at most `target`.
+
+    For every pair of changes the third, which uses up what they leave, is looked up: changes are sorted by their effect
+    on the priced limits that count whole offers (`whole`; hashed by the random `keys`, which add up as the effects do),
+    then by what they use of one priced limit, `primary` (-1: there is none). Changes `current`, `above` and `below`.
+
+    Returns (the gap reached, evaluations left).
+    """
+    n_limits = prices.size
+    trial = np.empty(n_limits)
+    while gap > target and evaluations > 0:
+        choice, user, change, loss, vector, key = list_moves(owner, dv, du, lost, current, prices, whole, keys, gap)
+        wanted = np.int64(0)  # what is left of the counts
+        for r in range(n_limits):
+            if whole[r] and prices[r] != 0.0:
+                left = np.floor(above[r] + 1e-6) if prices[r] > 0 else -np.floor(below[r] + 1e-6)
+                wanted += keys[r] * np.int64(left)
+        side = 0.0 if primary < 0 else (1.0 if prices[primary] > 0 else -1.0)
+        use = side * vector[:, max(primary, 0)]
+        worth = abs(prices[max(primary, 0)]) * abs(side)
+        order, class_key, first = sorted_classes(key, use)
+        sorted_use = use[order]
+        held = 0.0  # what the plan's own choices lose
+        for i in range(current.size):
+            if current[i] >= 0:
+                held += lost[current[i]]
+        held += min(0.0, loss.min())  # and what a third change may win back
+        by_loss = np.argsort(loss, kind="mergesort")
+        best, one, two, three = gap - 1e-9, -1, -1, -1
+        for a in range(by_loss.size):
+            p = by_loss[a]
+            if loss[p] > 0.0 and held + 2.0 * loss[p] >= best:
+                break
+            for c in range(a, by_loss.size):
+                q = by_loss[c]
+                if held + loss[p] + loss[q] >= best:
+                    break
+                if user[p] == user[q] and user[p] >= 0:
+                    continue
+                evaluations -= 1
+                rest = wanted - key[p] - key[q]
+                place = np.searchsorted(class_key, rest)
+                if place == class_key.size or class_key[place] != rest:
+                    continue
+                for r in range(n_limits):
+                    trial[r] = vector[p, r] + vector[q, r]
+                room = np.inf
+                if primary >= 0:
+                    room = (above[primary] if side > 0 else below[primary]) - side * trial[primary]
+                low, high = first[place], first[place + 1]
+                t = low + np.searchsorted(sorted_use[low:high], room, side="right") - 1
+                looked = 0
+                while t >= low and looked < LOOKED_AT:
+                    s = order[t]
+                    if worth > 0.0 and held + loss[p] + loss[q] + worth * (room - sorted_use[t]) >= best:
+                        break
+                    t -= 1
+                    looked += 1
+                    total = gap - change[p] - change[q] - change[s]
+                    if total >= best or (user[s] >= 0 and (user[s] == user[p] or user[s] == user[q])):
+                        continue
+                    sound = True
+                    for r in range(n_limits):
+                        used = trial[r] + vector[s, r]
+                        if above[r] - used < 0.0 or below[r] + used < 0.0:
+                            sound = False
+                            break
+                    if sound:
+                        best, one, two, three = total, p, q, s
+                evaluations -= looked // 4
+            if evaluations < 0:
+                break
+        if one < 0:
+            break
+        for s in (one, two, three):
+            if user[s] >= 0:
+                apply(choice[s], owner, dv, du, current, above, below)
+        gap = best
+    return gap, evaluations
+
+
+@njit(nogil=True, cache=True)
+def exchange(  # type: ignore[no-untyped-def]
+    moves, owner, dv, du, lost, n_users, above, below, weight, prices, whole, primary, keys, room, tolerance,
+    evaluations, rng,
+):  # fmt: skip
+    """Improve a plan by sweeps of pairs and by fits of three, shaken in between (iterated local search).
+
+    Parameters
+    ----------
+    moves
+        Choices that sweeps and shakes try (-1 - user: the best one), closest first.
+    owner, dv, du, lost
+        All choices: whose each is, its value and use less those of the user's best one, and what it loses.
+    above, below
+        What is left of each limit when all take their best choice.
+    room
+        What the bound is above the value of all best choices.
+    tolerance
+        A distance from the bound to stop at.
+    evaluations
+        At most so many pairs are looked at.
+
+    Returns
+    -------
+    current
+        The choice of each user, -1: the best one.
+    gap
+        Its distance from the bound, infinite where no plan was found that keeps every limit.
+    """
+    current = np.full(n_users, -1, np.int64)
+    best, best_score, best_value = current.copy(), -np.inf, 0.0
+    best_above, best_below = above.copy(), below.copy()
+    kept, kept_gap, value = current.copy(), np.inf, 0.0
+    while True:
+        value, evaluations = sweep(
+            moves, owner, dv, du, current, above, below, weight, value, room - tolerance, evaluations
+        )
+        missing = shortfall(above, below, weight)
+        if missing == 0.0:
+            gap, left = fit(
+                owner, dv, du, lost, current, above, below, prices, whole, primary, keys, room - value, tolerance,
+                min(evaluations, MOST_FITS),
+            )  # fmt: skip
+            evaluations -= min(evaluations, MOST_FITS) - left
+            value = room - gap
+            if gap < kept_gap:
+                kept_gap = gap
+                kept[:] = current
+        if value - missing >= best_score:
+            best_score, best_value = value - missing, value
+            best[:], best_above[:], best_below[:] = current, above, below
+        else:
+            value = best_value
+            current[:], above[:], below[:] = best, best_above, best_below
+        if kept_gap <= tolerance or evaluations <= 0:
+            return kept, kept_gap
+        for _ in range(2 + rng.integers(0, 4)):
+            # Closest changes first: the square of a uniform number prefers the beginning of the list.
+            b = moves[int(moves.size * rng.random() ** 2)]
+            i = owner[b] if b >= 0 else -1 - b
+            if (b >= 0 and current[i] != b) or (b < 0 and current[i] >= 0):
+                value += apply(b, owner, dv, du, current, above, below)
