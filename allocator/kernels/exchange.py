@@ -12,6 +12,7 @@ import numpy as np
 from numba import njit
 
 LOOKED_AT = 24  # thirds, for each pair of changes
+PATIENCE = 150  # shakes without a better plan
 MOST_FITS = 3_000_000  # pairs of changes that one search for threes looks at
 
 
@@ -347,7 +348,7 @@ def exchange(  # type: ignore[no-untyped-def]
     current = np.full(n_users, -1, np.int64)
     best, best_score, best_value = current.copy(), -np.inf, 0.0
     best_above, best_below = above.copy(), below.copy()
-    kept, kept_gap, value = current.copy(), np.inf, 0.0
+    kept, kept_gap, value, stalled = current.copy(), np.inf, 0.0, 0
     while True:
         value, evaluations = sweep(
             moves, owner, dv, du, current, above, below, weight, value, room - tolerance, evaluations
@@ -361,7 +362,7 @@ def exchange(  # type: ignore[no-untyped-def]
             evaluations -= min(evaluations, MOST_FITS) - left
             value = room - gap
             if gap < kept_gap:
-                kept_gap = gap
+                kept_gap, stalled = gap, 0
                 kept[:] = current
         if value - missing >= best_score:
             best_score, best_value = value - missing, value
@@ -369,7 +370,8 @@ def exchange(  # type: ignore[no-untyped-def]
         else:
             value = best_value
             current[:], above[:], below[:] = best, best_above, best_below
-        if kept_gap <= tolerance or evaluations <= 0:
+        stalled += 1
+        if kept_gap <= tolerance or evaluations <= 0 or stalled > PATIENCE:
             return kept, kept_gap
         for _ in range(2 + rng.integers(0, 4)):
             # Closest changes first: the square of a uniform number prefers the beginning of the list.
