@@ -21,9 +21,9 @@ from allocator.problem import Problem
 from allocator.problem.intake import positive_budget
 from allocator.result import Diagnosis, LimitUse, Prices, Proof, Result, Status
 from allocator.solvers import core
-from allocator.solvers.folding import bounds, fold
+from allocator.solvers.curve import Curve
+from allocator.solvers.folding import fold
 from allocator.solvers.piece import Piece
-from allocator.solvers.prices import Prices as Minimum
 from allocator.solvers.prices import Search
 from allocator.solvers.relaxation import limit_matrix
 
@@ -71,7 +71,8 @@ def solve(
     if broken:
         return _without_plan(problem, Status.INFEASIBLE, Proof.RULES, 0.0, begin, diagnosis=Diagnosis((), broken))
     piece = _piece(problem, threads)
-    minimum = _minimise(problem, piece, begin + time_limit, seed, report)
+    search, tau = _search(problem, piece, begin + time_limit, seed, report)
+    minimum = search.run(np.zeros(piece.folding.n_limits), tau)
     priced = monotonic()
     passes = piece.executor.counter
     bound = minimum.value + core.required_value(problem)
@@ -104,23 +105,20 @@ def _piece(problem: Problem, threads: int | None) -> Piece:
     return Piece(whole(problem, folding.columns), folding, executor, 0.0, ())
 
 
-def _minimise(
-    problem: Problem, piece: Piece, deadline: float, seed: int, report: Progress, start: np.ndarray | None = None
-) -> Minimum:
+def _search(problem: Problem, piece: Piece, deadline: float, seed: int, report: Progress) -> tuple[Search, float]:
+    """Return a search for prices, and the temperature to begin at."""
     rng = np.random.default_rng(seed)
     folding = piece.folding
     few = piece.sample(min(1000, piece.shard.n_users), rng)
     present = np.flatnonzero(~np.isnan(few.shard.value))
     value = few.shard.value[present]
-    scale = _typical_use(few, present)
     floor = -math.inf
     if np.isfinite(folding.at_least).any():
         caps = piece.shard.caps
         most = int(caps.sum()) if caps.size else piece.shard.n_users * min(piece.shard.cap, problem.n_coupons)
         floor = most * float(np.fmin.reduce(piece.shard.value, initial=0.0)) - 1.0
     tau = max(float(np.abs(value).mean()) if value.size else 1.0, 1e-9)
-    search = Search(piece, folding.cover(), scale, floor, deadline, rng, report)
-    return search.run(np.zeros(folding.n_limits) if start is None else start, tau if start is None else tau / 25.0)
+    return Search(piece, folding.cover(), _typical_use(few, present), floor, deadline, rng, report), tau
 
 
 def _typical_use(few: Piece, present: np.ndarray) -> np.ndarray:
@@ -268,25 +266,27 @@ def frontier(
     threads: int | None = None,
     seed: int = 0,
 ) -> Frontier:
-    """Solve for each budget, each search starting from the prices of the one before.
+    """Solve for each budget; all share the work of setting users aside whose choice does not change between them.
 
-    Raises `UsageError` where the problem has no limit of that name, or a budget is not above 0.
+    `time_limit` (seconds) is each budget's. Raises `UsageError` where the problem has no limit of that name, or a budget is not above 0.
     """
     at = problem.limit_index(limit)
+    numbers = sorted({positive_budget(budget) for budget in budgets})
+    if not numbers:
+        return Frontier(())
+    problem = problem.with_bounds(limit, at_least=problem.limits[at].at_least, at_most=numbers[-1])
     piece = _piece(problem, threads)
-    start: np.ndarray | None = None
+    search, tau = _search(problem, piece, monotonic() + time_limit, seed, lambda stage, share: None)
     rows: dict[float, FrontierRow] = {}
-    for budget in sorted({positive_budget(budget) for budget in budgets}):
+    for position, everyone, minimum in Curve(search, at).minima(numbers, np.zeros(piece.folding.n_limits), tau):
+        budget = numbers[position]
         changed = problem.with_bounds(limit, at_least=problem.limits[at].at_least, at_most=budget)
-        here = dataclasses.replace(piece, folding=piece.folding.with_bounds(*bounds(changed)))
-        deadline = monotonic() + time_limit
-        minimum = _minimise(changed, here, deadline, seed, lambda stage, share: None, start)
-        start = minimum.prices
         bound = minimum.value + core.required_value(problem)
         found = core.search(
-            changed, here, minimum.piece, minimum.prices, bound,
-            tolerance=max(CENT, 1e-6 * abs(bound)), deadline=deadline, seed=seed,
+            changed, everyone, minimum.piece, minimum.prices, bound,
+            tolerance=max(CENT, 1e-6 * abs(bound)), deadline=monotonic() + time_limit, seed=seed,
         )  # fmt: skip
+        search.deadline = monotonic() + time_limit
         offers = np.empty(0, np.int64) if found.offers is None else found.offers
         rows[budget] = FrontierRow(
             budget,

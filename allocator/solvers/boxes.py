@@ -20,7 +20,7 @@ SMALL = 4_000  # users that the exact linear program takes
 SMALL_OFFERS = 60_000
 SEVERAL = 50  # offers whose flip a price's box should be able to cause
 WALKING = 1_500  # the same of a walking box, over all prices
-LOOKED_AT = 20_000  # users; more tell a box's width no better
+LOOKED_AT = 5_000  # users; more tell a box's width no better
 WIDER = 4.0  # boxes, where prices press against their edge
 MOST_STEPS = 60
 
@@ -119,11 +119,13 @@ def walk(
         before, prices = prices, optimum.prices
         value, used, _ = inside.exact(prices)
         _, free = newton.slope(inside, prices, used)
-        woken = free & (prices == 0) & (box.low == box.high) & (outer.low < outer.high)
-        stuck = optimum.pressed & ((prices <= outer.low) | (prices >= outer.high))
-        moving = (optimum.pressed & ~stuck) | woken
+        # Held at zero, though its limit is broken there.
+        woken = free & (prices == 0) & (box.low == box.high)
+        pressed = optimum.pressed | woken
+        stuck = pressed & ((prices <= outer.low) | (prices >= outer.high))
+        moving = pressed & ~stuck
         if value < floor or not moving.any():
-            return Walk(prices, inside, not optimum.pressed.any(), stuck)
+            return Walk(prices, inside, not pressed.any(), stuck)
         if monotonic() > deadline:
             break
         least = radius_by_users(piece, prices, quota, scale)

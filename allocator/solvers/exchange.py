@@ -10,7 +10,7 @@ from allocator.solvers.relaxation import limit_matrix
 
 OFFERS = 20_000  # with the smallest losses, that are looked at
 CHOICES = 4_000  # that take part
-SWEPT = 600  # of them that are tried in pairs with all others; the work is their square
+SWEPT = (150, 600)  # of them that are tried in pairs with each other; the work is their square, so first with few
 FOR_EACH = 40  # of them that use more of a limit, and that use less
 EVALUATIONS = 60_000_000  # pairs of choices looked at, at most
 FAR_ABOVE = 4.0  # times its price, what a limit costs that is broken
@@ -54,12 +54,19 @@ def exchanged(piece: Piece, prices: np.ndarray, most: float, tolerance: float, s
     weight = FAR_ABOVE * np.abs(prices) + np.abs(value).mean() / np.maximum(np.abs(matrix).max(axis=0), 1e-12)
     worth = np.where(counting, 0.0, np.abs(prices) * np.abs(du).mean(axis=0))
     rng = np.random.default_rng(seed)
-    swept = np.arange(min(SWEPT, owner.size))
-    current, gap = kernels.exchange(
-        np.concatenate([-1 - np.unique(owner[swept]), swept]), owner, dv, np.ascontiguousarray(du), lost, users.size,
-        above, below, weight, prices, counting, int(np.argmax(worth)) if worth.any() else -1,
-        rng.integers(-(2**62), 2**62, prices.size), room, tolerance, EVALUATIONS, rng,
-    )  # fmt: skip
+    primary = int(np.argmax(worth)) if worth.any() else -1
+    keys, gap = rng.integers(-(2**62), 2**62, prices.size), np.inf
+    for width in SWEPT:
+        swept = np.arange(min(width, owner.size))
+        found, reached = kernels.exchange(
+            np.concatenate([-1 - np.unique(owner[swept]), swept]), owner, dv, np.ascontiguousarray(du), lost,
+            users.size, above.copy(), below.copy(), weight, prices, counting, primary, keys, room, tolerance,
+            EVALUATIONS, rng,
+        )  # fmt: skip
+        if reached < gap or width == SWEPT[0]:
+            current, gap = found, reached
+        if gap <= tolerance or swept.size == owner.size:
+            break
     if not np.isfinite(gap):
         return None
     taken = current[current >= 0]
@@ -76,6 +83,6 @@ def _taking_part(du: np.ndarray, lost: np.ndarray) -> np.ndarray:
         along = du[order, r]
         part[order[along > 0][:FOR_EACH]] = True
         part[order[along < 0][:FOR_EACH]] = True
-    part[order[: SWEPT // 2]] = True
+    part[order[: SWEPT[-1] // 2]] = True
     first, rest = order[part[order]], order[~part[order]]
     return np.concatenate([first, rest])[:CHOICES]
