@@ -118,14 +118,14 @@ def walk(
             break
         before, prices = prices, optimum.prices
         value, used, _ = inside.exact(prices)
-        _, free = newton.slope(inside, prices, used)
+        gradient, free = newton.slope(inside, prices, used)
         # Held at zero, though its limit is broken there.
         woken = free & (prices == 0) & (box.low == box.high)
-        pressed = optimum.pressed | woken
-        stuck = pressed & ((prices <= outer.low) | (prices >= outer.high))
-        moving = pressed & ~stuck
+        up, down = optimum.up | (woken & (gradient < 0)), optimum.down | (woken & (gradient > 0))
+        stuck = (up & (prices >= outer.high)) | (down & (prices <= outer.low))
+        moving = (up | down) & ~stuck
         if value < floor or not moving.any():
-            return Walk(prices, inside, not pressed.any(), stuck)
+            return Walk(prices, inside, not stuck.any(), stuck)
         if monotonic() > deadline:
             break
         least = radius_by_users(piece, prices, quota, scale)

@@ -23,13 +23,15 @@ class BoxOptimum:
     ----------
     prices
         `(n_limits,)`, currency per unit.
-    pressed
-        `(n_limits,)` bool: more than nothing is gained from beyond the box's edge here. Where none is, the prices are
-        optimal outside the box too: the primal point keeps every limit without trade, and earns the dual's value.
+    up, down
+        `(n_limits,)` bool: more than nothing is gained from beyond the box's upper or lower edge here. Where none is, the
+        prices are optimal outside the box too: the primal point keeps every limit without trade, and earns the dual's
+        value.
     """
 
     prices: np.ndarray
-    pressed: np.ndarray
+    up: np.ndarray
+    down: np.ndarray
 
 
 def open_offers(piece: Piece, low: np.ndarray, high: np.ndarray) -> np.ndarray:
@@ -121,9 +123,8 @@ def minimise_in_box(
     buys = np.flatnonzero(np.isfinite(high) & ((high != 0) | np.isfinite(folding.at_most[limits])))
     sells = np.flatnonzero(np.isfinite(low) & ((low != 0) | np.isfinite(folding.at_least[limits])))
     n_trades = buys.size + sells.size
-    traded_limit = np.concatenate([buys, sells])
     signs = np.concatenate([np.full(buys.size, -1.0), np.ones(sells.size)])
-    trade = sp.csr_matrix((signs, (traded_limit, np.arange(n_trades))), shape=(n, n_trades))
+    trade = sp.csr_matrix((signs, (np.concatenate([buys, sells]), np.arange(n_trades))), shape=(n, n_trades))
     nothing = sp.csr_matrix((tops.size, n_trades))
     program = Program(
         objective=np.concatenate([value, -high[buys], low[sells]]),
@@ -141,6 +142,8 @@ def minimise_in_box(
     # The sign that a one-sided limit allows is exact, whatever the solver's tolerance.
     result = np.where(np.isinf(folding.at_most), np.minimum(result, 0.0), result)
     result = np.where(np.isinf(folding.at_least), np.maximum(result, 0.0), result)
-    pressed = np.zeros(prices.size, dtype=bool)
-    pressed[limits[traded_limit[answer.x[offer.size :] > TRADED]]] = True
-    return BoxOptimum(result, pressed)
+    traded = answer.x[offer.size :] > TRADED
+    up, down = np.zeros(prices.size, dtype=bool), np.zeros(prices.size, dtype=bool)
+    up[limits[buys[traded[: buys.size]]]] = True
+    down[limits[sells[traded[buys.size :]]]] = True
+    return BoxOptimum(result, up, down)
