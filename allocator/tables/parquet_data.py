@@ -51,8 +51,8 @@ def common_schema(files: Sequence[Path], schemas: Sequence[pa.Schema], names: Se
     return pa.schema(fields)
 
 
-def read(files: Sequence[Path], goal: pa.Schema, coded: Sequence[str]) -> pa.Table:
-    """Read these columns of all files, in the order of `goal`.
+def read(files: Sequence[Path], goal: pa.Schema, coded: Sequence[str]) -> tuple[pa.Table, list[int]]:
+    """Read these columns of all files, in the order of `goal`; return the table and the number of rows of each file.
 
     Raises
     ------
@@ -72,9 +72,11 @@ def read(files: Sequence[Path], goal: pa.Schema, coded: Sequence[str]) -> pa.Tab
             return pa.Table.from_arrays(columns, schema=goal)
 
     if len(files) == 1:
-        return one(files[0])
-    with ThreadPoolExecutor(max(1, pa.cpu_count())) as pool:
-        return pa.concat_tables(pool.map(one, files))
+        tables = [one(files[0])]
+    else:
+        with ThreadPoolExecutor(max(1, pa.cpu_count())) as pool:
+            tables = list(pool.map(one, files))
+    return pa.concat_tables(tables), [table.num_rows for table in tables]
 
 
 def _common_type(one: pa.DataType, two: pa.DataType, *, exact: bool) -> pa.DataType | None:
