@@ -118,9 +118,17 @@ def take_in_order(  # type: ignore[no-untyped-def]
             if a > 0:
                 if used[r, 0] + used[r, 1] < at_least[r]:
                     helps = True
-                if total + slack > at_most[r] or (total + slack == at_most[r] and rest > 0) or (rest > 0 and total + (rest + slack) > at_most[r]):
+                if (
+                    total + slack > at_most[r]
+                    or (total + slack == at_most[r] and rest > 0)
+                    or (rest > 0 and total + (rest + slack) > at_most[r])
+                ):
                     fits = False
-            elif total - slack < at_least[r] or (total - slack == at_least[r] and rest < 0) or (rest < 0 and total + (rest - slack) < at_least[r]):
+            elif (
+                total - slack < at_least[r]
+                or (total - slack == at_least[r] and rest < 0)
+                or (rest < 0 and total + (rest - slack) < at_least[r])
+            ):
                 fits = False
         if not fits or (needed_only and not helps):
             continue
