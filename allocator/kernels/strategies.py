@@ -6,6 +6,8 @@ import numpy as np
 from numba import njit
 
 FEW = 48  # offers of a user that are sorted by insertion
+NEVER = 255  # the block of offers that no one would issue
+TINY = 1e-12  # currency; a smaller cost counts as this where value is divided by it
 
 
 @njit(nogil=True, cache=True)
@@ -18,6 +20,72 @@ def best_values(start, width, value, best):  # type: ignore[no-untyped-def]
             if value[e] > top:  # NaN, an absent pair, is not
                 top = value[e]
         best[i] = top
+
+
+@njit(nogil=True, cache=True)
+def blocks_of(value, cost, by_cost, edges, block):  # type: ignore[no-untyped-def]
+    """Write the block of each offer, the best keys in block 0; return how many offers each block has.
+
+    The key is the value or, with `by_cost`, the value per cost. Block b holds keys at or below `edges[b - 1]` and above
+    `edges[b]`; `edges` fall. Offers without a positive value are in block `NEVER`.
+    """
+    count = np.zeros(edges.size + 1, np.int64)
+    for e in range(value.size):
+        v = value[e]
+        if not v > 0:  # NaN, an absent pair, neither
+            block[e] = NEVER
+            continue
+        key = v / max(cost[e], TINY) if by_cost else v
+        low, high = 0, edges.size
+        while low < high:
+            middle = (low + high) // 2
+            if key > edges[middle]:
+                high = middle
+            else:
+                low = middle + 1
+        block[e] = low
+        count[low] += 1
+    return count
+
+
+@njit(nogil=True, cache=True)
+def by_block(block, start, grouped):  # type: ignore[no-untyped-def]
+    """Write the offers of each block, in their order, from `start[b]` on."""
+    cursor = start.copy()
+    for e in range(block.size):
+        b = block[e]
+        if b != NEVER:
+            grouped[cursor[b]] = e
+            cursor[b] += 1
+
+
+@njit(nogil=True, cache=True)
+def still_open(  # type: ignore[no-untyped-def]
+    offers, owner, width, value, cost, extra, cap, caps, count, growing, weights, used, at_most, by_cost, kept, keys
+):
+    """Write those offers that may still be issued, and their keys as in `blocks_of`; return how many.
+
+    Left out are offers of users who have all that they may get, and those that do not fit into one of the `growing`
+    limits: limits on all offers whose sum never falls, so that what does not fit now never will.
+    """
+    last = weights.shape[1] - 1
+    n = 0
+    for e in offers:
+        i = e // width if width > 0 else owner[e]
+        if count[i] >= cap or (caps.size and count[i] >= caps[i]):
+            continue
+        fits = True
+        for r in growing:
+            a = weights[r, 0] * value[e] + weights[r, 1] * cost[e] + weights[r, last]
+            for j in range(last - 2):
+                a += weights[r, 2 + j] * extra[j, e]
+            if used[r, 0] + a > at_most[r]:
+                fits = False
+        if fits:
+            kept[n] = e
+            keys[n] = value[e] / max(cost[e], TINY) if by_cost else value[e]
+            n += 1
+    return n
 
 
 @njit(nogil=True, cache=True)
@@ -80,7 +148,7 @@ def take_in_order(  # type: ignore[no-untyped-def]
         e = order[position]
         i = e // width if width > 0 else owner[e]
         k = e % width if width > 0 else coupon[e]
-        if taken[e] or count[i] >= cap or (caps.size and count[i] >= caps[i]) or np.isnan(value[e]):
+        if count[i] >= cap or (caps.size and count[i] >= caps[i]) or taken[e] or np.isnan(value[e]):
             continue
         x = exclusive[k]
         if x >= 0 and held[i * n_groups + x]:
@@ -166,9 +234,8 @@ def offers_by_coupon(coupon, value, cost, count, spend):  # type: ignore[no-unty
 
 
 @njit(nogil=True, cache=True)
-def offers_of_coupon(start, width, coupon, value, users, wanted):  # type: ignore[no-untyped-def]
-    """Return the offers of one coupon that are worth something to these users, in the order of the users."""
-    order = np.empty(users.size, np.int64)
+def offers_of_coupon(start, width, coupon, value, users, wanted, order):  # type: ignore[no-untyped-def]
+    """Write the offers of one coupon that are worth something to these users into `order`; return how many."""
     n = 0
     for i in users:
         low, high = (i * width, (i + 1) * width) if width > 0 else (start[i], start[i + 1])
@@ -177,4 +244,4 @@ def offers_of_coupon(start, width, coupon, value, users, wanted):  # type: ignor
                 order[n] = e
                 n += 1
                 break
-    return order[:n]
+    return n

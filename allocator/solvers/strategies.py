@@ -22,7 +22,29 @@ BLOCKS = 64  # pieces of a ranking that are sorted only when their turn comes
 BLOCK_USERS = 1 << 16
 SAMPLE = 1 << 16
 ALL = 1 << 30  # more offers than a user may get
-Turn = tuple[np.ndarray, int]
+
+
+@dataclass(frozen=True, eq=False)
+class Standing:
+    """How far a strategy has got.
+
+    Attributes
+    ----------
+    owner
+        `(n_offers,)` int32 user of each offer; empty where the shard is dense.
+    count
+        `(n_users,)` int32: how many offers each user holds.
+    used
+        `(n_limits, 3)`: the sum of each limit as two floats, and the sum of its terms' sizes.
+    growing
+        Positions of the limits that cover all offers and whose sums never fall.
+    """
+
+    folding: Folding
+    owner: np.ndarray
+    count: np.ndarray
+    used: np.ndarray
+    growing: np.ndarray
 
 
 class Strategy(Protocol):
@@ -33,8 +55,11 @@ class Strategy(Protocol):
         """What tables call it."""
         ...
 
-    def turns(self, shard: Shard) -> Iterator[Turn]:
-        """Yield offer indices of the shard, the first to be issued first, and how many a user may hold by then."""
+    def turns(self, shard: Shard, standing: Standing) -> Iterator[tuple[np.ndarray, int]]:
+        """Yield offer indices of the shard, the first to be issued first, and how many a user may hold by then.
+
+        What was yielded before has been issued, where it fits, when the next is asked for; `standing` tells.
+        """
         ...
 
 
@@ -47,7 +72,7 @@ class Blanket:
 
     name: str = "blanket"
 
-    def turns(self, shard: Shard) -> Iterator[Turn]:
+    def turns(self, shard: Shard, standing: Standing) -> Iterator[tuple[np.ndarray, int]]:
         """Yield offers by user, the cheapest first, once for each offer that a user may get."""
         widest = shard.width or int(np.diff(shard.start).max(initial=0))
         most = min(widest, int(shard.caps.max(initial=0)) if shard.caps.size else shard.cap)
@@ -55,7 +80,7 @@ class Blanket:
             for low in range(0, shard.n_users, BLOCK_USERS):
                 high = min(low + BLOCK_USERS, shard.n_users)
                 room = (high - low) * shard.width if shard.width else int(shard.start[high] - shard.start[low])
-                order = np.empty(room, np.int64)
+                order = np.empty(room, _index_type(shard))
                 n = kernels.cheapest_first(shard.start, shard.width, shard.value, shard.cost, low, high, order)
                 yield order[:n], cap
 
@@ -66,10 +91,9 @@ class Targeted:
 
     name: str = "targeted"
 
-    def turns(self, shard: Shard) -> Iterator[Turn]:
+    def turns(self, shard: Shard, standing: Standing) -> Iterator[tuple[np.ndarray, int]]:
         """Yield offers of positive value, the most valuable first."""
-        worth = np.flatnonzero(shard.value > 0)
-        return _best_first(worth, shard.value[worth])
+        return _best_first(shard, standing, by_cost=False)
 
 
 @dataclass(frozen=True)
@@ -78,7 +102,7 @@ class Tiered:
 
     name: str = "tiered"
 
-    def turns(self, shard: Shard) -> Iterator[Turn]:
+    def turns(self, shard: Shard, standing: Standing) -> Iterator[tuple[np.ndarray, int]]:
         """Yield each user's offer of the tier's coupon, the best users first."""
         n_coupons = shard.exclusive.size
         best = np.empty(shard.n_users)
@@ -92,10 +116,11 @@ class Tiered:
         ranked = ranked[np.argsort(-best[ranked], kind="stable")]
         for tier, coupon in enumerate(common.tolist()):
             low, high = (ranked.size * place // common.size for place in (tier, tier + 1))
-            order = kernels.offers_of_coupon(
-                shard.start, shard.width, shard.coupon, shard.value, ranked[low:high], coupon
+            order = np.empty(high - low, _index_type(shard))
+            n = kernels.offers_of_coupon(
+                shard.start, shard.width, shard.coupon, shard.value, ranked[low:high], coupon, order
             )
-            yield order, ALL
+            yield order[:n], ALL
 
 
 @dataclass(frozen=True)
@@ -104,10 +129,9 @@ class Greedy:
 
     name: str = "greedy"
 
-    def turns(self, shard: Shard) -> Iterator[Turn]:
+    def turns(self, shard: Shard, standing: Standing) -> Iterator[tuple[np.ndarray, int]]:
         """Yield offers of positive value, the highest ratio first."""
-        worth = np.flatnonzero(shard.value > 0)
-        return _best_first(worth, shard.value[worth] / np.maximum(shard.cost[worth], 1e-12))
+        return _best_first(shard, standing, by_cost=True)
 
 
 STRATEGIES: tuple[Strategy, ...] = (Blanket(), Targeted(), Tiered(), Greedy())
@@ -150,20 +174,35 @@ def compare(
         return list(pool.map(lambda strategy: _run(problem, folding, shard, owner, floors, strategy), strategies))
 
 
-def _best_first(offers: np.ndarray, keys: np.ndarray) -> Iterator[Turn]:
-    """Yield offers by falling key, equal keys in the order of the offers; each block is sorted when its turn comes.
+def _index_type(shard: Shard) -> type[np.integer]:
+    return np.int32 if shard.n_offers < 2**31 else np.int64
 
-    A budget often ends long before the ranking does.
+
+def _best_first(shard: Shard, standing: Standing, *, by_cost: bool) -> Iterator[tuple[np.ndarray, int]]:
+    """Yield offers of positive value by falling value, or value per cost, equals in the order of the offers.
+
+    A sample cuts the ranking into blocks. Each is sorted when its turn comes, without the offers of users who have all
+    that they may get by then: a budget often ends long before the ranking does.
     """
-    sample = -np.sort(-keys[:: max(1, keys.size // SAMPLE)])
-    edges = np.unique(sample[np.arange(1, BLOCKS) * sample.size // BLOCKS]) if sample.size else sample
-    block = np.uint8(edges.size) - np.searchsorted(edges, keys, side="left").astype(np.uint8)
-    grouped = np.argsort(block, kind="stable")
-    ends = np.cumsum(np.bincount(block, minlength=edges.size + 1))
+    value, cost = shard.value, shard.cost
+    some = slice(None, None, max(1, value.size // SAMPLE))
+    few = value[some] / np.maximum(cost[some], kernels.TINY) if by_cost else value[some]
+    few = np.sort(few[value[some] > 0])
+    edges = np.unique(few[np.arange(1, BLOCKS) * few.size // BLOCKS])[::-1].copy() if few.size else few
+    block = np.empty(value.size, np.uint8)
+    sizes = kernels.blocks_of(value, cost, by_cost, edges, block)
+    ends = np.cumsum(sizes)
+    grouped = np.empty(int(ends[-1]), _index_type(shard))
+    kernels.by_block(block, ends - sizes, grouped)
     del block
-    for low, high in zip([0, *ends[:-1].tolist()], ends.tolist(), strict=True):
-        here = grouped[low:high]
-        yield offers[here[np.argsort(-keys[here], kind="stable")]], ALL
+    for size, end in zip(sizes.tolist(), ends.tolist(), strict=True):
+        kept, keys = np.empty(size, grouped.dtype), np.empty(size)
+        n = kernels.still_open(
+            grouped[end - size : end], standing.owner, shard.width, value, cost, shard.extra,
+            ALL if shard.caps.size else shard.cap, shard.caps, standing.count, standing.growing,
+            standing.folding.weights, standing.used, standing.folding.at_most, by_cost, kept, keys,
+        )  # fmt: skip
+        yield kept[:n][np.argsort(-keys[:n], kind="stable")], ALL
 
 
 def _least_uses(folding: Folding, shard: Shard) -> np.ndarray:
@@ -193,8 +232,9 @@ def _run(
     several = (folding.weights != 0).sum(axis=1) > 2
     used, count = np.zeros((folding.n_limits, 3)), np.zeros(shard.n_users, np.int32)
     held = np.zeros(shard.n_users * n_groups, np.bool_)
+    standing = Standing(folding, owner, count, used, np.flatnonzero(least >= 0))
     for needed_only in (True, False) if (folding.at_least > 0).any() else (False,):
-        for order, cap in strategy.turns(shard):
+        for order, cap in strategy.turns(shard, standing):
             more = kernels.take_in_order(
                 order, owner, shard.width, shard.coupon, shard.value, shard.cost, shard.extra, shard.group,
                 min(cap, ALL if shard.caps.size else shard.cap), shard.caps, shard.exclusive, cover.weights,
