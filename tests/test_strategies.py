@@ -107,7 +107,7 @@ def check(problem: Problem, result: StrategyResult) -> None:
     assert result.issued == len(result.plan)
 
 
-@settings(max_examples=400, deadline=None)
+@settings(max_examples=200, deadline=None)
 @given(st.integers(0, 2**32 - 1))
 def test_every_strategy_keeps_rules_and_limits(seed: int) -> None:
     problem = random_problem(seed)
@@ -115,7 +115,7 @@ def test_every_strategy_keeps_rules_and_limits(seed: int) -> None:
         check(problem, result)
 
 
-@settings(max_examples=40, deadline=None)
+@settings(max_examples=25, deadline=None)
 @given(st.integers(0, 2**32 - 1))
 def test_no_strategy_beats_the_bound(seed: int) -> None:
     problem = random_problem(seed)
