@@ -36,6 +36,13 @@ class Effort:
     threads: int | None = None
     seed: int = 0
 
+    def __post_init__(self) -> None:
+        """Raise `UsageError` where a number makes no sense, by its option's name; NaN makes none."""
+        if not self.time_limit > 0:
+            raise UsageError(f"--time-limit is {self.time_limit:g}; it must be above 0 seconds")
+        if not 0 <= self.gap < math.inf:
+            raise UsageError(f"--gap is {self.gap:g}; it must be 0 or more, such as 1e-6")
+
 
 @dataclass(frozen=True)
 class Output:
@@ -45,6 +52,11 @@ class Output:
     force: bool
     as_json: bool
     dry_run: bool
+
+    def __post_init__(self) -> None:
+        """Raise `UsageError` for an empty name, as an unset variable of a shell script leaves it."""
+        if self.path is not None and str(self.path) == ".":
+            raise UsageError("-o, --output names the folder that you work in, or nothing; give the name of a new one")
 
 
 def plan(source: Source, effort: Effort, output: Output, screen: Screen) -> int:

@@ -100,6 +100,8 @@ def files_of(path: str | Path) -> list[Path]:
         Where there are none, where two formats are mixed, or where a folder holds something else.
     """
     place = Path(path)
+    if not str(path):
+        raise DataError("the name of the table is empty; give a Parquet or CSV file, a folder of them, or a glob")
     with in_words(place):
         if place.is_dir():
             files = list(_inside(place))

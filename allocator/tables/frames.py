@@ -71,11 +71,22 @@ def to_arrow(table: Any, source: str) -> pa.Table:
     if hasattr(table, "to_arrow"):
         return table.to_arrow()
     if hasattr(table, "columns") and hasattr(table, "to_numpy"):
-        try:
-            return pa.Table.from_pandas(table, preserve_index=False)
-        except (pa.ArrowInvalid, pa.ArrowTypeError, TypeError) as error:
-            raise DataError(f"{source}: a column mixes types ({error}); give each column a single type") from error
+        return _of_pandas(table, source)
     raise DataError(f"{source}: expected a pandas, polars or pyarrow table, not {type(table).__name__}")
+
+
+def _of_pandas(table: Any, source: str) -> pa.Table:
+    """Convert column by column, so that the message can name the one that cannot be."""
+    columns = []
+    for place, name in enumerate(table.columns):
+        try:
+            columns.append(pa.array(table.iloc[:, place], from_pandas=True))
+        except (pa.ArrowException, TypeError, ValueError, OverflowError) as error:
+            words = str(error).splitlines()[0] if str(error) else type(error).__name__
+            raise DataError(
+                f"{source}: column {str(name)!r} mixes types or holds what no table can ({words}); give it a single type"
+            ) from error
+    return pa.Table.from_arrays(columns, names=[str(name) for name in table.columns])
 
 
 def offer_columns(table: Any, source: str = "offers", wanted: Collection[str] = ()) -> OfferColumns:

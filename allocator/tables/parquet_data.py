@@ -18,7 +18,8 @@ INDEX_COLUMN = "__index_level_"  # what pandas writes of a table's index: no col
 
 def schema(file: Path, coded: Sequence[str]) -> pa.Schema:
     """Return a file's columns; `coded` text columns get an int32 code a row. Raises what Arrow raises."""
-    with pq.ParquetFile(file, read_dictionary=list(coded)) as source:
+    there = pq.read_schema(file).names
+    with pq.ParquetFile(file, read_dictionary=[name for name in coded if name in there]) as source:
         fields = source.schema_arrow.remove_metadata()
     return pa.schema([field.remove_metadata() for field in fields if not field.name.startswith(INDEX_COLUMN)])
 

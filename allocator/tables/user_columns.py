@@ -163,8 +163,11 @@ def user_columns(table: Any, user_ids: pa.Array, source: str = "users") -> tuple
 
 
 def _integers(one: pa.DataType, two: pa.DataType) -> pa.DataType:
-    """Return an integer type for ids of two tables; unsigned only where one of them needs the sixty-fourth bit."""
-    return pa.uint64() if pa.uint64() in (one, two) and one == two else pa.int64()
+    """Return a type in which integer ids of two tables can be compared."""
+    if one == two:
+        return one
+    # No integer type holds both signed and unsigned 64 bits; as text each number has one form.
+    return pa.large_string() if pa.uint64() in (one, two) else pa.int64()
 
 
 def _examples(values: pa.Array) -> str:
