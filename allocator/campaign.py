@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import datetime
 import math
+import re
 import tomllib
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from pathlib import Path
@@ -312,7 +313,7 @@ def parse_campaign(text: str, source: str = "campaign.toml") -> Campaign:
     try:
         document = tomllib.loads(text)
     except (ValueError, RecursionError) as error:  # a syntax error; a number or a nesting beyond Python's limits
-        raise CampaignError(f"{source}: not a TOML file: {error}") from error
+        raise CampaignError(f"{source}: not a TOML file: {error}{_syntax_hint(text)}") from error
     try:
         campaign = Campaign.model_validate(document)
     except ValidationError as error:
@@ -324,6 +325,15 @@ def parse_campaign(text: str, source: str = "campaign.toml") -> Campaign:
     if faults:
         raise CampaignError(f"{source}: {faults[0]}")
     return campaign
+
+
+def _syntax_hint(text: str) -> str:
+    """Name the two slips that TOML's own messages do not explain."""
+    number = re.search(r"=\s*(\d{1,3}(?:,\d{3})+)\b", text)
+    if number:
+        return f"; a number has no commas: write {number[1].replace(',', '_')}"
+    table = re.search(r"^\s*\[(coupon|limit)\]\s*$", text, re.MULTILINE)
+    return f"; write [[{table[1]}]] above each {table[1]}" if table else ""
 
 
 def _fault(item: Any, document: Mapping[str, Any]) -> str:

@@ -38,5 +38,8 @@ class VerificationError(AllocatorError):
 
 def nearest(word: object, known: Iterable[object], likeness: float = 0.5) -> str:
     """Return ` (did you mean 'x'?)` for the closest known word of at least this likeness (0 to 1), or nothing."""
-    close = difflib.get_close_matches(str(word), [str(item) for item in known], n=1, cutoff=likeness)
-    return f" (did you mean {close[0]!r}?)" if close else ""
+    words: dict[str, str] = {}
+    for item in known:
+        words.setdefault(str(item).lower(), str(item))
+    close = difflib.get_close_matches(str(word).lower(), list(words), n=1, cutoff=likeness)
+    return f" (did you mean {words[close[0]]!r}?)" if close and words[close[0]] != str(word) else ""

@@ -341,3 +341,12 @@ def test_ids_of_csv_meet_text_ids(tmp_path: Path) -> None:
     offers = pa.table({"user_id": ["1", "02"], "coupon": ["a", "a"], "value": [1.0, 1.0], "cost": [1.0, 1.0]})
     problem = Problem.from_offers(offers, users=same_ids(offers, read_users(tmp_path / "users.csv"))[1])
     assert problem.n_users == 2
+
+
+def test_max_per_user_from_a_column_of_words() -> None:
+    """A column that holds no numbers cannot say how many offers a user may get."""
+    offers = pa.table({"user_id": [1, 2], "coupon": ["a", "a"], "value": [1.0, 1.0], "cost": [1.0, 1.0]})
+    users = pa.table({"user_id": [1, 2], "segment": ["new", "old"], "most": [2, None]})
+    for column in ("segment", "most"):
+        with pytest.raises(AllocatorError, match="whole numbers"):
+            Problem.from_offers(offers, users=users, max_per_user=column)

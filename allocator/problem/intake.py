@@ -237,7 +237,10 @@ def per_user(max_per_user: Any, n_users: int) -> int | np.ndarray:
         return min(int(array), int(np.iinfo(np.int32).max))
     if array.shape != (n_users,):
         raise UsageError(f"max_per_user has shape {array.shape}; there are {n_users} users")
-    numbers = array.astype(np.float64)
+    try:
+        numbers = array.astype(np.float64)  # of objects too, where every one is a number
+    except (TypeError, ValueError) as error:
+        raise UsageError(f"max_per_user must hold whole numbers, 0 or more ({error})") from error
     if not (np.isfinite(numbers).all() and (numbers >= 0).all() and (numbers == np.floor(numbers)).all()):
         raise UsageError("max_per_user must hold whole numbers, 0 or more")
     return np.minimum(numbers, np.iinfo(np.int32).max).astype(np.int32)
