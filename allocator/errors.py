@@ -36,6 +36,11 @@ class VerificationError(AllocatorError):
     """A result that does not stand up to the independent check; the message lists every fault."""
 
 
+def counted(number: int, one: str, many: str) -> str:
+    """Return `1 row` or `1,234 rows`."""
+    return f"{number:,} {one if number == 1 else many}"
+
+
 def nearest(word: object, known: Iterable[object], likeness: float = 0.5) -> str:
     """Return ` (did you mean 'x'?)` for the closest known word of at least this likeness (0 to 1), or nothing."""
     words: dict[str, str] = {}

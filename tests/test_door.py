@@ -308,7 +308,7 @@ def test_rows_are_named_in_their_file(tmp_path: Path) -> None:
     with pytest.raises(DataError, match=r"negative at row 2 of .*2\.csv \(-1\.0\)"):
         Problem.from_offers(read_offers(tmp_path))
     (tmp_path / "2.csv").write_text(head + "3,a,1,1\n1,a,1,1\n")
-    with pytest.raises(DataError, match=r"repeat a \(user_id, coupon\) pair \(row 2 of .*2\.csv"):
+    with pytest.raises(DataError, match=r"repeats a \(user_id, coupon\) pair \(row 2 of .*2\.csv"):
         Problem.from_offers(read_offers(tmp_path))
 
 

@@ -25,7 +25,7 @@ from allocator.campaign.values import (
     measure_of,
     plain_float,
     whole,
-)  # fmt: skip
+)
 from allocator.errors import UsageError
 from allocator.limit import Limit
 

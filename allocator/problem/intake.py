@@ -8,7 +8,7 @@ from typing import Any
 
 import numpy as np
 
-from allocator.errors import CampaignError, DataError, UsageError, nearest
+from allocator.errors import CampaignError, DataError, UsageError, counted, nearest
 from allocator.kernels import intake as kernels
 from allocator.kernels.blocks import map_blocks
 from allocator.limit import Limit
@@ -77,7 +77,7 @@ def read_table(
         if name not in index:
             rows = np.flatnonzero(table.coupon == code)
             raise DataError(
-                f"{source}: column 'coupon': unknown coupon {name!r} in {rows.size:,} rows "
+                f"{source}: column 'coupon': unknown coupon {name!r} in {counted(rows.size, 'row', 'rows')} "
                 f"({table.origin.rows(rows)}){nearest(name, known)}; the campaign has {', '.join(known[:12])}"
             )
     renumber = np.array([index[name] for name in table.coupon_ids], np.int32)
@@ -154,7 +154,7 @@ def _refuse_duplicates(
         rows = examples if row is None else row[examples]
         first = int(rows[0])
         raise DataError(
-            f"{source}: {count:,} rows repeat a (user_id, coupon) pair ({table.origin.rows(rows)}; the first is "
+            f"{source}: {counted(count, 'row repeats', 'rows repeat')} a (user_id, coupon) pair ({table.origin.rows(rows)}; the first is "
             f"user {table.user.of_row(first)!r}, coupon {table.coupon_ids[table.coupon[first]]!r}); keep one row a pair"
         )
 
@@ -345,7 +345,7 @@ def _check_amounts(
             )
         raise DataError(
             f"{source}: column {column!r} {words} at {where(first)} ({number}); "
-            f"{faults:,} rows have an unusable value or cost: correct them or drop those rows"
+            f"{counted(faults, 'row has', 'rows have')} an unusable value or cost: correct them or drop those rows"
         )
     present = sum(part[3] for part in parts)
     if present == 0:
@@ -361,6 +361,6 @@ def _measure_column(column: np.ndarray, name: str, where: Any, source: str = "of
         return column
     bad = np.flatnonzero(~((column >= floor) & (column <= ceiling)))
     raise DataError(
-        f"{source}: column {name!r} has {bad.size:,} unusable numbers (first at {where(int(bad[0]))}: "
+        f"{source}: column {name!r} has {counted(bad.size, 'unusable number', 'unusable numbers')} (first at {where(int(bad[0]))}: "
         f"{column[bad[0]]}); they must be finite and between {floor:g} and {ceiling:g}"
     )

@@ -21,7 +21,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 import pyarrow.csv
 
-from allocator.errors import DataError
+from allocator.errors import DataError, counted
 from allocator.tables.faults import in_words
 from allocator.tables.origin import MOST_EXAMPLES, Origin
 
@@ -162,7 +162,7 @@ def _ragged_rows(file: Path, words: str) -> str:
         return f"{file}: cannot be read as CSV ({words}); write it again"
     first = samples[0]
     return (
-        f"{file}: {len(rows):,} rows do not have {first.expected_columns} fields as the first line has "
+        f"{file}: {counted(len(rows), 'row does', 'rows do')} not have {first.expected_columns} fields as the first line has "
         f"({Origin().rows(rows)}; the first has {first.actual_columns}: {_short(first.text)}); "
         "add or remove commas, or put text that has commas in quotation marks"
     )
@@ -179,7 +179,7 @@ def _texts_in_numbers(file: Path, numbers: Sequence[str], words: str) -> str:
             rows = bad[:MOST_EXAMPLES].to_pylist()
             entries = ", ".join(f"row {row + 1:,} is {_short(texts[name][row].as_py())}" for row in rows)
             return (
-                f"{file}: column {name!r} must hold numbers, but {len(bad):,} rows hold text ({entries}); "
+                f"{file}: column {name!r} must hold numbers, but {counted(len(bad), 'row holds', 'rows hold')} text ({entries}); "
                 "write plain numbers such as 1234.5, and drop rows without one"
             )
     return f"{file}: a column of numbers cannot be read ({words}); write plain numbers such as 1234.5"

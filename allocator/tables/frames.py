@@ -13,7 +13,7 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from allocator.errors import DataError
+from allocator.errors import DataError, counted
 from allocator.kernels import intake as kernels
 from allocator.tables.origin import Origin
 
@@ -195,7 +195,7 @@ def _refuse_blank(codes: np.ndarray, ids: pa.Array, name: str, source: str, orig
     if blank.size:
         rows = np.flatnonzero(np.isin(codes, blank))
         raise DataError(
-            f"{source}: column {name!r} is empty in {rows.size:,} rows (first at {origin.rows(rows)}); "
+            f"{source}: column {name!r} is empty in {counted(rows.size, 'row', 'rows')} (first at {origin.rows(rows)}); "
             "fill them in or drop those rows"
         )
 
@@ -250,7 +250,7 @@ def refuse_nulls(column: Any, name: str, source: str, origin: Origin) -> None:
     if column.null_count:
         rows = np.flatnonzero(np.asarray(pc.is_null(column)))
         raise DataError(
-            f"{source}: column {name!r} is empty or NaN in {rows.size:,} rows (first at {origin.rows(rows)}); "
+            f"{source}: column {name!r} is empty or NaN in {counted(rows.size, 'row', 'rows')} (first at {origin.rows(rows)}); "
             "fill them in or drop those rows"
         )
 

@@ -10,7 +10,7 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from allocator.errors import DataError
+from allocator.errors import DataError, counted
 from allocator.tables.frames import decoded, is_text, one_chunk, refuse_nulls, to_arrow
 from allocator.tables.origin import MOST_EXAMPLES, Origin
 
@@ -156,7 +156,7 @@ def user_columns(table: Any, user_ids: pa.Array, source: str = "users") -> tuple
     if found.null_count:
         missing = user_ids.filter(pc.is_null(found))
         raise DataError(
-            f"{source}: {found.null_count:,} users of the offers have no row here (e.g. {_examples(missing)}); add them"
+            f"{source}: {counted(found.null_count, 'user of the offers has', 'users of the offers have')} no row here (e.g. {_examples(missing)}); add them"
         )
     row = found.to_numpy(zero_copy_only=False).astype(np.int64)
     return UserColumns(others, row), row
