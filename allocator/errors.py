@@ -36,7 +36,15 @@ class VerificationError(AllocatorError):
     """A result that does not stand up to the independent check; the message lists every fault."""
 
 
+def counted(number: int, one: str, many: str) -> str:
+    """Return `1 row` or `1,234 rows`."""
+    return f"{number:,} {one if number == 1 else many}"
+
+
 def nearest(word: object, known: Iterable[object], likeness: float = 0.5) -> str:
     """Return ` (did you mean 'x'?)` for the closest known word of at least this likeness (0 to 1), or nothing."""
-    close = difflib.get_close_matches(str(word), [str(item) for item in known], n=1, cutoff=likeness)
-    return f" (did you mean {close[0]!r}?)" if close else ""
+    words: dict[str, str] = {}
+    for item in known:
+        words.setdefault(str(item).lower(), str(item))
+    close = difflib.get_close_matches(str(word).lower(), list(words), n=1, cutoff=likeness)
+    return f" (did you mean {words[close[0]]!r}?)" if close and words[close[0]] != str(word) else ""

@@ -275,3 +275,15 @@ def test_any_bytes(tmp_path_factory: pytest.TempPathFactory, data: bytes) -> Non
         load_campaign(path)
     except CampaignError as error:
         assert "any.toml" in str(error)
+
+
+@pytest.mark.parametrize(
+    ("line", "words"),
+    [
+        ("budget = 50,000", "a number has no commas: write 50_000"),
+        ('[[coupon]]\nid = "a"\n[coupon]\nid = "b"', r"write \[\[coupon\]\] above each coupon"),
+    ],
+)
+def test_slips_that_toml_does_not_explain(line: str, words: str) -> None:
+    with pytest.raises(CampaignError, match=words):
+        parse_campaign(f"[campaign]\n{line}\n")

@@ -412,6 +412,24 @@ def test_text_ids_that_look_like_numbers(allocate: Allocate, tmp_path: Path) -> 
     assert run.code == 0, run.err
 
 
+@pytest.mark.parametrize(
+    ("words", "code", "said"),
+    [
+        (["--budget", "5", "--offers", ""], 3, "name of the table is empty"),
+        (["--budget", "5", "--offers", "OFFERS", "-o", ""], 2, "give the name of a new one"),
+        (["--budget", "50.000", "--offers", "OFFERS"], 2, "can mean 50,000 or 50"),
+        (["--budget", "5", "--offers", "OFFERS", "--gap", "nan"], 2, "--gap is nan"),
+        (["--budget", "5", "--offers", "OFFERS", "--time-limit", "nan"], 2, "--time-limit is nan"),
+        (["--budget", "0", "--offers", "OFFERS"], 2, "must be above 0"),
+    ],
+)
+def test_words_that_make_no_sense(allocate: Allocate, offers: Path, words: list[str], code: int, said: str) -> None:
+    run = allocate(*(offers if word == "OFFERS" else word for word in words), "-q")
+    assert run.code == code
+    assert said in run.err
+    assert run.out == ""
+
+
 @pytest.mark.parametrize("name", ["user_id", "coupon"])
 def test_null_inside_a_dictionary(name: str) -> None:
     """A null that hides in a dictionary is bad data, not a crash."""

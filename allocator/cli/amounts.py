@@ -9,11 +9,20 @@ import typer
 
 SCALES = {"": 1, "k": 1_000, "m": 1_000_000, "b": 1_000_000_000}
 # Commas must stand where thousands end: `1,5` may mean one and a half, and guessing wrong costs money.
-_AMOUNT = re.compile(r"(-?(?:\d{1,3}(?:,\d{3})+|\d+(?:_\d+)*)(?:\.\d+)?(?:e[+-]?\d{1,2})?)([kmb]?)", re.IGNORECASE)
+# 50.000 is fifty thousand to half of Europe and fifty to the rest.
+_THOUSANDS = re.compile(r"-?[1-9]\d{0,2}\.\d{3}", re.ASCII)
+_AMOUNT = re.compile(
+    r"(-?(?:\d{1,3}(?:,\d{3})+|\d+(?:_\d+)*)(?:\.\d+)?(?:e[+-]?\d{1,2})?)([kmb]?)", re.IGNORECASE | re.ASCII
+)
 
 
 def parse_amount(text: str | float) -> float:
     """Read `50000`, `50_000`, `50,000`, `50k` or `1.5m` as a number; raises `typer.BadParameter` otherwise."""
+    if _THOUSANDS.fullmatch(str(text).strip()):
+        whole = str(text).strip()
+        raise typer.BadParameter(
+            f"{text!r} can mean {whole.replace('.', ',')} or {float(whole):g}; write {whole.replace('.', '')} or {float(whole):g}"
+        )
     found = _AMOUNT.fullmatch(str(text).strip())
     if found is None:
         raise typer.BadParameter(f"{text!r} is not an amount; write 50000, 50_000, 50,000, 50k or 1.5m")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import sys
 from importlib.metadata import PackageNotFoundError
 from importlib.metadata import version as installed
@@ -175,6 +176,9 @@ def _refuse_lost_options(context: typer.Context) -> None:
 def main() -> None:
     """Run the command line; every way out is an exit code of the contract."""
     exits.catch_termination()
+    # Where a caller closed a stream (`>&-`), Python has none: what would go there goes nowhere.
+    sys.stdout = sys.stdout or Path(os.devnull).open("w", encoding="utf-8")  # noqa: SIM115 - until the end
+    sys.stderr = sys.stderr or Path(os.devnull).open("w", encoding="utf-8")  # noqa: SIM115
     for stream in (sys.stdout, sys.stderr):
         if hasattr(stream, "reconfigure"):
             # A name or a bar that the terminal's encoding lacks is no reason to lose the result.

@@ -2,17 +2,20 @@
 
 from __future__ import annotations
 
+import errno
 import os
 import signal
 import sys
 import traceback
 from collections.abc import Callable
+from contextlib import suppress
 from types import FrameType
 from typing import NoReturn
 
 from allocator.errors import AllocatorError
 from allocator.result import Status
 
+FULL = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EIO)
 INTERNAL, INTERRUPTED, TERMINATED = 1, 130, 143
 OF_STATUS = {Status.OPTIMAL: 0, Status.FEASIBLE: 0, Status.INFEASIBLE: 4, Status.NO_PLAN: 5}
 
@@ -46,22 +49,40 @@ def _code(job: Callable[[], int], verbose: bool) -> int:
         return interrupted()
     except BrokenPipeError:
         # Whoever read stdout has had enough, as in `allocate ... | head`. Nothing is left to flush at exit.
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        _drop_stdout()
         return 0
     except MemoryError:
         _say("out of memory; plan fewer offers at a time, or on a larger machine")
         return INTERNAL
-    except Exception as error:
-        if verbose:
-            traceback.print_exc()
-        hint = "" if verbose else "; run again with -v for the traceback"
-        _say(f"internal error: {type(error).__name__}: {error}{hint}")
+    except OSError as error:
+        if error.errno not in FULL:
+            return _internal(error, verbose)
+        # Files are written whole or not at all, with errors of their own; this was stdout, as in `allocate > file`.
+        _say(f"the result could not be printed: {error.strerror}; free some space, or choose another place")
+        _drop_stdout()
         return INTERNAL
+    except Exception as error:
+        return _internal(error, verbose)
     return code
 
 
+def _internal(error: Exception, verbose: bool) -> int:
+    if verbose:
+        traceback.print_exc()
+    hint = "" if verbose else "; run again with -v for the traceback"
+    _say(f"internal error: {type(error).__name__}: {error}{hint}")
+    return INTERNAL
+
+
+def _drop_stdout() -> None:
+    """Send what is still to be flushed nowhere, so that Python's own flush at exit does not fail."""
+    os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+
+
 def _say(text: str) -> None:
-    sys.stderr.write(f"allocate: {text}\n")
+    with suppress(OSError):  # stderr may be full or gone too; the exit code still tells
+        sys.stderr.write(f"allocate: {text}\n")
+        sys.stderr.flush()
 
 
 def _terminate(_signal: int, _frame: FrameType | None) -> None:

@@ -36,6 +36,13 @@ class Effort:
     threads: int | None = None
     seed: int = 0
 
+    def __post_init__(self) -> None:
+        """Raise `UsageError` where a number makes no sense, by its option's name; NaN makes none."""
+        if not self.time_limit > 0:
+            raise UsageError(f"--time-limit is {self.time_limit:g}; it must be above 0 seconds")
+        if not 0 <= self.gap < math.inf:
+            raise UsageError(f"--gap is {self.gap:g}; it must be 0 or more, such as 1e-6")
+
 
 @dataclass(frozen=True)
 class Output:
@@ -45,6 +52,11 @@ class Output:
     force: bool
     as_json: bool
     dry_run: bool
+
+    def __post_init__(self) -> None:
+        """Raise `UsageError` for an empty name, as an unset variable of a shell script leaves it."""
+        if self.path is not None and str(self.path) == ".":
+            raise UsageError("-o, --output names the folder that you work in, or nothing; give the name of a new one")
 
 
 def plan(source: Source, effort: Effort, output: Output, screen: Screen) -> int:
@@ -96,7 +108,7 @@ def _solve(data: Input, effort: Effort, screen: Screen) -> tuple[Result, Any, Se
     if result.status is Status.INFEASIBLE:
         return result, certificate, ()
     with screen.stage("strategies"):
-        strategies = compare(data.problem)
+        strategies = compare(data.problem, threads=effort.threads)
     return result, certificate, strategies
 
 
@@ -106,6 +118,8 @@ def _seconds(screen: Screen, result: Result) -> dict[str, float]:
         "read": times["read"],
         "prices": result.seconds["prices"],
         "integer": result.seconds["integer"],
+        # Making the plan and its exact sums, and whatever else `solve` does beside its two searches.
+        "plan": max(0.0, times["solve"] - result.seconds["prices"] - result.seconds["integer"]),
         "verify": times.get("verify", 0.0),
         "strategies": times.get("strategies", 0.0),
         "write": times.get("write", 0.0),

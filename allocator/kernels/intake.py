@@ -39,20 +39,88 @@ def check_amounts(value, cost, nan_is_absent, low, high):  # type: ignore[no-unt
 
 
 @njit(nogil=True, cache=True)
-def counting_order(user, n_users):  # type: ignore[no-untyped-def]
-    """Return (start, order): the stable order that groups offers by user, and each user's first position."""
-    start = np.zeros(n_users + 1, np.int64)
+def run_starts(ids):  # type: ignore[no-untyped-def]
+    """Return where each run of equal numbers starts, and the end; nothing where the numbers do not rise."""
+    count = 1 if ids.size else 0
+    for e in range(1, ids.size):
+        if ids[e] < ids[e - 1]:
+            return np.empty(0, np.int64)
+        count += ids[e] != ids[e - 1]
+    start = np.empty(count + 1, np.int64)
+    n = 0
+    for e in range(ids.size):
+        if e == 0 or ids[e] != ids[e - 1]:
+            start[n] = e
+            n += 1
+    start[n] = ids.size
+    return start
+
+
+@njit(nogil=True, cache=True)
+def renumber(codes, n_codes):  # type: ignore[no-untyped-def]
+    """Number codes anew in order of first appearance: return (new codes, the old code of each, whether they rise)."""
+    new, old = np.full(n_codes, -1, np.int32), np.empty(n_codes, np.int32)
+    result = np.empty(codes.size, np.int32)
+    n, last, rise = 0, -1, True
+    for e in range(codes.size):
+        k = new[codes[e]]
+        if k < 0:
+            k = n
+            new[codes[e]] = k
+            old[n] = codes[e]
+            n += 1
+        rise = rise and k >= last
+        last = k
+        result[e] = k
+    return result, old[:n], rise
+
+
+@njit(nogil=True, cache=True)
+def counting_order(user, start, order):  # type: ignore[no-untyped-def]
+    """Write each user's first position, and the end, into `start`, and the stable order by user into `order`."""
+    start[:] = 0
     for e in range(user.size):
         start[user[e] + 1] += 1
-    for i in range(n_users):
+    for i in range(start.size - 1):
         start[i + 1] += start[i]
     cursor = start[:-1].copy()
-    order = np.empty(user.size, np.int64)
     for e in range(user.size):
         i = user[e]
         order[cursor[i]] = e
         cursor[i] += 1
-    return start, order
+
+
+@njit(nogil=True, cache=True)
+def is_grid(start, coupon, n_coupons):  # type: ignore[no-untyped-def]
+    """Return whether every user has every coupon, in the coupons' order."""
+    for i in range(start.size - 1):
+        if start[i] != i * n_coupons:
+            return False
+        for k in range(n_coupons):
+            if coupon[i * n_coupons + k] != k:
+                return False
+    return True
+
+
+@njit(nogil=True, cache=True)
+def grid_rows(user, start, coupon, n_coupons, row):  # type: ignore[no-untyped-def]
+    """Write the row of each cell of the (user, coupon) grid; return whether every cell has exactly one.
+
+    `user` is empty where the rows are grouped by user, by `start`.
+    """
+    row[:] = -1
+    i = 0
+    for e in range(coupon.size):
+        if user.size:
+            i = user[e]
+        else:
+            while start[i + 1] <= e:
+                i += 1
+        cell = i * n_coupons + coupon[e]
+        if row[cell] >= 0:
+            return False
+        row[cell] = e
+    return True
 
 
 @njit(nogil=True, cache=True)

@@ -13,6 +13,7 @@ from allocator.errors import UsageError, nearest
 from allocator.limit import Limit
 from allocator.problem import intake, scopes
 from allocator.problem.offers import Offers
+from allocator.tables.user_columns import Attribute
 
 UNITS = ("value", "cost", "liability", "count")
 
@@ -177,10 +178,13 @@ class Problem:
         CampaignError
             Where a limit cannot be understood.
         """
-        table = intake.read_table(offers, source, coupons)
-        attributes, user_row = intake.read_users(users, table.user_ids)
+        wanted = {name for limit in limits for name in limit.weights}
+        wanted |= {flags for flags in (required, forbidden) if isinstance(flags, str)}
+        table = intake.read_table(offers, source, coupons, wanted)
+        scopes.check_measures(limits, sorted({*UNITS, *table.numbers}))
+        attributes, user_row = intake.read_users(users, table.user.ids)
         names = tuple(table.coupon_ids)
-        grid = (table.user.size,)
+        grid = (table.n_rows,)
         flags = {
             "required": intake.flag_rows(required, table, source),
             "forbidden": intake.flag_rows(forbidden, table, source),
@@ -200,7 +204,7 @@ class Problem:
             required=intake.fixed_offers(flags["required"], grid, sparse, "required"),
             forbidden=intake.fixed_offers(flags["forbidden"], grid, sparse, "forbidden"),
             coupon_ids=names,
-            user_ids=table.user_ids,
+            user_ids=table.user.ids,
             user_row=user_row,
             face_value=faces,
         )
@@ -211,7 +215,7 @@ class Problem:
         offers: Offers,
         limits: list[Limit],
         *,
-        attributes: Mapping[str, np.ndarray] | None,
+        attributes: Mapping[str, Attribute] | None,
         max_per_user: Any,
         exclusive: Sequence[Sequence[str | int]],
         required: np.ndarray,

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Sequence
 from html import escape
 from importlib.resources import files
@@ -92,13 +93,16 @@ def _cards(summary: Summary) -> str:
 
 
 def _advice(summary: Summary) -> str:
-    return f'<p class="advice">{escape(words.loosen(summary))}</p>'
+    # The sentence marks names as a terminal does, in backticks.
+    sentence = re.sub("`(.+?)`", r"<strong>\1</strong>", escape(words.loosen(summary)))
+    return f'<p class="advice">{sentence}</p>'
 
 
 def _strategies(summary: Summary) -> str:
     if not summary.strategies:
         return ""
     top = max([summary.objective, *(row.objective for row in summary.strategies)])
+    fails = any(row.unmet for row in summary.strategies)
     rows = [_strategy("this plan", summary.objective, summary.spend, summary.issued, "", "", top, main=True)]
     for row in sorted(summary.strategies, key=lambda row: -row.objective):
         more = words.share(summary.objective / row.objective - 1.0, sign=True) if row.objective > 0 else ""
@@ -107,8 +111,8 @@ def _strategies(summary: Summary) -> str:
     return _section(
         "Compared with simpler strategies",
         f"What each earns under the same limits, {summary.currency}.",
-        ["strategy", "earns", "", "spends", "offers", "this plan earns", "fails"],
-        rows,
+        ["strategy", "earns", "", "spends", "offers", "this plan earns", *(["fails"] if fails else [])],
+        rows if fails else [row.replace('<td class="text"></td></tr>', "</tr>") for row in rows],
     )
 
 
@@ -171,15 +175,17 @@ def _section(title: str, caption: str, columns: Sequence[str], rows: Sequence[st
     # A column of bars repeats a number beside it, so that it needs no header of its own.
     head = "".join(_head(name) for name in columns)
     return (
-        f'<section><h2>{escape(title)}</h2><div class="wide" tabindex="0" role="region" aria-label="{escape(title)}">'
-        f"<table><caption>{escape(caption)}</caption><thead><tr>{head}</tr></thead>"
+        # The caption stands outside: inside a table that scrolls sideways it would be cut off on a phone.
+        f'<section><h2>{escape(title)}</h2><p class="caption">{escape(caption)}</p>'
+        f'<div class="wide" tabindex="0" role="region" aria-label="{escape(title)}">'
+        f'<table aria-label="{escape(title)}"><thead><tr>{head}</tr></thead>'
         f"<tbody>{''.join(rows)}</tbody></table></div></section>\n"
     )
 
 
 def _head(name: str) -> str:
     kind = ' class="text"' if name in WORDS else ""
-    return f'<th scope="col"{kind}>{escape(name)}</th>' if name else "<td></td>"
+    return f'<th scope="col"{kind}>{escape(name)}</th>' if name else '<td class="chart"></td>'
 
 
 def _bar(number: float, top: float, *, main: bool) -> str:

@@ -2,20 +2,49 @@
 
 from __future__ import annotations
 
-import math
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from typing import Protocol
 
 import numpy as np
 
 from allocator.executors.shard import Shard, whole
-from allocator.kernels.strategies import take_in_order
+from allocator.kernels import strategies as kernels
+from allocator.kernels.blocks import available_threads
+from allocator.kernels.sums import exact_sum
 from allocator.plan import Plan
 from allocator.problem import Problem
-from allocator.solvers.folding import fold
+from allocator.solvers.folding import Folding, fold
 
 TIERS = 5
+BLOCKS = 64  # pieces of a ranking that are sorted only when their turn comes
+BLOCK_USERS = 1 << 16
+SAMPLE = 1 << 16
+ALL = 1 << 30  # more offers than a user may get
+
+
+@dataclass(frozen=True, eq=False)
+class Standing:
+    """How far a strategy has got.
+
+    Attributes
+    ----------
+    owner
+        `(n_offers,)` int32 user of each offer; empty where the shard is dense.
+    count
+        `(n_users,)` int32: how many offers each user holds.
+    used
+        `(n_limits, 3)`: the sum of each limit as two floats, and the sum of its terms' sizes.
+    growing
+        Positions of the limits that cover all offers and whose sums never fall.
+    """
+
+    folding: Folding
+    owner: np.ndarray
+    count: np.ndarray
+    used: np.ndarray
+    growing: np.ndarray
 
 
 class Strategy(Protocol):
@@ -26,21 +55,34 @@ class Strategy(Protocol):
         """What tables call it."""
         ...
 
-    def order(self, shard: Shard) -> np.ndarray:
-        """Return offer indices of the shard, the first to be issued first."""
+    def turns(self, shard: Shard, standing: Standing) -> Iterator[tuple[np.ndarray, int]]:
+        """Yield offer indices of the shard, the first to be issued first, and how many a user may hold by then.
+
+        What was yielded before has been issued, where it fits, when the next is asked for; `standing` tells.
+        """
         ...
 
 
 @dataclass(frozen=True)
 class Blanket:
-    """Everyone eligible gets the cheapest coupon, in the order of the users, until the budget ends."""
+    """Everyone eligible gets the cheapest coupon, in the order of the users, until the budget ends.
+
+    Where users may get more than one offer, everyone gets a first before anyone gets a second.
+    """
 
     name: str = "blanket"
 
-    def order(self, shard: Shard) -> np.ndarray:
-        """Return offers by user, the cheapest first."""
-        present = np.flatnonzero(~np.isnan(shard.value))
-        return present[np.lexsort((shard.cost[present], shard.users_of(present)))]
+    def turns(self, shard: Shard, standing: Standing) -> Iterator[tuple[np.ndarray, int]]:
+        """Yield offers by user, the cheapest first, once for each offer that a user may get."""
+        widest = shard.width or int(np.diff(shard.start).max(initial=0))
+        most = min(widest, int(shard.caps.max(initial=0)) if shard.caps.size else shard.cap)
+        for cap in range(1, most + 1):
+            for low in range(0, shard.n_users, BLOCK_USERS):
+                high = min(low + BLOCK_USERS, shard.n_users)
+                room = (high - low) * shard.width if shard.width else int(shard.start[high] - shard.start[low])
+                order = np.empty(room, _index_type(shard))
+                n = kernels.cheapest_first(shard.start, shard.width, shard.value, shard.cost, low, high, order)
+                yield order[:n], cap
 
 
 @dataclass(frozen=True)
@@ -49,10 +91,9 @@ class Targeted:
 
     name: str = "targeted"
 
-    def order(self, shard: Shard) -> np.ndarray:
-        """Return offers of positive value, the most valuable first."""
-        worth = np.flatnonzero(shard.value > 0)
-        return worth[np.argsort(-shard.value[worth], kind="stable")]
+    def turns(self, shard: Shard, standing: Standing) -> Iterator[tuple[np.ndarray, int]]:
+        """Yield offers of positive value, the most valuable first."""
+        return _best_first(shard, standing, by_cost=False)
 
 
 @dataclass(frozen=True)
@@ -61,22 +102,25 @@ class Tiered:
 
     name: str = "tiered"
 
-    def order(self, shard: Shard) -> np.ndarray:
-        """Return each user's offer of the tier's coupon, the best users first."""
-        worth = np.flatnonzero(shard.value > 0)
-        coupon, user = shard.coupons_of(worth), shard.users_of(worth)
-        best = np.zeros(shard.n_users)
-        np.maximum.at(best, user, shard.value[worth])
-        count = np.bincount(coupon)
-        mean = np.bincount(coupon, shard.cost[worth]) / np.maximum(count, 1)
+    def turns(self, shard: Shard, standing: Standing) -> Iterator[tuple[np.ndarray, int]]:
+        """Yield each user's offer of the tier's coupon, the best users first."""
+        n_coupons = shard.exclusive.size
+        best = np.empty(shard.n_users)
+        kernels.best_values(shard.start, shard.width, shard.value, best)
+        count, spend = np.zeros(n_coupons), np.zeros(n_coupons)
+        kernels.offers_by_coupon(shard.coupon, shard.value, shard.cost, count, spend)
         # The coupons that most users could use, the richest first.
-        common = np.argsort(-count, kind="stable")[:TIERS]
-        common = common[np.argsort(-mean[common], kind="stable")]
-        rank = np.empty(shard.n_users, np.int64)
-        rank[np.argsort(-best, kind="stable")] = np.arange(shard.n_users)
-        tier = rank * common.size // max(1, shard.n_users)
-        mine = worth[common[tier[user]] == coupon]
-        return mine[np.argsort(rank[shard.users_of(mine)], kind="stable")]
+        common = np.argsort(-count, kind="stable")[: min(TIERS, int((count > 0).sum()))]
+        common = common[np.argsort(-(spend / np.maximum(count, 1))[common], kind="stable")]
+        ranked = np.flatnonzero(best > 0)
+        ranked = ranked[np.argsort(-best[ranked], kind="stable")]
+        for tier, coupon in enumerate(common.tolist()):
+            low, high = (ranked.size * place // common.size for place in (tier, tier + 1))
+            order = np.empty(high - low, _index_type(shard))
+            n = kernels.offers_of_coupon(
+                shard.start, shard.width, shard.coupon, shard.value, ranked[low:high], coupon, order
+            )
+            yield order[:n], ALL
 
 
 @dataclass(frozen=True)
@@ -85,11 +129,9 @@ class Greedy:
 
     name: str = "greedy"
 
-    def order(self, shard: Shard) -> np.ndarray:
-        """Return offers of positive value, the highest ratio first."""
-        worth = np.flatnonzero(shard.value > 0)
-        ratio = shard.value[worth] / np.maximum(shard.cost[worth], 1e-12)
-        return worth[np.argsort(-ratio, kind="stable")]
+    def turns(self, shard: Shard, standing: Standing) -> Iterator[tuple[np.ndarray, int]]:
+        """Yield offers of positive value, the highest ratio first."""
+        return _best_first(shard, standing, by_cost=True)
 
 
 STRATEGIES: tuple[Strategy, ...] = (Blanket(), Targeted(), Tiered(), Greedy())
@@ -97,14 +139,20 @@ STRATEGIES: tuple[Strategy, ...] = (Blanket(), Targeted(), Tiered(), Greedy())
 
 @dataclass(frozen=True, eq=False)
 class StrategyResult:
-    """What a simple strategy earns; `unmet` names the at-least limits that it failed."""
+    """What a simple strategy earns and spends, currency; `unmet` names the at-least limits that it failed."""
 
     name: str
     objective: float
     spend: float
     issued: int
     unmet: tuple[str, ...]
-    plan: Plan
+    problem: Problem
+    offer: np.ndarray
+
+    @property
+    def plan(self) -> Plan:
+        """The offers that it issues."""
+        return Plan.of(self.problem, self.offer)
 
     @property
     def meets_limits(self) -> bool:
@@ -112,37 +160,112 @@ class StrategyResult:
         return not self.unmet
 
 
-def compare(problem: Problem, strategies: Sequence[Strategy] = STRATEGIES) -> list[StrategyResult]:
+def compare(
+    problem: Problem, strategies: Sequence[Strategy] = STRATEGIES, threads: int | None = None
+) -> list[StrategyResult]:
     """Run each strategy. At-most limits and local rules always hold; at-least limits are served first."""
     folding = fold(problem)
     shard = whole(problem, folding.columns)
-    return [_run(problem, folding, shard, strategy) for strategy in strategies]
+    owner = np.empty(0, np.int32)
+    if not shard.width:
+        owner = np.repeat(np.arange(shard.n_users, dtype=np.int32), np.diff(shard.start))
+    floors = _least_uses(folding, shard)
+    with ThreadPoolExecutor(min(threads or available_threads(), 2)) as pool:  # each needs memory of its own
+        return list(pool.map(lambda strategy: _run(problem, folding, shard, owner, floors, strategy), strategies))
 
 
-def _run(problem: Problem, folding, shard: Shard, strategy: Strategy) -> StrategyResult:  # type: ignore[no-untyped-def]
-    cover = folding.cover()
-    order = strategy.order(shard)
-    owner = shard.users_of(order)
-    taken = np.zeros(shard.n_offers, np.bool_)
-    caps = shard.caps if shard.caps.size else np.full(shard.n_users, shard.cap, np.int32)
-    n_groups = int(shard.exclusive.max(initial=-1)) + 1
-    # Counts are exact; other running sums stay a hair below the limit, so that the exact sum does too.
-    exact = (folding.weights[:, :-1] == 0).all(axis=1) & (folding.weights[:, -1] == np.round(folding.weights[:, -1]))
-    room = np.where(exact, 0.0, 1e-9)
-    at_most = folding.at_most - room * np.abs(np.where(np.isinf(folding.at_most), 0.0, folding.at_most))
-    at_least = folding.at_least + room * np.abs(np.where(np.isinf(folding.at_least), 0.0, folding.at_least))
-    used, count = np.zeros(folding.n_limits), np.zeros(shard.n_users, np.int32)
-    held = np.zeros(shard.n_users * n_groups, np.bool_)
-    for needed_only in (True, False) if (at_least > 0).any() else (False,):
-        take_in_order(
-            order, shard.width, shard.coupon, owner, shard.value, shard.cost, shard.extra, shard.group, caps,
-            shard.exclusive, cover.weights, cover.wide_start, cover.wide_limit, cover.pair_start, cover.pair_limit,
-            folding.class_of, cover.n_classes, used, at_least, at_most, count, held, n_groups, taken, needed_only,
+def _index_type(shard: Shard) -> type[np.integer]:
+    return np.int32 if shard.n_offers < 2**31 else np.int64
+
+
+def _best_first(shard: Shard, standing: Standing, *, by_cost: bool) -> Iterator[tuple[np.ndarray, int]]:
+    """Yield offers of positive value by falling value, or value per cost, equals in the order of the offers.
+
+    A sample cuts the ranking into blocks. Each is sorted when its turn comes, without the offers of users who have all
+    that they may get by then: a budget often ends long before the ranking does.
+    """
+    value, cost = shard.value, shard.cost
+    some = slice(None, None, max(1, value.size // SAMPLE))
+    few = value[some] / np.maximum(cost[some], kernels.TINY) if by_cost else value[some]
+    few = np.sort(few[value[some] > 0])
+    edges = np.unique(few[np.arange(1, BLOCKS) * few.size // BLOCKS])[::-1].copy() if few.size else few
+    block = np.empty(value.size, np.uint8)
+    sizes = kernels.blocks_of(value, cost, by_cost, edges, block)
+    ends = np.cumsum(sizes)
+    grouped = np.empty(int(ends[-1]), _index_type(shard))
+    kernels.by_block(block, ends - sizes, grouped)
+    del block
+    for size, end in zip(sizes.tolist(), ends.tolist(), strict=True):
+        kept, keys = np.empty(size, grouped.dtype), np.empty(size)
+        n = kernels.still_open(
+            grouped[end - size : end], standing.owner, shard.width, value, cost, shard.extra,
+            ALL if shard.caps.size else shard.cap, shard.caps, standing.count, standing.growing,
+            standing.folding.weights, standing.used, standing.folding.at_most, by_cost, kept, keys,
         )  # fmt: skip
-    plan = Plan.of(problem, np.concatenate([np.flatnonzero(taken), problem.required]))
-    unmet = tuple(
-        limit.name
-        for r, limit in enumerate(problem.limits)
-        if limit.at_least is not None and math.fsum(problem.measure(r, plan.offer)) < limit.at_least
+        yield kept[:n][np.argsort(-keys[:n], kind="stable")], ALL
+
+
+def _least_uses(folding: Folding, shard: Shard) -> np.ndarray:
+    """Return the smallest number that an offer has on each limit that covers all offers, -inf for others."""
+    least = np.full(folding.n_limits, -np.inf)
+    for position, r in enumerate(folding.wide.tolist()):
+        if not folding.wide_coupons[position].all() or np.isinf(folding.at_most[r]):
+            continue
+        low = np.inf
+        weights = folding.weights[r]
+        for begin in range(0, shard.n_offers, SAMPLE):
+            some = slice(begin, begin + SAMPLE)
+            columns = (shard.value[some], shard.cost[some], *shard.extra[:, some])
+            used = sum((w * column for w, column in zip(weights[:-1], columns, strict=True) if w), weights[-1])
+            present = ~np.isnan(shard.value[some])
+            low = min(low, float(np.min(np.broadcast_to(used, present.shape), where=present, initial=np.inf)))
+        least[r] = low * (1.0 - 1e-12) if np.isfinite(low) else -np.inf
+    return least
+
+
+def _run(
+    problem: Problem, folding: Folding, shard: Shard, owner: np.ndarray, least: np.ndarray, strategy: Strategy
+) -> StrategyResult:
+    cover = folding.cover()
+    taken = np.zeros(shard.n_offers, np.bool_)
+    n_groups = int(shard.exclusive.max(initial=-1)) + 1
+    several = (folding.weights != 0).sum(axis=1) > 2
+    used, count = np.zeros((folding.n_limits, 3)), np.zeros(shard.n_users, np.int32)
+    held = np.zeros(shard.n_users * n_groups, np.bool_)
+    standing = Standing(folding, owner, count, used, np.flatnonzero(least >= 0))
+    for needed_only in (True, False) if (folding.at_least > 0).any() else (False,):
+        for order, cap in strategy.turns(shard, standing):
+            more = kernels.take_in_order(
+                order, owner, shard.width, shard.coupon, shard.value, shard.cost, shard.extra, shard.group,
+                min(cap, ALL if shard.caps.size else shard.cap), shard.caps, shard.exclusive, cover.weights,
+                cover.wide_start, cover.wide_limit, cover.pair_start, cover.pair_limit, folding.class_of,
+                cover.n_classes, used, folding.at_least, folding.at_most, least, several, count, held, n_groups,
+                taken, needed_only,
+            )  # fmt: skip
+            if not more:
+                break
+    offer = np.sort(np.concatenate([np.flatnonzero(taken), problem.required]))
+    value, cost = problem.column("value", offer), problem.column("cost", offer)
+    return StrategyResult(
+        strategy.name,
+        exact_sum(value),
+        exact_sum(cost),
+        offer.size,
+        _unmet(problem, folding, used, offer),
+        problem,
+        offer,
     )
-    return StrategyResult(strategy.name, math.fsum(plan.value), math.fsum(plan.cost), len(plan), unmet, plan)
+
+
+def _unmet(problem: Problem, folding: Folding, used: np.ndarray, offer: np.ndarray) -> tuple[str, ...]:
+    """Name the at-least limits that these offers fail; summed anew only where the running sum is too near to tell."""
+    names = []
+    for r, limit in enumerate(problem.limits):
+        if limit.at_least is None:
+            continue
+        over = used[r, 0] + used[r, 1] - folding.at_least[r]
+        if abs(over) <= 1e-9 * (used[r, 2] + abs(limit.at_least)):
+            over = exact_sum(problem.measure(r, offer)) - limit.at_least
+        if over < 0:
+            names.append(limit.name)
+    return tuple(names)

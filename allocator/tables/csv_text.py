@@ -21,9 +21,9 @@ import pyarrow as pa
 import pyarrow.compute as pc
 import pyarrow.csv
 
-from allocator.errors import DataError
-from allocator.tables import frames
+from allocator.errors import DataError, counted
 from allocator.tables.faults import in_words
+from allocator.tables.origin import MOST_EXAMPLES, Origin
 
 TEXT_CODES = pa.dictionary(pa.int32(), pa.string())
 MISSING = ("", "NA", "N/A", "NULL", "null", "None")  # in columns of numbers; in text they stand for themselves
@@ -72,8 +72,8 @@ def schema(file: Path) -> pa.Schema:
     return pa.schema([pa.field(name, pa.string()) for name in header(file)])
 
 
-def read(files: Sequence[Path], names: Sequence[str], amounts: Iterable[str]) -> pa.Table:
-    """Read columns of the CSV files of one table.
+def read(files: Sequence[Path], names: Sequence[str], amounts: Iterable[str]) -> tuple[pa.Table, list[int]]:
+    """Read columns of the CSV files of one table; return it and the number of rows of each file.
 
     Parameters
     ----------
@@ -94,7 +94,10 @@ def read(files: Sequence[Path], names: Sequence[str], amounts: Iterable[str]) ->
     types = {name: pa.string() for name in names} | dict.fromkeys(numbers, pa.float64())
     if "coupon" in types:
         types["coupon"] = TEXT_CODES
-    table = pa.concat_tables([_read_one(file, types, numbers) for file in files])
+    tables = [_read_one(file, types, numbers) for file in files]
+    lengths = [table.num_rows for table in tables]
+    table = pa.concat_tables(tables)
+    del tables
     columns = dict(zip(names, table.columns, strict=True))
     del table  # so that the text of each column is freed as soon as its numbers are there
     for name in names:
@@ -102,7 +105,7 @@ def read(files: Sequence[Path], names: Sequence[str], amounts: Iterable[str]) ->
             # An id that reads NA is an id; and an id is never a fraction.
             kinds, missing = (["integer"], ()) if name == "user_id" else (list(KINDS), MISSING)
             columns[name] = _typed(columns[name], kinds, missing)
-    return pa.table(columns)
+    return pa.table(columns), lengths
 
 
 def _read_one(file: Path, types: Mapping[str, pa.DataType], numbers: Sequence[str]) -> pa.Table:
@@ -159,8 +162,8 @@ def _ragged_rows(file: Path, words: str) -> str:
         return f"{file}: cannot be read as CSV ({words}); write it again"
     first = samples[0]
     return (
-        f"{file}: {len(rows):,} rows do not have {first.expected_columns} fields as the first line has "
-        f"({frames.row_words(rows)}; the first has {first.actual_columns}: {_short(first.text)}); "
+        f"{file}: {counted(len(rows), 'row does', 'rows do')} not have {first.expected_columns} fields as the first line has "
+        f"({Origin().rows(rows)}; the first has {first.actual_columns}: {_short(first.text)}); "
         "add or remove commas, or put text that has commas in quotation marks"
     )
 
@@ -173,10 +176,10 @@ def _texts_in_numbers(file: Path, numbers: Sequence[str], words: str) -> str:
         )
         bad = pc.indices_nonzero(pc.invert(sound))
         if len(bad):
-            rows = bad[: frames.MOST_EXAMPLES].to_pylist()
+            rows = bad[:MOST_EXAMPLES].to_pylist()
             entries = ", ".join(f"row {row + 1:,} is {_short(texts[name][row].as_py())}" for row in rows)
             return (
-                f"{file}: column {name!r} must hold numbers, but {len(bad):,} rows hold text ({entries}); "
+                f"{file}: column {name!r} must hold numbers, but {counted(len(bad), 'row holds', 'rows hold')} text ({entries}); "
                 "write plain numbers such as 1234.5, and drop rows without one"
             )
     return f"{file}: a column of numbers cannot be read ({words}); write plain numbers such as 1234.5"

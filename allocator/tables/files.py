@@ -12,22 +12,20 @@ from collections.abc import Iterable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
-import numpy as np
 import pyarrow as pa
-import pyarrow.compute as pc
 
 from allocator.errors import DataError, nearest
 from allocator.tables import csv_text, frames, parquet_data
 from allocator.tables.faults import in_words
 from allocator.tables.frames import is_text, values_type
+from allocator.tables.origin import Origin
 
 PARQUET = (".parquet", ".pq")
 CSV = (".csv", ".csv.gz")
 MAGIC = b"PAR1"
-OPTIONAL = ("liability", "redeem_probability")
-AMOUNTS = ("value", "cost", *OPTIONAL)
+AMOUNTS = ("value", "cost", *frames.OPTIONAL)
 SAME_NAMES = {"user": "user_id", "customer_id": "user_id", "coupon_id": "coupon"}
-ORIGIN = {b"format": b"csv"}  # marks tables whose integers came from text, and can go back to it unchanged
+FROM_CSV = {b"format": b"csv"}  # marks tables whose integers came from text, and can go back to it unchanged
 
 
 def read_offers(path: str | Path, *, extra: Sequence[str] | None = None) -> pa.Table:
@@ -75,7 +73,7 @@ def same_ids(offers: pa.Table, users: pa.Table) -> tuple[pa.Table, pa.Table]:
     kinds = [pa.types.is_integer(table["user_id"].type) for table in tables]
     for this, other in ((0, 1), (1, 0)):
         table = tables[this]
-        if kinds[this] and not kinds[other] and (table.schema.metadata or {}).items() >= ORIGIN.items():
+        if kinds[this] and not kinds[other] and (table.schema.metadata or {}).items() >= FROM_CSV.items():
             place = table.column_names.index("user_id")
             tables[this] = table.set_column(place, "user_id", table["user_id"].cast(pa.string()))
     return tables[0], tables[1]
@@ -102,6 +100,8 @@ def files_of(path: str | Path) -> list[Path]:
         Where there are none, where two formats are mixed, or where a folder holds something else.
     """
     place = Path(path)
+    if not str(path):
+        raise DataError("the name of the table is empty; give a Parquet or CSV file, a folder of them, or a glob")
     with in_words(place):
         if place.is_dir():
             files = list(_inside(place))
@@ -183,14 +183,15 @@ def _read(path: str | Path, required: Sequence[str], extra: Sequence[str] | None
     names = schemas[0].names
     if extra is not None:
         _check_extra(path, extra, names)
-        names = [name for name in names if name in {*required, *OPTIONAL, *extra}]
+        names = [name for name in names if name in {*required, *frames.OPTIONAL, *extra}]
     if is_csv:
-        table = csv_text.read(files, names, AMOUNTS if "value" in required else ()).replace_schema_metadata(ORIGIN)
+        table, lengths = csv_text.read(files, names, AMOUNTS if "value" in required else ())
     else:
-        table = parquet_data.read(files, parquet_data.common_schema(files, schemas, names), coded)
+        table, lengths = parquet_data.read(files, parquet_data.common_schema(files, schemas, names), coded)
     if table.num_rows == 0:
         raise DataError(f"{path}: no rows; write one row for each {'user' if len(required) == 1 else 'offer'}")
-    return _compact(table, str(path), coded)
+    origin = Origin(tuple(zip(map(str, files), lengths, strict=True)))
+    return _compact(table.replace_schema_metadata(origin.metadata | (FROM_CSV if is_csv else {})), coded)
 
 
 def _check_columns(
@@ -224,8 +225,8 @@ def _check_extra(path: str | Path, extra: Sequence[str], names: Sequence[str]) -
             raise DataError(f"{path}: there is no column {name!r}{nearest(name, names, 0.6)}; found: {_listed(names)}")
 
 
-def _compact(table: pa.Table, source: str, coded: Sequence[str]) -> pa.Table:
-    """Code ids, bring each column of numbers or codes into one piece, and refuse empty ids.
+def _compact(table: pa.Table, coded: Sequence[str]) -> pa.Table:
+    """Code ids, and bring each column of numbers or codes into one piece.
 
     Arrays can then view the columns instead of copying them. Columns go one by one, so that only one is there twice.
     """
@@ -239,8 +240,6 @@ def _compact(table: pa.Table, source: str, coded: Sequence[str]) -> pa.Table:
         kind = column.type
         if column.num_chunks > 1 and (pa.types.is_primitive(kind) or pa.types.is_dictionary(kind)):
             column = pa.chunked_array([column.unify_dictionaries().combine_chunks()])
-        if name in ("user_id", "coupon"):
-            _refuse_blank(column, name, source)
         columns[place] = column
     return pa.Table.from_arrays(columns, names=names).replace_schema_metadata(metadata)
 
@@ -256,29 +255,6 @@ def _coded(column: pa.ChunkedArray) -> pa.ChunkedArray:
         for chunk in column.chunks
     ]
     return pa.chunked_array(chunks, type=csv_text.TEXT_CODES)
-
-
-def _refuse_blank(column: pa.ChunkedArray, name: str, source: str) -> None:
-    if not is_text(values_type(column.type)):
-        return
-    rows: list[np.ndarray] = []
-    begin = 0
-    for chunk in column.chunks:
-        if pa.types.is_dictionary(chunk.type):
-            values = chunk.dictionary
-            empty = pc.indices_nonzero(pc.fill_null(pc.equal(values, ""), True))
-            blank = pc.is_in(chunk.indices, value_set=empty.cast(chunk.indices.type)) if len(empty) else None
-        else:
-            blank = pc.equal(chunk, "")
-        if blank is not None:
-            rows.append(pc.indices_nonzero(blank).to_numpy() + begin)
-        begin += len(chunk)
-    found = np.concatenate(rows) if rows else np.empty(0, np.int64)
-    if found.size:
-        raise DataError(
-            f"{source}: column {name!r} is empty in {found.size:,} rows (first at {frames.row_words(found)}); "
-            "fill them in or drop those rows"
-        )
 
 
 def _listed(names: Sequence[str]) -> str:

@@ -18,7 +18,8 @@ INDEX_COLUMN = "__index_level_"  # what pandas writes of a table's index: no col
 
 def schema(file: Path, coded: Sequence[str]) -> pa.Schema:
     """Return a file's columns; `coded` text columns get an int32 code a row. Raises what Arrow raises."""
-    with pq.ParquetFile(file, read_dictionary=list(coded)) as source:
+    there = pq.read_schema(file).names
+    with pq.ParquetFile(file, read_dictionary=[name for name in coded if name in there]) as source:
         fields = source.schema_arrow.remove_metadata()
     return pa.schema([field.remove_metadata() for field in fields if not field.name.startswith(INDEX_COLUMN)])
 
@@ -51,8 +52,8 @@ def common_schema(files: Sequence[Path], schemas: Sequence[pa.Schema], names: Se
     return pa.schema(fields)
 
 
-def read(files: Sequence[Path], goal: pa.Schema, coded: Sequence[str]) -> pa.Table:
-    """Read these columns of all files, in the order of `goal`.
+def read(files: Sequence[Path], goal: pa.Schema, coded: Sequence[str]) -> tuple[pa.Table, list[int]]:
+    """Read these columns of all files, in the order of `goal`; return the table and the number of rows of each file.
 
     Raises
     ------
@@ -72,9 +73,11 @@ def read(files: Sequence[Path], goal: pa.Schema, coded: Sequence[str]) -> pa.Tab
             return pa.Table.from_arrays(columns, schema=goal)
 
     if len(files) == 1:
-        return one(files[0])
-    with ThreadPoolExecutor(max(1, pa.cpu_count())) as pool:
-        return pa.concat_tables(pool.map(one, files))
+        tables = [one(files[0])]
+    else:
+        with ThreadPoolExecutor(max(1, pa.cpu_count())) as pool:
+            tables = list(pool.map(one, files))
+    return pa.concat_tables(tables), [table.num_rows for table in tables]
 
 
 def _common_type(one: pa.DataType, two: pa.DataType, *, exact: bool) -> pa.DataType | None:
