@@ -16,6 +16,7 @@ from allocator.diagnosis.conflicts import diagnose
 from allocator.errors import UsageError
 from allocator.executors.local import LocalExecutor, PassCounter
 from allocator.executors.shard import whole
+from allocator.kernels.sums import exact_sum
 from allocator.plan import Plan
 from allocator.problem import Problem
 from allocator.problem.intake import positive_budget
@@ -95,7 +96,7 @@ def solve(
 def _last_attempt(problem: Problem, piece: Piece, prices: np.ndarray, deadline: float, seed: int) -> core.CorePlan:
     """Look for any plan at all, where the search for value found none."""
     offers = plan_on_the_edge(problem, piece, prices, deadline, seed)
-    objective = -math.inf if offers is None else math.fsum(problem.column("value", offers))
+    objective = -math.inf if offers is None else exact_sum(problem.column("value", offers))
     return core.CorePlan(offers, objective, math.inf)
 
 
@@ -154,7 +155,7 @@ def _with_plan(
         passes=passes,
         seconds=seconds,
         limits=_uses(problem, plan, prices),
-        spend=math.fsum(plan.cost),
+        spend=exact_sum(plan.cost),
     )
 
 
@@ -163,12 +164,12 @@ def _uses(problem: Problem, plan: Plan, prices: np.ndarray) -> tuple[LimitUse, .
         LimitUse(
             limit.name,
             limit.measure_name,
-            math.fsum(problem.measure(r, plan.offer)),
+            exact_sum(numbers),
             limit.at_least,
             limit.at_most,
             float(prices[r]),
         )
-        for r, limit in enumerate(problem.limits)
+        for r, (limit, numbers) in enumerate(zip(problem.limits, problem.measures(plan.offer), strict=True))
     )
 
 
@@ -292,7 +293,7 @@ def frontier(
             budget,
             found.objective if found.offers is not None else math.nan,
             min(bound, found.bound),
-            math.fsum(problem.column("cost", offers)),
+            exact_sum(problem.column("cost", offers)),
             int(offers.size),
             float(minimum.prices[at]),
         )

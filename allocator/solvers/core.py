@@ -17,6 +17,7 @@ from time import monotonic
 import numpy as np
 import scipy.sparse as sp
 
+from allocator.kernels.sums import exact_sum
 from allocator.problem import Problem
 from allocator.solvers.exchange import exchanged
 from allocator.solvers.neighbourhoods import Neighbourhoods
@@ -121,7 +122,7 @@ def _exchanged(
     if offers is None:
         return best
     offers = np.concatenate([offers, problem.required])
-    objective = math.fsum(problem.column("value", offers))
+    objective = exact_sum(problem.column("value", offers))
     if objective <= best.objective or not keeps_limits(problem, offers):
         return best
     return CorePlan(offers, objective, math.inf)
@@ -150,7 +151,7 @@ def _grow(
         # Where all losses up to the gap are in, the core's optimum is the problem's.
         reach = loss[order[size]] if size < offer.size else most
         if found.offers is not None:
-            objective = math.fsum(problem.column("value", found.offers))
+            objective = exact_sum(problem.column("value", found.offers))
             if objective > best.objective:
                 best = CorePlan(found.offers, objective, best.bound)
         complete = everyone and reach >= bound - best.objective
@@ -185,7 +186,7 @@ def _persist(
         if found is None or found.offers is None:
             impossible = found is not None and found.ending is Ending.INFEASIBLE
             return CorePlan(None, -math.inf, math.inf, infeasible=impossible)
-        return CorePlan(found.offers, math.fsum(problem.column("value", found.offers)), found.bound)
+        return CorePlan(found.offers, exact_sum(problem.column("value", found.offers)), found.bound)
     start = np.isin(offer, best.offers).astype(np.float64)
     outside = part.fixed + required_value(problem)
     halt = Halt()
@@ -211,7 +212,7 @@ def _persist(
             found.ending is Ending.OPTIMAL
         ):  # whatever the neighbourhoods came to meanwhile, the plan must not depend on it
             plans = [found.offers]
-    values = [math.fsum(problem.column("value", plan)) for plan in plans]
+    values = [exact_sum(problem.column("value", plan)) for plan in plans]
     top = int(np.argmax(values))
     return CorePlan(plans[top], values[top], max(proven, values[top]))
 
@@ -286,13 +287,12 @@ def without(program: Program, x: np.ndarray) -> Program:
 
 def required_value(problem: Problem) -> float:
     """Return what the required offers earn, currency."""
-    return math.fsum(problem.column("value", problem.required))
+    return exact_sum(problem.column("value", problem.required))
 
 
 def keeps_limits(problem: Problem, plan: np.ndarray) -> bool:
     """Tell whether exact sums (`math.fsum`) over these offers keep every limit."""
-    for r, limit in enumerate(problem.limits):
-        numbers = problem.measure(r, plan)
+    for limit, numbers in zip(problem.limits, problem.measures(plan), strict=True):
         total, size = float(numbers.sum()), float(np.abs(numbers).sum())
         doubt = 1e-13 * size  # far above the error of a pairwise sum
         for bound, sign in ((limit.at_most, 1.0), (limit.at_least, -1.0)):
@@ -300,7 +300,7 @@ def keeps_limits(problem: Problem, plan: np.ndarray) -> bool:
                 continue
             excess = sign * (total - bound)
             if abs(excess) <= doubt:
-                excess = sign * (math.fsum(numbers) - bound)
+                excess = sign * (exact_sum(numbers) - bound)
             if excess > 0:
                 return False
     return True
