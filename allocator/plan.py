@@ -65,7 +65,7 @@ class Plan:
         return self.problem.column("cost", self.offer)
 
     def to_pandas(self) -> pd.DataFrame:
-        """Return a table with `user_id`, `coupon`, `value`, `cost` and the offers' other measures."""
+        """Return a table with `user_id`, `coupon`, `value`, `cost` and the other measures that the problem holds."""
         import pandas as pd
 
         problem = self.problem

@@ -151,7 +151,8 @@ class Problem:
         Parameters
         ----------
         offers
-            A pandas, polars or pyarrow table with `user_id`, `coupon`, `value`, `cost` and further measures.
+            A pandas, polars or pyarrow table with `user_id`, `coupon`, `value`, `cost` and further measures. Columns
+            that neither the schema nor a limit names are not looked at.
         limits
             All limits, the budget among them.
         users

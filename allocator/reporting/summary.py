@@ -40,7 +40,7 @@ class CouponUse:
 
 @dataclass(frozen=True)
 class StrategyLine:
-    """What a simpler strategy earns under the same limits; `unmet` names the at-least limits that it fails."""
+    """What a simpler strategy earns under the same limits; `unmet` names the limits that it fails."""
 
     name: str
     objective: float

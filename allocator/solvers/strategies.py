@@ -139,7 +139,7 @@ STRATEGIES: tuple[Strategy, ...] = (Blanket(), Targeted(), Tiered(), Greedy())
 
 @dataclass(frozen=True, eq=False)
 class StrategyResult:
-    """What a simple strategy earns and spends, currency; `unmet` names the at-least limits that it failed."""
+    """What a simple strategy earns and spends, currency; `unmet` names the limits that it failed."""
 
     name: str
     objective: float
@@ -163,7 +163,7 @@ class StrategyResult:
 def compare(
     problem: Problem, strategies: Sequence[Strategy] = STRATEGIES, threads: int | None = None
 ) -> list[StrategyResult]:
-    """Run each strategy. At-most limits and local rules always hold; at-least limits are served first."""
+    """Run each strategy. None adds an offer that breaks a rule or an at-most limit; at-least limits come first."""
     folding = fold(problem)
     shard = whole(problem, folding.columns)
     owner = np.empty(0, np.int32)
@@ -258,14 +258,19 @@ def _run(
 
 
 def _unmet(problem: Problem, folding: Folding, used: np.ndarray, offer: np.ndarray) -> tuple[str, ...]:
-    """Name the at-least limits that these offers fail; summed anew only where the running sum is too near to tell."""
+    """Name the limits that these offers fail; summed anew only where the running sum is too near to tell.
+
+    An at-most limit can fail only where issuing nothing beyond the required offers fails it already.
+    """
     names = []
     for r, limit in enumerate(problem.limits):
-        if limit.at_least is None:
-            continue
-        over = used[r, 0] + used[r, 1] - folding.at_least[r]
-        if abs(over) <= 1e-9 * (used[r, 2] + abs(limit.at_least)):
-            over = exact_sum(problem.measure(r, offer)) - limit.at_least
-        if over < 0:
-            names.append(limit.name)
+        sides = [(limit.at_least, folding.at_least[r], 1.0), (limit.at_most, folding.at_most[r], -1.0)]
+        for number, left, sign in sides:
+            if number is None:
+                continue
+            room = sign * (used[r, 0] + used[r, 1] - left)
+            if abs(room) <= 1e-9 * (used[r, 2] + abs(number) + abs(left)):
+                room = sign * (exact_sum(problem.measure(r, offer)) - number)
+            if room < 0:
+                names.append(limit.name)
     return tuple(names)
