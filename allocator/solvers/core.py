@@ -31,7 +31,8 @@ CORE_PER_LIMIT = 100  # more offers for each limit that binds
 MOST_NODES = 2_000  # of a core that is not complete: a larger one is the better use of time
 FINAL_NODES = 2_000  # of one that is, before chains and neighbourhoods join
 FIRST_WORK = 1.5e8  # of each round of chains before branch and bound begins on all that may differ
-LONGEST_CORE = 0.15  # of the time, for one core
+LONGEST_CORE = 0.4  # of the time, for one core
+CORE_SECONDS = 4.0  # at most; one that takes longer is better left to the search for hard problems
 CORE_GROWTH = 4
 MOST_BESIDE = 25_000  # offers; branch and bound gets nowhere with more of them, and takes a processor
 MOST_CORE = 120_000
@@ -76,7 +77,8 @@ class Effort:
 
     def one_core(self, best: CorePlan) -> float:
         """Return when the core that begins now must end."""
-        return min(self.until(best), monotonic() + LONGEST_CORE * (self.deadline - self.begin))
+        seconds = min(LONGEST_CORE * (self.deadline - self.begin), CORE_SECONDS)
+        return min(self.until(best), monotonic() + seconds)
 
     def spent(self, bound: float, best: CorePlan) -> bool:
         """Tell whether the plan is close enough, or the time is over."""

@@ -38,7 +38,7 @@ class Style:
     hardest: float
 
 
-STYLES = (Style(2, 0.5, 0.05, 1.5, 10.0), Style(3, 1.0, 0.15, 2.0, 2.0))
+STYLES = (Style(2, 0.5, 0.05, 1.5, 10.0), Style(3, 0.5, 0.1, 1.05, 3.0), Style(3, 0.3, 0.05, 1.5, 5.0))
 
 
 @dataclass(frozen=True, eq=False)
@@ -202,7 +202,7 @@ def first_rounds(
     stop = np.zeros(1, np.uint8)
     with stopped_at(deadline, stop), ThreadPoolExecutor(2) as pool:
         tasks = [
-            pool.submit(chain_round, states, current, style, work, seed + 1 + 2 * again + place, stop)
+            pool.submit(chain_round, states, current, style, work, seed + 1 + len(STYLES) * again + place, stop)
             for again in range(2)
             for place, style in enumerate(STYLES)
         ]
