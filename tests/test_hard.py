@@ -1,6 +1,8 @@
 """Small problems with entangled limits: everyone gets one, many knapsacks at once."""
 
 import dataclasses
+import subprocess
+import sys
 
 import numpy as np
 import pandas as pd
@@ -168,6 +170,16 @@ def test_stopped_chains_return_at_once() -> None:
         halt.now()
     value, _ = chain_round(states, states.best(), STYLES[0], 1e15, 0, flag)
     assert value == -np.inf
+
+
+def test_both_copies_of_highs_live_in_one_process_and_say_nothing() -> None:
+    """OR-Tools brings a HiGHS of its own; a greeting on standard output would break `--json`. A fresh process shows both."""
+    code = (
+        "from ortools.linear_solver.python import model_builder_helper as builder\n"
+        "builder.ModelSolverHelper('highs')\nimport highspy\nhighspy.Highs()"
+    )
+    run = subprocess.run([sys.executable, "-c", code], capture_output=True, check=True, text=True)
+    assert run.stdout == ""
 
 
 def test_branch_and_bound_starts_from_a_plan_and_ends_when_asked() -> None:
