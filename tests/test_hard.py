@@ -1,5 +1,9 @@
 """Small problems with entangled limits: everyone gets one, many knapsacks at once."""
 
+import dataclasses
+import subprocess
+import sys
+
 import numpy as np
 import pandas as pd
 import pytest
@@ -8,8 +12,10 @@ from hypothesis import strategies as st
 from scipy.optimize import Bounds, LinearConstraint, milp
 
 from allocator import Limit, Problem, Status, solve, verify
+from allocator.solvers.branching import branch
+from allocator.solvers.ejection import STYLES, chain_round, first_rounds, states_of
 from allocator.solvers.neighbourhoods import Neighbourhoods, restricted
-from allocator.solvers.programs import Halt, Program
+from allocator.solvers.programs import Ending, Halt, Program
 
 
 def knapsacks(users: int, coupons: int, resources: int, seed: int) -> tuple[pd.DataFrame, list[Limit]]:
@@ -74,34 +80,119 @@ def test_stopped_in_a_hard_search_it_still_has_a_valid_plan_and_bound() -> None:
     assert len(result.plan) == 100
 
 
-def test_neighbourhoods_only_ever_improve() -> None:
-    """From everyone's cheapest choice to the optimum of a small program, every row kept."""
-    rng = np.random.default_rng(1)
-    users, coupons = 12, 4
+def small_program(
+    users: int, coupons: int, room: float, seed: int, *, must: bool = False
+) -> tuple[Program, np.ndarray]:
+    """Return one knapsack over users who take one offer at most (or exactly), and each column's user."""
+    rng = np.random.default_rng(seed)
     owner = np.repeat(np.arange(users), coupons)
     matrix = np.vstack([rng.integers(1, 9, users * coupons), (owner[None, :] == np.arange(users)[:, None])])
     program = Program(
         objective=rng.integers(1, 30, users * coupons).astype(float),
         matrix=_sparse(matrix),
-        lower=np.full(users + 1, -np.inf),
-        upper=np.concatenate([[40.0], np.ones(users)]),
+        lower=np.concatenate([[-np.inf], np.full(users, 1.0 if must else -np.inf)]),
+        upper=np.concatenate([[room], np.ones(users)]),
         ceiling=np.ones(users * coupons),
         integer=np.ones(users * coupons, dtype=bool),
     )
+    return program, owner
+
+
+def optimum(program: Program) -> float:
+    """Return a program's optimum by another solver."""
     answer = milp(
         -program.objective,
-        constraints=LinearConstraint(matrix, program.lower, program.upper),
-        integrality=np.ones(users * coupons),
-        bounds=Bounds(0.0, 1.0),
+        constraints=LinearConstraint(program.matrix, program.lower, program.upper),
+        integrality=program.integer.astype(float),
+        bounds=Bounds(0.0, program.ceiling),
+        options={"mip_rel_gap": 0.0},
     )
-    start = np.zeros(users * coupons)
+    return -float(answer.fun)
+
+
+def keeps(program: Program, x: np.ndarray) -> bool:
+    """Tell whether a point keeps every row."""
+    used = program.matrix @ x
+    return bool((used <= program.upper).all() and (used >= program.lower).all())
+
+
+@pytest.mark.parametrize("chains", [False, True])
+def test_neighbourhoods_only_ever_improve(chains: bool) -> None:
+    """From everyone's cheapest choice to the optimum of a small program, every row kept, with chains and without."""
+    program, owner = small_program(users=12, coupons=4, room=40.0, seed=1)
+    best = optimum(program)
     search = Neighbourhoods(
-        program, owner, np.zeros(users * coupons), -answer.fun, 0.5, lambda x: bool((matrix @ x <= program.upper).all()),
-        deadline=np.inf, seed=0,
+        program, owner, np.zeros(owner.size), best, 0.5, lambda x: keeps(program, x), deadline=np.inf, seed=0,
+        states=states_of(program, owner, np.array([2.0])) if chains else None,
     )  # fmt: skip
-    found = search.improve(start, Halt())
-    assert program.objective @ found == pytest.approx(-answer.fun)
-    assert (matrix @ found <= program.upper).all()
+    found = search.improve(np.zeros(owner.size), Halt())
+    assert program.objective @ found == pytest.approx(best)
+    assert keeps(program, found)
+
+
+@pytest.mark.parametrize("must", [False, True])
+def test_chains_find_the_optimum_of_a_small_program(must: bool) -> None:
+    """From the best choices at the prices, which break the limit: what comes out keeps it and is the optimum."""
+    program, owner = small_program(users=12, coupons=4, room=36.0, seed=3, must=must)
+    states = states_of(program, owner, np.array([2.0]))
+    assert states is not None
+    value, current = first_rounds(states, states.best(), work=2e5, seed=0, deadline=np.inf)
+    x = states.point(current, owner.size)
+    assert keeps(program, x)
+    assert value == program.objective @ x == pytest.approx(optimum(program))
+    again, same = first_rounds(states, states.best(), work=2e5, seed=0, deadline=np.inf)
+    assert again == value and (same == current).all(), "the same seed walks the same way"
+
+
+def test_a_point_and_its_states_are_the_same() -> None:
+    program, owner = small_program(users=5, coupons=3, room=20.0, seed=2)
+    states = states_of(program, owner, np.array([1.0]))
+    assert states is not None
+    x = np.zeros(owner.size)
+    x[[1, 3, 14]] = 1.0
+    assert states.point(states.at(x), owner.size).tolist() == x.tolist()
+    near = states.near(0.0, states.at(x))
+    assert near.point(near.at(x), owner.size).tolist() == x.tolist(), "what is kept stays, whatever it loses"
+
+
+def test_users_of_several_offers_have_no_states() -> None:
+    program, owner = small_program(users=5, coupons=3, room=20.0, seed=2)
+    wide = dataclasses.replace(program, upper=np.append(program.upper[:1], np.full(5, 2.0)))
+    assert states_of(wide, owner, np.array([1.0])) is None
+
+
+def test_stopped_chains_return_at_once() -> None:
+    program, owner = small_program(users=12, coupons=4, room=36.0, seed=3)
+    states = states_of(program, owner, np.array([2.0]))
+    assert states is not None
+    halt, flag = Halt(), np.zeros(1, np.uint8)
+    with halt.sets(flag):
+        halt.now()
+    value, _ = chain_round(states, states.best(), STYLES[0], 1e15, 0, flag)
+    assert value == -np.inf
+
+
+def test_both_copies_of_highs_live_in_one_process_and_say_nothing() -> None:
+    """OR-Tools brings a HiGHS of its own; a greeting on standard output would break `--json`. A fresh process shows both."""
+    code = (
+        "from ortools.linear_solver.python import model_builder_helper as builder\n"
+        "builder.ModelSolverHelper('highs')\nimport highspy\nhighspy.Highs()"
+    )
+    run = subprocess.run([sys.executable, "-c", code], capture_output=True, check=True, text=True)
+    assert run.stdout == ""
+
+
+def test_branch_and_bound_starts_from_a_plan_and_ends_when_asked() -> None:
+    program, _ = small_program(users=12, coupons=4, room=36.0, seed=3, must=True)
+    answer = branch(program, time_limit=20.0, absolute_gap=1e-6)
+    assert answer.ending is Ending.OPTIMAL
+    assert answer.objective == answer.bound == pytest.approx(optimum(program))
+    assert branch(program, time_limit=20.0, absolute_gap=1e-6, hint=answer.x).objective == answer.objective
+    halted = Halt()
+    halted.now()
+    assert branch(program, time_limit=20.0, absolute_gap=1e-6, halt=halted).x is None
+    nowhere = dataclasses.replace(program, upper=np.append([1.0], program.upper[1:]))
+    assert branch(nowhere, time_limit=20.0, absolute_gap=1e-6).ending is Ending.INFEASIBLE
 
 
 def test_a_restricted_program_counts_what_is_fixed() -> None:

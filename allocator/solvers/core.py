@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import dataclasses
 import math
+from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from enum import Enum
@@ -19,17 +20,21 @@ import scipy.sparse as sp
 
 from allocator.kernels.sums import exact_sum
 from allocator.problem import Problem
+from allocator.solvers.branching import branch
+from allocator.solvers.ejection import REACH, first_rounds, states_of
 from allocator.solvers.exchange import exchanged
 from allocator.solvers.neighbourhoods import Neighbourhoods
 from allocator.solvers.part import Part, part_of
 from allocator.solvers.piece import Piece
-from allocator.solvers.programs import Ending, Halt, Program, solve_integer
+from allocator.solvers.programs import Answer, Ending, Halt, Program, solve_integer
 
 FIRST_CORE = 300  # offers
 CORE_PER_LIMIT = 100  # more offers for each limit that binds
 MOST_NODES = 2_000  # of a core that is not complete: a larger one is the better use of time
-FINAL_NODES = 20_000  # of one that is, before neighbourhoods are searched beside it
+FINAL_NODES = 2_000  # of one that is, before chains and neighbourhoods join
+FIRST_WORK = 1.2e8  # of each round of chains before branch and bound begins on all that may differ
 LONGEST_CORE = 0.4  # of the time, for one core
+CORE_SECONDS = 4.0  # at most; one that takes longer is better left to the search for hard problems
 CORE_GROWTH = 4
 MOST_BESIDE = 25_000  # offers; branch and bound gets nowhere with more of them, and takes a processor
 MOST_CORE = 120_000
@@ -74,7 +79,8 @@ class Effort:
 
     def one_core(self, best: CorePlan) -> float:
         """Return when the core that begins now must end."""
-        return min(self.until(best), monotonic() + LONGEST_CORE * (self.deadline - self.begin))
+        seconds = min(LONGEST_CORE * (self.deadline - self.begin), CORE_SECONDS)
+        return min(self.until(best), monotonic() + seconds)
 
     def spent(self, bound: float, best: CorePlan) -> bool:
         """Tell whether the plan is close enough, or the time is over."""
@@ -176,41 +182,85 @@ def _origin(piece: Piece, offer: np.ndarray) -> np.ndarray:
 def _persist(
     problem: Problem, whole: Piece, prices: np.ndarray, bound: float, best: CorePlan, effort: Effort
 ) -> CorePlan:  # fmt: skip
-    """Use the time that is left on a hard problem: branch and bound on all that may differ, and neighbourhoods beside it."""
-    tables = whole.folding.tables(prices)
-    offer, lost, chosen = whole.executor.losses(whole.shard, tables, _most(best, bound))
-    base = whole.executor.choose(whole.shard, tables).picked
-    part = part_of(whole, base[~np.isin(base, offer[chosen])], offer)
+    """Use the time that is left on a hard problem: ejection chains, then branch and bound beside neighbourhoods."""
+    part, lost = _open_part(whole, prices, bound, best)
+    best, walked = _walk(problem, part, prices, bound, best, effort)
     if best.offers is None:
-        found = _solve(problem, part, effort, effort.patience, None) if offer.size <= MOST_CORE else None
+        found = _solve(problem, part, effort, effort.patience, None) if part.free.size <= MOST_CORE else None
         if found is None or found.offers is None:
             impossible = found is not None and found.ending is Ending.INFEASIBLE
             return CorePlan(None, -math.inf, math.inf, infeasible=impossible)
         return CorePlan(found.offers, exact_sum(problem.column("value", found.offers)), found.bound)
-    start = np.isin(offer, best.offers).astype(np.float64)
+    if effort.spent(bound, best):
+        return best
+    if walked:  # a better plan rules out more
+        part, lost = _open_part(whole, prices, bound, best)
+    return _beside(problem, part, lost, prices, bound, best, effort)
+
+
+def _open_part(whole: Piece, prices: np.ndarray, bound: float, best: CorePlan) -> tuple[Part, np.ndarray]:
+    """Return all that may differ in a better plan, and what each flip there loses."""
+    tables = whole.folding.tables(prices)
+    offer, lost, chosen = whole.executor.losses(whole.shard, tables, _most(best, bound))
+    base = whole.executor.choose(whole.shard, tables).picked
+    return part_of(whole, base[~np.isin(base, offer[chosen])], offer), lost
+
+
+def _walk(
+    problem: Problem, part: Part, prices: np.ndarray, bound: float, best: CorePlan, effort: Effort
+) -> tuple[CorePlan, bool]:  # fmt: skip
+    """Improve a plan by ejection chains, or find a first one; return the best, and whether it is new."""
+    states = states_of(part.program, part.owner, prices) if part.free.size <= MOST_CORE else None
+    if states is None:
+        return best, False
+    start = states.best() if best.offers is None else states.at(_point(problem, part, best.offers))
+    near = states.near(REACH * (bound - best.objective), start)
+    current = near.best() if best.offers is None else near.at(states.point(start, part.free.size))
+    _, found = first_rounds(near, current, work=FIRST_WORK, seed=effort.seed, deadline=effort.until(best))
+    plan = np.concatenate([part.offers(near.point(found, part.free.size)), problem.required])
+    objective = exact_sum(problem.column("value", plan))
+    if objective > best.objective and keeps_limits(problem, plan):
+        return CorePlan(plan, objective, best.bound), True
+    return best, False
+
+
+def _point(problem: Problem, part: Part, plan: np.ndarray) -> np.ndarray:
+    """Return the part's point `(free,)` 0/1 that a plan of the problem stands for."""
+    origin = part.piece.shard.origin
+    return np.isin(part.free if origin is None else origin[part.free], plan).astype(np.float64)
+
+
+def _beside(
+    problem: Problem, part: Part, lost: np.ndarray, prices: np.ndarray, bound: float, best: CorePlan, effort: Effort
+) -> CorePlan:  # fmt: skip
+    """Search neighbourhoods of a plan, and where the part is small enough by branch and bound at the same time."""
+    assert best.offers is not None
+    start = _point(problem, part, best.offers)
     outside = part.fixed + required_value(problem)
     halt = Halt()
     walk = Neighbourhoods(
         part.program, part.owner, lost, bound - outside, effort.tolerance,
         lambda x: keeps_limits(problem, np.concatenate([part.offers(x), problem.required])), effort.deadline, effort.seed,
+        states_of(part.program, part.owner, prices),
     )  # fmt: skip
-    if offer.size > MOST_BESIDE:
+    if part.free.size > MOST_BESIDE:
         better = walk.improve(start, halt)
         found = None
     else:
         with ThreadPoolExecutor(1) as pool:
             beside = pool.submit(walk.improve, start, halt)
             beside.add_done_callback(lambda _: halt.now())
-            found = _solve(problem, part, effort, effort.deadline, None, start, halt)
-            halt.now()
+            try:
+                found = _solve(problem, part, effort, effort.deadline, None, start, halt, branch)
+            finally:
+                halt.now()
             better = beside.result()
     proven = math.inf if found is None else found.bound
     plans = [best.offers, np.concatenate([part.offers(better), problem.required])]
     if found is not None and found.offers is not None:
         plans.append(found.offers)
-        if (
-            found.ending is Ending.OPTIMAL
-        ):  # whatever the neighbourhoods came to meanwhile, the plan must not depend on it
+        if found.ending is Ending.OPTIMAL:
+            # Whatever the neighbourhoods came to meanwhile, the plan must not depend on it.
             plans = [found.offers]
     values = [exact_sum(problem.column("value", plan)) for plan in plans]
     top = int(np.argmax(values))
@@ -232,7 +282,7 @@ class Found:
 
 def _solve(
     problem: Problem, part: Part, effort: Effort, until: float, nodes: int | None,
-    hint: np.ndarray | None = None, halt: Halt | None = None,
+    hint: np.ndarray | None = None, halt: Halt | None = None, method: Callable[..., Answer] = solve_integer,
 ) -> Found:  # fmt: skip
     """Choose among a part's free offers by branch and bound, so that exact sums keep every limit."""
     program = part.program
@@ -242,7 +292,7 @@ def _solve(
 
     proven = math.inf
     for _ in range(MOST_CUTS):
-        answer = solve_integer(
+        answer = method(
             program, time_limit=until - monotonic(), absolute_gap=0.4 * effort.tolerance, seed=effort.seed, nodes=nodes,
             hint=hint, halt=halt,
         )  # fmt: skip

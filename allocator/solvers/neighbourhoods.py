@@ -16,6 +16,7 @@ from time import monotonic
 import numpy as np
 import scipy.sparse as sp
 
+from allocator.solvers.ejection import REACH, ROUND_WORK, STYLES, States, chain_round, stopped_at
 from allocator.solvers.programs import Ending, Halt, Program, solve_integer
 
 FIRST_USERS = 25  # freed in the first round
@@ -23,6 +24,8 @@ ROUND_NODES = 500
 LONGEST_ROUND = 2.0  # seconds: bounds how late an end that was asked for comes
 CLOSE = 200  # users that count as close
 FAR = 20.0  # times the loss of the last of them: no choice worth opening near them loses more
+CHAINS_EVERY = 3  # rounds
+LONGER, LONGEST_WALK = 1.2, 8.0  # rounds of chains grow to so many times their first work
 WIDER, NARROWER = 1.1, 0.85  # neighbourhoods, after a round that was solved, or not
 
 
@@ -44,6 +47,8 @@ class Neighbourhoods:
         The search ends at a plan that close to the bound.
     keeps
         Tells whether a point keeps every limit exactly.
+    states
+        The program as states for ejection chains, which then take every third round; `None` where it has none.
     """
 
     program: Program
@@ -54,6 +59,7 @@ class Neighbourhoods:
     keeps: Callable[[np.ndarray], bool]
     deadline: float
     seed: int
+    states: States | None = None
 
     def improve(self, x: np.ndarray, halt: Halt) -> np.ndarray:
         """Return the best point found from `x`, `(n_columns,)` 0/1, until the bound, the deadline or a halt."""
@@ -68,10 +74,13 @@ class Neighbourhoods:
         rounds = 0
         while self.bound - value > self.tolerance and monotonic() < self.deadline and not halt:
             gap = self.bound - value
+            rounds += 1
+            if self.states is not None and rounds % CHAINS_EVERY == 0:
+                x, value = self._chains(x, value, rounds // CHAINS_EVERY, halt)
+                continue
             kind = rounds % 2
             most = min(gap, FAR * close) if kind == 0 else gap
             freed = _users(rng, closest, min(gap, close), most, int(widths[kind]), near=kind == 0)
-            rounds += 1
             opened = freed[self.owner] & ((self.loss <= most) | (x > 0.5))
             answer = solve_integer(
                 restricted(program, x, opened),
@@ -92,6 +101,19 @@ class Neighbourhoods:
             if reached >= value and self.keeps(other):
                 x, value = other, reached
         return x
+
+    def _chains(self, x: np.ndarray, value: float, n: int, halt: Halt) -> tuple[np.ndarray, float]:
+        """Walk the n-th round of ejection chains from a point; return it, or the better one found, with its value."""
+        assert self.states is not None
+        stop = np.zeros(1, np.uint8)
+        current = self.states.at(x)
+        near = self.states.near(REACH * (self.bound - value), current)
+        work = ROUND_WORK * min(LONGEST_WALK, LONGER**n)
+        with stopped_at(self.deadline, stop), halt.sets(stop):
+            _, best = chain_round(near, near.at(x), STYLES[n % len(STYLES)], work, self.seed + n, stop)
+        other = near.point(best, x.size)
+        reached = float(self.program.objective @ other)
+        return (other, reached) if reached > value and self.keeps(other) else (x, value)
 
 
 def _users(

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from enum import StrEnum
 from threading import Event
@@ -61,6 +63,7 @@ class Halt:
     def __init__(self) -> None:
         self._event = Event()
         self._solver: Any = None
+        self._flag: np.ndarray | None = None
 
     def watch(self, solver: Any) -> None:
         """Make `now` reach this solver."""
@@ -71,8 +74,21 @@ class Halt:
     def now(self) -> None:
         """End the search that runs."""
         self._event.set()
+        if self._flag is not None:
+            self._flag.fill(1)
         if self._solver is not None:
             self._solver.interrupt_solve()
+
+    @contextmanager
+    def sets(self, flag: np.ndarray) -> Iterator[None]:
+        """Make `now` set this flag, `(1,)` uint8, which a kernel looks at."""
+        self._flag = flag
+        if self._event.is_set():
+            flag.fill(1)
+        try:
+            yield
+        finally:
+            self._flag = None
 
     def __bool__(self) -> bool:
         """Whether the end was asked for."""
