@@ -318,7 +318,7 @@ def fit(owner, dv, du, lost, current, above, below, prices, whole, primary, keys
 
 @njit(nogil=True, cache=True)
 def exchange(  # type: ignore[no-untyped-def]
-    moves, owner, dv, du, lost, n_users, above, below, weight, prices, whole, primary, keys, room, tolerance,
+    moves, owner, dv, du, lost, start, above, below, weight, prices, whole, primary, keys, room, tolerance,
     evaluations, rng,
 ):  # fmt: skip
     """Improve a plan by sweeps of pairs and by fits of three, shaken in between (iterated local search).
@@ -329,6 +329,8 @@ def exchange(  # type: ignore[no-untyped-def]
         Choices that sweeps and shakes try (-1 - user: the best one), closest first.
     owner, dv, du, lost
         All choices: whose each is, its value and use less those of the user's best one, and what it loses.
+    start
+        The choice of each user to begin with, -1: the best one.
     above, below
         What is left of each limit when all take their best choice.
     room
@@ -345,10 +347,14 @@ def exchange(  # type: ignore[no-untyped-def]
     gap
         Its distance from the bound, infinite where no plan was found that keeps every limit.
     """
-    current = np.full(n_users, -1, np.int64)
+    current, above, below = np.full(start.size, -1, np.int64), above.copy(), below.copy()
+    value, stalled = 0.0, 0
+    for i in range(start.size):
+        if start[i] >= 0:
+            value += apply(start[i], owner, dv, du, current, above, below)
     best, best_score, best_value = current.copy(), -np.inf, 0.0
     best_above, best_below = above.copy(), below.copy()
-    kept, kept_gap, value, stalled = current.copy(), np.inf, 0.0, 0
+    kept, kept_gap = current.copy(), np.inf
     while True:
         value, evaluations = sweep(
             moves, owner, dv, du, current, above, below, weight, value, room - tolerance, evaluations

@@ -28,6 +28,8 @@ from allocator.solvers.part import Part, part_of
 from allocator.solvers.piece import Piece
 from allocator.solvers.programs import Answer, Ending, Halt, Program, solve_integer
 
+MOST_EXCHANGES = 5  # among all users, each time among those that the last gap leaves open
+WORTH_IT = 0.8  # of the gap before; where an exchange leaves more of it, another will not help either
 FIRST_CORE = 300  # offers
 CORE_PER_LIMIT = 100  # more offers for each limit that binds
 MOST_NODES = 2_000  # of a core that is not complete: a larger one is the better use of time
@@ -105,12 +107,16 @@ def search(
     it has no plan by then, at `patience`.
     """
     effort = Effort(tolerance, monotonic(), deadline, min(deadline, patience), seed)
-    best = CorePlan(None, -math.inf, math.inf)
-    for piece in (near,) if near is whole else (near, whole):
-        if piece is near or best.offers is not None:
-            best = _exchanged(problem, piece, prices, bound, best, effort)
-        if effort.spent(bound, best):
-            return best
+    best = _exchanged(problem, near, prices, bound, CorePlan(None, -math.inf, math.inf), effort)
+    for _ in range(MOST_EXCHANGES):
+        if effort.spent(bound, best) or best.offers is None:
+            break
+        before = bound - best.objective
+        best = _exchanged(problem, whole, prices, bound, best, effort)
+        if bound - best.objective > WORTH_IT * before:
+            break
+    if effort.spent(bound, best):
+        return best
     for piece in (near,) if near is whole else (near, whole):
         best, state = _grow(problem, piece, piece is whole, prices, bound, best, effort)
         if state is State.SETTLED or effort.spent(bound, best):
@@ -124,7 +130,7 @@ def _exchanged(
     problem: Problem, piece: Piece, prices: np.ndarray, bound: float, best: CorePlan, effort: Effort
 ) -> CorePlan:
     """Round and exchange among the offers that a better plan could differ in: often all that is needed, else a start."""
-    offers = exchanged(piece, prices, _most(best, bound), 0.9 * effort.tolerance, effort.seed)
+    offers = exchanged(piece, prices, _most(best, bound), 0.9 * effort.tolerance, effort.seed, best.offers)
     if offers is None:
         return best
     offers = np.concatenate([offers, problem.required])

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import dataclass
+
 import numpy as np
 
 from allocator.kernels import exchange as kernels
@@ -16,73 +18,141 @@ EVALUATIONS = 60_000_000  # pairs of choices looked at, at most
 FAR_ABOVE = 4.0  # times its price, what a limit costs that is broken
 
 
-def exchanged(piece: Piece, prices: np.ndarray, most: float, tolerance: float, seed: int) -> np.ndarray | None:
+@dataclass(frozen=True, eq=False)
+class Pool:
+    """Choices near the users' best ones that take part in exchanges.
+
+    Attributes
+    ----------
+    base
+        The piece's offers that are the users' best choices.
+    offer
+        The piece's offers that may flip.
+    owner, dropped, added
+        `(choices,)`: whose each choice is, from 0, and the positions in `offer` that it drops and adds (-1: none).
+    du, dv, lost
+        What each uses `(choices, n_limits)` and earns more than the best choice, and what it loses at the prices.
+    chosen
+        `(choices,)` bool: in the plan to start from.
+    n_users
+        Users with a choice.
+    """
+
+    base: np.ndarray
+    offer: np.ndarray
+    owner: np.ndarray
+    dropped: np.ndarray
+    added: np.ndarray
+    du: np.ndarray
+    dv: np.ndarray
+    lost: np.ndarray
+    chosen: np.ndarray
+    n_users: int
+
+    def plan(self, current: np.ndarray) -> np.ndarray:
+        """Return the piece's offers where each user has this choice, -1: the best one."""
+        taken = current[current >= 0]
+        dropped, added = self.dropped[taken], self.added[taken]
+        kept = self.base[~np.isin(self.base, self.offer[dropped[dropped >= 0]])]
+        return np.concatenate([kept, self.offer[added[added >= 0]]])
+
+    def start(self) -> np.ndarray:
+        """Return each user's choice in the plan to start from, `(n_users,)`."""
+        current = np.full(self.n_users, -1, np.int64)
+        current[self.owner[self.chosen]] = np.flatnonzero(self.chosen)
+        return current
+
+
+def exchanged(
+    piece: Piece, prices: np.ndarray, most: float, tolerance: float, seed: int, start: np.ndarray | None = None
+) -> np.ndarray | None:
     """Return the problem's offers of a good plan within a piece, or `None` where the limits could not be kept.
 
-    Only offers whose flip loses at most `most` change. Stops within `tolerance` (currency) of the bound at `prices`. The
-    sums are not exact: the caller checks the limits.
+    Only offers whose flip loses at most `most` change. Begins with the plan `start` (the problem's offers) where it differs
+    from the best choices in such offers only, else with the best choices. Stops within `tolerance` (currency) of the
+    bound at `prices`. The sums are not exact: the caller checks the limits.
     """
-    shard, folding = piece.shard, piece.folding
+    folding = piece.folding
     _, used, choices = piece.exact(prices)
-    base = choices.picked
-    offer, loss, chosen = piece.executor.losses(shard, folding.tables(prices), most)
-    if offer.size > OFFERS:
-        near = np.sort(np.argpartition(loss, OFFERS)[:OFFERS])
-        offer, loss, chosen = offer[near], loss[near], chosen[near]
-    users, user = np.unique(shard.users_of(offer), return_inverse=True)
-    if users.size == 0:
+    pool = _pool(piece, prices, choices.picked, most, start)
+    if pool is None:
         return None
-    held = np.bincount(shard.users_of(base), minlength=shard.n_users)
-    caps = shard.caps[users] if shard.caps.size else np.full(users.size, shard.cap)
-    group = shard.exclusive[shard.coupons_of(offer)]
-    owner, dropped, added = kernels.list_choices(
-        user.reshape(-1), offer, chosen, loss, group, caps - held[users], np.inf
-    )
-    matrix = limit_matrix(shard, folding, offer, np.arange(prices.size)).T.toarray()
-    matrix = np.vstack([matrix, np.zeros(prices.size)])  # position -1 uses nothing
-    value = np.append(shard.value[offer], 0.0)
-    du, dv = matrix[added] - matrix[dropped], value[added] - value[dropped]
-    lost = du @ prices - dv
-    closest = _taking_part(du, lost)
-    owner, dropped, added, du, dv, lost = (part[closest] for part in (owner, dropped, added, du, dv, lost))
     # Rounding of running sums must not lead over a limit; counts are exact.
     counting = (folding.weights[:, :-1] == 0).all(axis=1) & (folding.weights[:, -1] == 1)
     size = np.where(counting, 0.0, 1e-9 + 1e-13 * np.abs(used))
     above, below = folding.at_most - used - size, used - folding.at_least - size
     up, down = prices > 0, prices < 0
     room = float(prices[up] @ above[up] - prices[down] @ below[down])
-    weight = FAR_ABOVE * np.abs(prices) + np.abs(value).mean() / np.maximum(np.abs(matrix).max(axis=0), 1e-12)
-    worth = np.where(counting, 0.0, np.abs(prices) * np.abs(du).mean(axis=0))
-    rng = np.random.default_rng(seed)
+    weight = FAR_ABOVE * np.abs(prices) + np.abs(pool.dv).mean() / np.maximum(np.abs(pool.du).max(axis=0), 1e-12)
+    worth = np.where(counting, 0.0, np.abs(prices) * np.abs(pool.du).mean(axis=0))
     primary = int(np.argmax(worth)) if worth.any() else -1
-    keys, gap = rng.integers(-(2**62), 2**62, prices.size), np.inf
+    rng = np.random.default_rng(seed)
+    keys = rng.integers(-(2**62), 2**62, prices.size)
+    current, gap = pool.start(), np.inf
     for width in SWEPT:
-        swept = np.arange(min(width, owner.size))
+        swept = np.arange(min(width, pool.owner.size))
         found, reached = kernels.exchange(
-            np.concatenate([-1 - np.unique(owner[swept]), swept]), owner, dv, np.ascontiguousarray(du), lost,
-            users.size, above.copy(), below.copy(), weight, prices, counting, primary, keys, room, tolerance,
-            EVALUATIONS, rng,
+            np.concatenate([-1 - np.unique(pool.owner[swept]), swept]), pool.owner, pool.dv, pool.du, pool.lost,
+            current, above, below, weight, prices, counting, primary, keys, room, tolerance, EVALUATIONS, rng,
         )  # fmt: skip
-        if reached < gap or width == SWEPT[0]:
+        if reached < gap:
             current, gap = found, reached
-        if gap <= tolerance or swept.size == owner.size:
+        if gap <= tolerance or swept.size == pool.owner.size:
             break
     if not np.isfinite(gap):
         return None
-    taken = current[current >= 0]
-    out, into = offer[dropped[taken][dropped[taken] >= 0]], offer[added[taken][added[taken] >= 0]]
-    plan = np.concatenate([base[~np.isin(base, out)], into])
-    return np.concatenate([*piece.picked, plan if shard.origin is None else shard.origin[plan]])
+    plan = pool.plan(current)
+    return np.concatenate([*piece.picked, plan if piece.shard.origin is None else piece.shard.origin[plan]])
 
 
-def _taking_part(du: np.ndarray, lost: np.ndarray) -> np.ndarray:
-    """Return the choices with the smallest losses; first some that move each limit up or down."""
+def _pool(piece: Piece, prices: np.ndarray, base: np.ndarray, most: float, start: np.ndarray | None) -> Pool | None:
+    """Return the choices that take part, those of `start` among them; `None` where there are none."""
+    shard, folding = piece.shard, piece.folding
+    offer, loss, chosen = piece.executor.losses(shard, folding.tables(prices), most)
+    if offer.size > OFFERS:
+        near = np.sort(np.argpartition(loss, OFFERS)[:OFFERS])
+        offer, loss, chosen = offer[near], loss[near], chosen[near]
+    if offer.size == 0:
+        return None
+    users, user = np.unique(shard.users_of(offer), return_inverse=True)
+    held = np.bincount(shard.users_of(base), minlength=shard.n_users)
+    caps = shard.caps[users] if shard.caps.size else np.full(users.size, shard.cap)
+    group = shard.exclusive[shard.coupons_of(offer)]
+    owner, dropped, added = kernels.list_choices(
+        user.reshape(-1), offer, chosen, loss, group, caps - held[users], np.inf
+    )
+    if owner.size == 0:
+        return None
+    matrix = limit_matrix(shard, folding, offer, np.arange(prices.size)).T.toarray()
+    matrix = np.vstack([matrix, np.zeros(prices.size)])  # position -1 uses nothing
+    value = np.append(shard.value[offer], 0.0)
+    du, dv = matrix[added] - matrix[dropped], value[added] - value[dropped]
+    lost = du @ prices - dv
+    begun = np.zeros(owner.size, dtype=bool)
+    if start is not None:
+        origin = offer if shard.origin is None else shard.origin[offer]
+        flipped = np.append(np.isin(origin, start) != chosen, False)
+        flips = np.bincount(user.reshape(-1)[flipped[:-1]], minlength=users.size)
+        in_choice = (dropped >= 0).astype(np.int64) + (added >= 0)
+        told = flipped[dropped].astype(np.int64) + flipped[added]
+        begun = (told == in_choice) & (flips[owner] == in_choice)
+        if begun.sum() < np.count_nonzero(flips):  # some user's choice in `start` is not among those listed
+            begun[:] = False
+    part = _taking_part(du, lost, begun)
+    return Pool(
+        base, offer, owner[part], dropped[part], added[part], np.ascontiguousarray(du[part]), dv[part], lost[part],
+        begun[part], users.size,
+    )  # fmt: skip
+
+
+def _taking_part(du: np.ndarray, lost: np.ndarray, begun: np.ndarray) -> np.ndarray:
+    """Return the choices with the smallest losses; first those begun with and some that move each limit up or down."""
     order = np.argsort(lost, kind="stable")
-    part = np.zeros(lost.size, dtype=bool)
+    part = begun.copy()
     for r in range(du.shape[1]):
         along = du[order, r]
         part[order[along > 0][:FOR_EACH]] = True
         part[order[along < 0][:FOR_EACH]] = True
     part[order[: SWEPT[-1] // 2]] = True
     first, rest = order[part[order]], order[~part[order]]
-    return np.concatenate([first, rest])[:CHOICES]
+    return np.concatenate([first, rest])[: max(CHOICES, int(part.sum()))]
