@@ -94,7 +94,7 @@ class Search:
             prices = result.prices
             if result.infeasible or descent.value < floor:
                 return self.unbounded(prices)
-            box = self.likely_box(sample, descent.usage, prices, size)
+            box = self.likely_box(sample, prices, size)
             self.report("prices", size / n_users)
             if box.open_piece(sample).shard.n_users <= FEW * size or monotonic() > self.deadline:
                 break
@@ -129,7 +129,7 @@ class Search:
         _, used, soft = sample.soft(prices, tau, self.cover, spread=True)
         return (soft.moment - np.outer(used, used) / sample.shard.n_users) / sample.shard.n_users
 
-    def likely_box(self, sample: Piece, usage: np.ndarray, prices: np.ndarray, size: int) -> boxes.Box:
+    def likely_box(self, sample: Piece, prices: np.ndarray, size: int) -> boxes.Box:
         """Return a box that holds the optimum over all users, all but surely."""
         share = np.sqrt(1.0 - size / self.whole.shard.n_users)
         radius = ERRORS * share / np.sqrt(size) * self.error
@@ -137,6 +137,7 @@ class Search:
         doubt = ERRORS * (share * np.sqrt(size * np.maximum(np.diag(self.spread), 0.0)) + self.scale)
         radius = np.maximum(radius, boxes.radius_by_users(sample, prices, doubt / self.scale, self.scale))
         # A price at zero stays there where the sample leaves no doubt that its limit is slack.
+        _, usage, _ = sample.exact(prices)
         slack = np.minimum(sample.folding.at_most - usage, usage - sample.folding.at_least)
         return self.signs.within(prices, np.where((prices == 0) & (slack > doubt), 0.0, radius))
 
@@ -148,7 +149,7 @@ class Search:
             result, pressed = self.descend(piece, outer, prices, tau, self.floor)
             if result.exact or result.infeasible or not outer.is_bounded or monotonic() > self.deadline:
                 break
-            least = boxes.radius_by_users(piece, result.prices, several, self.scale)
+            least = boxes.radius_by_users(self.whole, result.prices, several, self.scale)
             outer = self.signs.within(result.prices, outer.next_radius(prices, result.prices, pressed, least))
             prices = result.prices
         return result
