@@ -83,6 +83,7 @@ class Piece:
         piece = dataclasses.replace(
             self,
             shard=self.shard.take(users),
+            value=self.value * share,
             folding=self.folding.with_bounds(self.folding.at_least * share, self.folding.at_most * share),
         )
         self.executor.counter.offers += piece.shard.n_offers

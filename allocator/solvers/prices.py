@@ -14,7 +14,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from time import monotonic
 
 import numpy as np
@@ -57,6 +57,27 @@ class Prices:
     infeasible: bool
 
 
+@dataclass(frozen=True, eq=False)
+class Survey:
+    """What a sample says: its smoothed optimum, and how far it may be from that of all.
+
+    Attributes
+    ----------
+    value, tau
+        The smoothed dual there, and the temperature, currency.
+    spread
+        `(n_limits, n_limits)`: covariance of one user's usage.
+    error
+        `(n_limits,)`: what the sample's prices are off by (one standard error), times the root of its size.
+    """
+
+    prices: np.ndarray
+    value: float
+    tau: float
+    spread: np.ndarray
+    error: np.ndarray
+
+
 @dataclass
 class Search:
     """State of one search for prices.
@@ -76,52 +97,47 @@ class Search:
     deadline: float
     rng: np.random.Generator
     report: Callable[[str, float], None]
-    spread: np.ndarray = field(init=False)  # covariance of one user's usage, from the first sample
-    error: np.ndarray = field(
-        init=False
-    )  # `(n_limits,)`: what a sample's prices are off by, times the root of its size
 
     def run(self, prices: np.ndarray, tau: float) -> Prices:
         """Minimise the dual from `prices`, first at temperature `tau`."""
-        n_users = self.whole.shard.n_users
-        size, box = FIRST_SAMPLE, self.signs
-        self.error = np.zeros(prices.size)
-        while size * 3 < n_users:
-            sample = self.whole.sample(size, self.rng)
-            floor = self.floor * size / n_users
-            descent, tau = self.cool(sample, prices, tau, size)
-            result, _ = self.descend(sample, self.signs, descent.prices, tau / COOLING, floor)
-            prices = result.prices
-            if result.infeasible or descent.value < floor:
-                return self.unbounded(prices)
-            box = self.likely_box(sample, prices, size)
-            self.report("prices", size / n_users)
-            if box.open_piece(sample).shard.n_users <= FEW * size or monotonic() > self.deadline:
-                break
-            size *= GROWTH
-        return self.finish(prices, box, tau)
+        piece, outer, size = self.whole, self.signs, FIRST_SAMPLE
+        error = np.zeros(prices.size)
+        while size * 3 < piece.shard.n_users and monotonic() < self.deadline:
+            sample = piece.sample(size, self.rng)
+            floor = self.floor * size / piece.shard.n_users
+            survey = self.cool(sample, outer, prices, tau, floor, error)
+            result, _ = self.descend(sample, outer, survey.prices, survey.tau / COOLING, floor)
+            if result.infeasible or survey.value < floor:
+                return self.unbounded(result.prices)
+            prices, tau, error = result.prices, survey.tau, survey.error
+            box = self.likely_box(sample, prices, survey, outer, size / piece.shard.n_users)
+            self.report("prices", size / self.whole.shard.n_users)
+            if box.open_piece(sample).shard.n_users > FEW * size:
+                size *= GROWTH
+            else:  # and if those who are left are still many, a sample of them tells more than one of all
+                piece, outer, error = box.open_piece(piece), box, np.zeros(prices.size)
+        return self.finish(prices, piece, outer, tau)
 
     @property
     def signs(self) -> boxes.Box:
         """All prices of the right sign."""
         return boxes.Box.of_signs(self.whole.folding)
 
-    def cool(self, sample: Piece, prices: np.ndarray, tau: float, size: int) -> tuple[newton.Descent, float]:
-        """Lower the temperature until the smoothing error is small beside the error of a sample of `size` users."""
-        floor, signs = self.floor * size / self.whole.shard.n_users, self.signs
+    def cool(
+        self, sample: Piece, outer: boxes.Box, prices: np.ndarray, tau: float, floor: float, error: np.ndarray
+    ) -> Survey:
+        """Lower the temperature until the smoothing error is small beside the sample's own."""
+        size = sample.shard.n_users
         while True:
-            descent = newton.minimise(sample, prices, tau, self.cover, self.scale, signs.low, signs.high, floor=floor)
-            prices = descent.prices
-            if size == FIRST_SAMPLE:
-                self.spread = self.spread_around(sample, prices, tau)
+            descent = newton.minimise(sample, prices, tau, self.cover, self.scale, outer.low, outer.high, floor=floor)
+            prices, near = descent.prices, descent.informative
+            spread = self.spread_around(sample, prices, tau)
             # Each price keeps the error from the lowest temperature at which its curvature still means something.
-            root = inverse(descent.hessian / size, descent.informative)
-            error = np.sqrt(np.maximum(np.diag(root @ self.spread @ root), 0.0))
-            self.error = np.where(descent.informative, error, self.error)
-            smoothing = tau * np.diag(descent.hessian)[descent.informative]
-            sampling = size * np.diag(self.spread)[descent.informative]
-            if descent.value < floor or (smoothing <= SMOOTH_ENOUGH * sampling).all() or monotonic() > self.deadline:
-                return descent, tau
+            root = inverse(descent.hessian / size, near)
+            error = np.where(near, np.sqrt(np.maximum(np.diag(root @ spread @ root), 0.0)), error)
+            smooth = (tau * np.diag(descent.hessian) <= SMOOTH_ENOUGH * size * np.diag(spread))[near].all()
+            if descent.value < floor or smooth or monotonic() > self.deadline:
+                return Survey(prices, descent.value, tau, spread, error)
             tau /= COOLING
 
     def spread_around(self, sample: Piece, prices: np.ndarray, tau: float) -> np.ndarray:
@@ -129,29 +145,30 @@ class Search:
         _, used, soft = sample.soft(prices, tau, self.cover, spread=True)
         return (soft.moment - np.outer(used, used) / sample.shard.n_users) / sample.shard.n_users
 
-    def likely_box(self, sample: Piece, prices: np.ndarray, size: int) -> boxes.Box:
-        """Return a box that holds the optimum over all users, all but surely."""
-        share = np.sqrt(1.0 - size / self.whole.shard.n_users)
-        radius = ERRORS * share / np.sqrt(size) * self.error
+    def likely_box(
+        self, sample: Piece, prices: np.ndarray, survey: Survey, outer: boxes.Box, share: float
+    ) -> boxes.Box:
+        """Return a box that holds the optimum over all users, all but surely; the sample is a `share` of them."""
+        size, unseen = sample.shard.n_users, np.sqrt(1.0 - share)
+        radius = ERRORS * unseen / np.sqrt(size) * survey.error
         # By so many offers the sample's demand may be wrong, which is all that is known where curvature says nothing.
-        doubt = ERRORS * (share * np.sqrt(size * np.maximum(np.diag(self.spread), 0.0)) + self.scale)
+        doubt = ERRORS * (unseen * np.sqrt(size * np.maximum(np.diag(survey.spread), 0.0)) + self.scale)
         radius = np.maximum(radius, boxes.radius_by_users(sample, prices, doubt / self.scale, self.scale))
         # A price at zero stays there where the sample leaves no doubt that its limit is slack.
         _, usage, _ = sample.exact(prices)
         slack = np.minimum(sample.folding.at_most - usage, usage - sample.folding.at_least)
-        return self.signs.within(prices, np.where((prices == 0) & (slack > doubt), 0.0, radius))
+        return outer.within(prices, np.where((prices == 0) & (slack > doubt), 0.0, radius))
 
-    def finish(self, prices: np.ndarray, outer: boxes.Box, tau: float) -> Prices:
-        """Minimise over all users, in a box that moves where it must."""
+    def finish(self, prices: np.ndarray, piece: Piece, outer: boxes.Box, tau: float) -> Prices:
+        """Minimise over a box, whose open users are in `piece`; move it among all users where it must."""
         several = np.full(prices.size, boxes.SEVERAL)
         for _ in range(MOST_BOXES):
-            piece = outer.open_piece(self.whole)
             result, pressed = self.descend(piece, outer, prices, tau, self.floor)
             if result.exact or result.infeasible or not outer.is_bounded or monotonic() > self.deadline:
                 break
             least = boxes.radius_by_users(self.whole, result.prices, several, self.scale)
             outer = self.signs.within(result.prices, outer.next_radius(prices, result.prices, pressed, least))
-            prices = result.prices
+            prices, piece = result.prices, outer.open_piece(self.whole)
         return result
 
     def descend(
