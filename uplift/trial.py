@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 from collections.abc import Sequence
 from dataclasses import dataclass
 from enum import StrEnum
@@ -82,6 +83,9 @@ class Trial:
         `(n,)` float64: how many users a row stands for.
     terms
         Of the coupons; `None` where nothing is known of them.
+    steps
+        `(n,)` bool each: what must happen first, and is seen, before the outcome can be above 0 (a visit before a
+        purchase), in order. Models may learn the outcome step by step.
     """
 
     features: Features
@@ -91,6 +95,7 @@ class Trial:
     propensity: np.ndarray
     weight: np.ndarray
     terms: Terms | None
+    steps: tuple[np.ndarray, ...] = ()
 
     @classmethod
     def create(
@@ -103,6 +108,7 @@ class Trial:
         propensity: Any = None,
         weight: Any = None,
         terms: Terms | None = None,
+        steps: Sequence[Any] = (),
         names: Sequence[str] | None = None,
     ) -> Trial:
         """Check a trial.
@@ -124,6 +130,8 @@ class Trial:
             `(n,)` > 0; 1 by default.
         terms
             Of the coupons, without control.
+        steps
+            `(n,)` 0 and 1 each, in order: what happens before the outcome can.
 
         Raises
         ------
@@ -142,6 +150,7 @@ class Trial:
             _check_propensity(propensity, codes, arms),
             _check_weight(weight, n),
             terms,
+            _check_steps(steps, values),
         )
 
     def __len__(self) -> int:
@@ -169,13 +178,14 @@ class Trial:
             propensity,
             self.weight[rows],
             self.terms,
+            tuple(step[rows] for step in self.steps),
         )
 
-    def with_outcome(self, outcome: Any, kind: OutcomeKind | str | None = None) -> Trial:
+    def with_outcome(self, outcome: Any, kind: OutcomeKind | str | None = None, steps: Sequence[Any] = ()) -> Trial:
         """Return the same users and arms with another outcome, checked."""
         values = _check_outcome(outcome, len(self))
-        return Trial(
-            self.features, self.arm, values, _check_kind(kind, values), self.propensity, self.weight, self.terms
+        return dataclasses.replace(
+            self, outcome=values, kind=_check_kind(kind, values), steps=_check_steps(steps, values)
         )
 
     def propensities(self) -> np.ndarray:
@@ -265,3 +275,20 @@ def _check_weight(weight: Any, n: int) -> np.ndarray:
     if values.shape != (n,) or not (np.isfinite(values) & (values > 0)).all():
         raise TrialError("weight must be one number above 0 a user")
     return values
+
+
+def _check_steps(steps: Sequence[Any], outcome: np.ndarray) -> tuple[np.ndarray, ...]:
+    checked: list[np.ndarray] = []
+    for position, step in enumerate(steps):
+        values = np.asarray(step, dtype=np.float64)
+        if values.shape != outcome.shape or not np.isin(values, (0.0, 1.0)).all():
+            raise TrialError(f"step {position} must be 0 or 1 for each of the {outcome.size:,} users")
+        done = values > 0
+        before = checked[-1] if checked else np.ones(outcome.shape, dtype=bool)
+        if (done & ~before).any():
+            raise TrialError(f"step {position} happened to {(done & ~before).sum():,} users without the step before it")
+        checked.append(done)
+    if checked and ((outcome > 0) & ~checked[-1]).any():
+        skipped = ((outcome > 0) & ~checked[-1]).sum()
+        raise TrialError(f"{skipped:,} users have an outcome above 0 without the last step; list the steps in order")
+    return tuple(checked)
