@@ -1,1 +1,67 @@
 """What each coupon changes: a TensorFlow network for incremental effects. Arrays in, arrays out."""
+
+from uplift.baselines import (
+    AverageEffect,
+    Boosting,
+    DRLearner,
+    Linear,
+    NoDifference,
+    ResponseModel,
+    RLearner,
+    SLearner,
+    TLearner,
+    XLearner,
+    standard_baselines,
+)
+from uplift.calibration import Calibrated, Calibrator, promise, reliability, shrink_winners, winners_factor
+from uplift.comparing import Choice, Comparison, Score, compare, cross_predict, fit_best
+from uplift.effects import Effects
+from uplift.errors import ModelFileError, TrialError, UpliftError
+from uplift.features import DriftReport, Features, Schema
+from uplift.models import Fitted, Learner
+from uplift.network import Progress, Schedule, Settings
+from uplift.network.model import FittedNetwork, UpliftNetwork
+from uplift.trial import OutcomeKind, Terms, Trial
+
+__all__ = [
+    "AverageEffect",
+    "Boosting",
+    "Calibrated",
+    "Calibrator",
+    "Choice",
+    "Comparison",
+    "DRLearner",
+    "DriftReport",
+    "Effects",
+    "Features",
+    "Fitted",
+    "FittedNetwork",
+    "Learner",
+    "Linear",
+    "ModelFileError",
+    "NoDifference",
+    "OutcomeKind",
+    "Progress",
+    "RLearner",
+    "ResponseModel",
+    "SLearner",
+    "Schedule",
+    "Schema",
+    "Score",
+    "Settings",
+    "TLearner",
+    "Terms",
+    "Trial",
+    "TrialError",
+    "UpliftError",
+    "UpliftNetwork",
+    "XLearner",
+    "compare",
+    "cross_predict",
+    "fit_best",
+    "promise",
+    "reliability",
+    "shrink_winners",
+    "standard_baselines",
+    "winners_factor",
+]

@@ -41,7 +41,13 @@ class Amount:
 
 
 def fit_amount(
-    schema: Schema, users: np.ndarray, amount: np.ndarray, design: np.ndarray, weight: np.ndarray, share: np.ndarray, fold: np.ndarray
+    schema: Schema,
+    users: np.ndarray,
+    amount: np.ndarray,
+    design: np.ndarray,
+    weight: np.ndarray,
+    share: np.ndarray,
+    fold: np.ndarray,
 ) -> tuple[Amount, np.ndarray, np.ndarray]:
     """Fit on buyers; the penalty with the least loss out of fold is taken.
 

@@ -199,7 +199,9 @@ class SLearner:
         constraint = None
         if not linear and trial.terms is not None:
             depth = np.append(0.0, trial.terms.depth)
-            groups = np.vstack([np.zeros(trial.terms.group.max() + 1), np.eye(trial.terms.group.max() + 1)[trial.terms.group]])
+            groups = np.vstack(
+                [np.zeros(trial.terms.group.max() + 1), np.eye(trial.terms.group.max() + 1)[trial.terms.group]]
+            )
             codes = np.column_stack([codes.max(axis=1, initial=0.0), depth, groups, np.arange(trial.n_arms)])
             constraint = [0] * x.shape[1] + [0, 1] + [0] * (codes.shape[1] - 2) if self.monotone else None
 

@@ -68,7 +68,9 @@ class Comparison:
     def __str__(self) -> str:
         """Return a table for people."""
         wide = max(len(score.name) for score in self.scores)
-        lines = [f"{'model':<{wide}}  {'area':>10}  {'95 % interval':>24}  {'behind':>10}  {'+-':>9}  {'value':>10}  {'Qini':>8}"]
+        lines = [
+            f"{'model':<{wide}}  {'area':>10}  {'95 % interval':>24}  {'behind':>10}  {'+-':>9}  {'value':>10}  {'Qini':>8}"
+        ]
         for s in self.scores:
             low, high = s.interval()
             lines.append(

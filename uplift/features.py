@@ -320,6 +320,8 @@ class Schema:
         kinds: dict[str, Any] = {kind.__name__: kind for kind in (NumericColumn, CategoricalColumn)}
         made = []
         for entry in document:
-            fields = {key: tuple(value) if isinstance(value, list) else value for key, value in entry.items()}
-            made.append(kinds[fields.pop("kind")](**fields))
+            fields: dict[str, Any] = {
+                key: tuple(value) if isinstance(value, list) else value for key, value in entry.items()
+            }
+            made.append(kinds[str(fields.pop("kind"))](**fields))
         return cls(tuple(made))

@@ -68,7 +68,7 @@ def fit_stack(
     fit = _Fit(outcome, offset, weight / dispersion, link)
     averages, covariance, _ = fit.maximise(design, np.zeros((design.shape[1],) * 2) + 1e-6 * np.eye(design.shape[1]))
     penalty = _toward_each_other(averages, covariance)
-    flat, _, flat_loss = fit.maximise(design, penalty)
+    _, _, flat_loss = fit.maximise(design, penalty)
     chosen, gain = _choose(names, columns, design, penalty, fit, flat_loss)
     coupons = design.shape[1]
     x = np.column_stack([*(columns[name] for name in chosen), design])

@@ -58,7 +58,9 @@ def _blocks(
     w = np.ones(y.shape) if weight is None else np.asarray(weight, dtype=np.float64)
     c = np.zeros(y.shape) if cost is None else np.asarray(cost, dtype=np.float64)
     if not y.shape == s.shape == t.shape == w.shape == c.shape or y.ndim != 1:
-        raise TrialError(f"outcome, score, treated and weight differ in shape: {y.shape}, {s.shape}, {t.shape}, {w.shape}")
+        raise TrialError(
+            f"outcome, score, treated and weight differ in shape: {y.shape}, {s.shape}, {t.shape}, {w.shape}"
+        )
     if not t.any() or t.all():
         raise TrialError("a curve needs both treated and control users")
     if np.isnan(s).any():

@@ -13,7 +13,6 @@ from uplift.metrics.curves import Curve
 from uplift.trial import Trial
 
 
-
 @dataclass(frozen=True)
 class Estimate:
     """A number and how sure it is.

@@ -5,6 +5,7 @@ Import it inside functions alone, so that `import uplift` stays light.
 
 from __future__ import annotations
 
+from itertools import pairwise
 from typing import Any
 
 import keras  # noqa: TID253 (this is the room it is kept in)
@@ -35,7 +36,7 @@ class RiseAndFall(keras.optimizers.schedules.LearningRateSchedule):  # type: ign
 
 
 @keras.saving.register_keras_serializable(package="uplift")
-class Towers(keras.layers.Layer):
+class Towers(keras.layers.Layer):  # type: ignore[misc]
     """One small network a member: `(batch, width)` -> `(members, batch, outputs)`, with a linear way past the layers.
 
     Parameters
@@ -65,7 +66,7 @@ class Towers(keras.layers.Layer):
             return made
 
         self.kernels, self.offsets = [], []
-        for i, (wide, narrow) in enumerate(zip(sizes[:-1], sizes[1:], strict=True)):
+        for i, (wide, narrow) in enumerate(pairwise(sizes)):
             deviation = np.sqrt((1.0 if i == 0 else 2.0) / wide)
             self.kernels.append(weight(f"kernel{i}", rng.normal(0.0, deviation, (self.members, wide, narrow))))
             self.offsets.append(weight(f"offset{i}", np.zeros((self.members, 1, narrow))))
@@ -88,7 +89,7 @@ class Towers(keras.layers.Layer):
 
 
 @keras.saving.register_keras_serializable(package="uplift")
-class DepthSteps(keras.layers.Layer):
+class DepthSteps(keras.layers.Layer):  # type: ignore[misc]
     """Contact, sensitivity and tastes -> effects of coupons: contact of either sign, steps of depth never negative.
 
     `(members, batch, 2 + groups)` -> `(members, batch, 1 + steps)`: the contact, then each step's height. What a coupon
@@ -101,7 +102,9 @@ class DepthSteps(keras.layers.Layer):
 
     def build(self, input_shape: Any) -> None:
         """Make the weights."""
-        self.heights = self.add_weight(name="kernel_heights", shape=(self.members, 1, len(self.group)), initializer="zeros")
+        self.heights = self.add_weight(
+            name="kernel_heights", shape=(self.members, 1, len(self.group)), initializer="zeros"
+        )
 
     def call(self, inputs: Any) -> Any:
         """Return contact and steps."""

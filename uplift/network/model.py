@@ -64,7 +64,9 @@ class UpliftNetwork:
             kind = OutcomeKind.BINARY if position < len(steps) else trial.kind
             part = trial.take(rows).with_outcome(np.asarray(outcome, dtype=np.float64)[rows], kind)
             name = f"step{position}-" if steps else ""
-            fits.append((rows, fit_stage(part, self.settings, seed=seed, name=name, on_epoch=on_epoch, checkpoint=keeper)))
+            fits.append(
+                (rows, fit_stage(part, self.settings, seed=seed, name=name, on_epoch=on_epoch, checkpoint=keeper))
+            )
             if position < len(steps):
                 rows = rows[np.asarray(outcome)[rows] > 0]
         amount, unseen = None, None
@@ -91,7 +93,9 @@ def _amount(buyers: Trial, folds: int, seed: int) -> tuple[Amount, Effects]:
 
     counts = np.bincount(buyers.arm, minlength=buyers.n_arms)
     if counts.min() < folds:
-        raise TrialError(f"an arm has {counts.min()} buyers; the amounts of {folds} folds need at least {folds} in each")
+        raise TrialError(
+            f"an arm has {counts.min()} buyers; the amounts of {folds} folds need at least {folds} in each"
+        )
     schema = Schema.fit(buyers.features)
     share = counts / counts.sum()
     model, control, treated = fit_amount(
@@ -180,7 +184,9 @@ class FittedNetwork:
                 raise TrialError("the model was trained without terms; it knows no other coupons than its own")
             strange = sorted(set(terms.group.tolist()) - set(self.terms.group.tolist()))
             if strange:
-                raise TrialError(f"terms: groups {strange} were not in the trial; nothing is known of their users' taste")
+                raise TrialError(
+                    f"terms: groups {strange} were not in the trial; nothing is known of their users' taste"
+                )
             if self.amount is not None:
                 raise TrialError("amounts of coupons never tried are not modelled; train on the purchase instead")
             pair = (self.terms, terms)

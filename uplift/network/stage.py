@@ -179,7 +179,9 @@ class _Fitting:
         self.offset = offset
         mean = self.link.mean(offset)
         variance = np.maximum(self.link.curvature(mean), 1e-9)
-        dispersion = 1.0 if self.link.binary else float(np.average((self.outcome - mean) ** 2 / variance, weights=self.weight))
+        dispersion = (
+            1.0 if self.link.binary else float(np.average((self.outcome - mean) ** 2 / variance, weights=self.weight))
+        )
         networks, unseen = {"base": base}, {}
         structure = None if self.trial.terms is None else Structure.of(self.trial.terms)
         if self.settings.structured and structure is not None and self.trial.n_coupons > 1:
@@ -288,9 +290,7 @@ class _Fitting:
         )
 
     def _wide(self, dispersion: float) -> tuple[tuple[Wide, ...], np.ndarray]:
-        moments = fold_moments(
-            self.users, self.outcome, self.offset, self.design, self.weight, self.fold, self.link
-        )
+        moments = fold_moments(self.users, self.outcome, self.offset, self.design, self.weight, self.fold, self.link)
         fits = []
         unseen = np.empty((len(self.trial), self.trial.n_coupons))
         for f in range(self.settings.folds):
