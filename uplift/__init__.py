@@ -17,10 +17,13 @@ from uplift.calibration import Calibrated, Calibrator, promise, reliability, shr
 from uplift.comparing import Choice, Comparison, Score, compare, cross_predict, fit_best
 from uplift.effects import Effects
 from uplift.errors import ModelFileError, TrialError, UpliftError
+from uplift.explaining import contributions, depth_curve, importance, segments
 from uplift.features import DriftReport, Features, Schema
 from uplift.models import Fitted, Learner
 from uplift.network import Progress, Schedule, Settings
 from uplift.network.model import FittedNetwork, UpliftNetwork
+from uplift.propensities import estimate_propensity
+from uplift.splitting import assign_folds
 from uplift.trial import OutcomeKind, Terms, Trial
 
 __all__ = [
@@ -56,11 +59,17 @@ __all__ = [
     "UpliftError",
     "UpliftNetwork",
     "XLearner",
+    "assign_folds",
     "compare",
+    "contributions",
     "cross_predict",
+    "depth_curve",
+    "estimate_propensity",
     "fit_best",
+    "importance",
     "promise",
     "reliability",
+    "segments",
     "shrink_winners",
     "standard_baselines",
     "winners_factor",

@@ -174,7 +174,7 @@ def winners_factor(trial: Trial, effects: Effects) -> float:
     weight = trial.weight / trial.weight.sum()
     means = weight @ effects.uplift
     advantage = effects.uplift[rows, best] - means[best]
-    confirmed = gain[rows, best] - means[best]
+    confirmed = gain[rows, best] - (weight @ gain)[best]
     size = float(weight @ advantage)
     if size <= 0:
         return 1.0

@@ -55,8 +55,9 @@ class UpliftNetwork:
         """
         keeper = None if checkpoint is None else Checkpoint(Path(checkpoint), _key(trial, self.settings, seed))
         steps = list(trial.steps)
-        if trial.kind is OutcomeKind.MONEY:
-            steps.append(trial.outcome > 0)
+        spent = trial.outcome > 0
+        if trial.kind is OutcomeKind.MONEY and not (steps and np.array_equal(steps[-1], spent)):
+            steps.append(spent)
         fits: list[tuple[np.ndarray, FittedStage]] = []
         rows = np.arange(len(trial))
         last = [] if trial.kind is OutcomeKind.MONEY else [trial.outcome]
