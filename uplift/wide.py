@@ -27,9 +27,12 @@ class Wide:
     ----------
     coefficients
         `(1 + width, coupons)`; the first row is the intercept.
+    relation
+        `(coupons, coupons)` how coupons go together, with trace `coupons`.
     """
 
     coefficients: np.ndarray
+    relation: np.ndarray
 
     def predict(self, users: np.ndarray) -> np.ndarray:
         """`(n, width)` encoded users -> `(n, coupons)` effects on the linear predictor."""
@@ -89,6 +92,22 @@ def _safe(curvature: np.ndarray) -> np.ndarray:
     return np.maximum(curvature, 1e-9)
 
 
+def arm_variance(share: np.ndarray) -> np.ndarray:
+    """`(coupons, coupons)` variance of the centred arms, by the `(arms,)` chances."""
+    treated = share[1:]
+    return np.asarray(np.diag(treated) - np.outer(treated, treated))
+
+
+def diagonal_basis(share: np.ndarray, relation: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """Return the basis `(coupons, coupons)` in which arms have unit variance and their prior is diagonal, and `spread`.
+
+    An effect c in the basis is basis @ c on the coupons, with prior precision `spread` `(coupons,)`.
+    """
+    factor = np.linalg.inv(np.linalg.cholesky(arm_variance(share)))
+    spread, rotation = np.linalg.eigh(factor @ np.linalg.inv(relation) @ factor.T)
+    return np.asarray(factor.T @ rotation), np.asarray(spread)
+
+
 def fit_wide(moments: Moments, share: np.ndarray, dispersion: float = 1.0) -> Wide:
     """Fit by expectation-maximisation.
 
@@ -99,8 +118,7 @@ def fit_wide(moments: Moments, share: np.ndarray, dispersion: float = 1.0) -> Wi
     dispersion
         Variance of the outcome over the one that the link implies: 1 for purchases, estimated for money.
     """
-    treated = share[1:]
-    arms = (np.diag(treated) - np.outer(treated, treated)) / dispersion  # variance of the centred arms
+    arms = arm_variance(share) / dispersion
     gram, score = moments.gram, moments.score / dispersion
     width, coupons = score.shape
     factor = np.linalg.inv(np.linalg.cholesky(arms))  # whitens the arms
@@ -133,4 +151,4 @@ def fit_wide(moments: Moments, share: np.ndarray, dispersion: float = 1.0) -> Wi
         relation += 1e-4 * np.eye(coupons)
         if iteration > 5:
             active = active[variance[active] > _FORGET * variance[active].max()]
-    return Wide(coefficients)
+    return Wide(coefficients, relation)

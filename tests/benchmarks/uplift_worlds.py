@@ -51,8 +51,8 @@ class BoxWorld:
 
         base = 0.03 + 0.3 * box(4) + 0.12 * u[:, order[0]] ** 2 + law.uniform(0.0, 0.08, 5)[town]
         base *= 0.15 / base.mean()
-        sensitivity = 0.10 * box(3) ** 1.5
-        dislike = 0.03 * box(2)
+        sensitivity = 0.45 * box(3) ** 1.5
+        dislike = 0.05 * box(2)
         saturation = law.uniform(2.0, 8.0, 3)
         columns = []
         for kind in range(3):

@@ -13,6 +13,7 @@ import pytest
 from tests.uplift.worlds import small_world, tiny
 from uplift import FittedNetwork, ModelFileError, Progress, Schedule, Settings, Terms, Trial, TrialError, UpliftNetwork
 from uplift.metrics import slope
+from uplift.trees import Growth
 
 QUICK = Settings(
     folds=3,
@@ -21,6 +22,9 @@ QUICK = Settings(
     effect_hidden=(8,),
     base=Schedule(rate=1e-2, least_steps=100, epochs=2, batch=512),
     effect=Schedule(rate=1e-2, least_steps=100, epochs=2, batch=512),
+    growth=Growth(trees=5),
+    base_growth=Growth(trees=5),
+    free=False,
 )
 
 
@@ -202,7 +206,8 @@ def test_arms_too_small_for_the_folds_are_refused() -> None:
 
 
 def test_importing_uplift_imports_no_tensorflow() -> None:
-    code = "import sys, uplift; raise SystemExit(any(m in sys.modules for m in ('tensorflow', 'keras', 'sklearn')))"
+    heavy = ("tensorflow", "keras", "sklearn", "numba")
+    code = f"import sys, uplift; raise SystemExit(any(m in sys.modules for m in {heavy}))"
     assert subprocess.run([sys.executable, "-c", code], check=False).returncode == 0
 
 

@@ -40,7 +40,7 @@ class Checkpoint:
     def keep(self, stage: str, epoch: int, variables: list[Any]) -> None:
         """Write the state after so many epochs."""
         self.folder.mkdir(parents=True, exist_ok=True)
-        arrays: dict[str, Any] = {f"v{i}": np.asarray(variable) for i, variable in enumerate(variables)}
+        arrays: dict[str, Any] = {f"v{i}": variable.numpy() for i, variable in enumerate(variables)}
         partial = self.folder / f"{stage}.partial"
         with partial.open("wb") as file:
             np.savez(file, allow_pickle=False, key=np.array(self.key), epoch=np.array(epoch), **arrays)

@@ -7,6 +7,7 @@ from dataclasses import dataclass, field
 import numpy as np
 
 from uplift.errors import UpliftError
+from uplift.trees import Growth
 
 _REFERENCE_USERS = 100_000  # the size of trial at which the decay below was chosen
 _REFERENCE_BATCH = 1024
@@ -66,7 +67,9 @@ class Settings:
         Widths of the hidden layers.
     base, effect
         Training of the tower of the outcome and of those of the effects.
-    structured, free, wide
+    growth, base_growth
+        Of the tree candidate, and of trees that correct the tower of the outcome.
+    structured, free, wide, trees
         Which candidates to fit. The stack gives each the weight that it earns on users it did not see.
     """
 
@@ -76,15 +79,18 @@ class Settings:
     effect_hidden: tuple[int, ...] = (32,)
     base: Schedule = field(default_factory=lambda: Schedule(rate=3e-3, decay=0.2, least_steps=1200, batch=512))
     effect: Schedule = field(default_factory=Schedule)
+    growth: Growth = field(default_factory=Growth)
+    base_growth: Growth = field(default_factory=lambda: Growth(trees=60, patience=4, rate=0.15, prior=0.1))
     structured: bool = True
     free: bool = True
     wide: bool = True
+    trees: bool = True
 
     def __post_init__(self) -> None:
         if self.folds < 2 or self.repeats < 1:
             raise UpliftError(f"folds must be at least 2 and repeats at least 1, not {self.folds} and {self.repeats}")
-        if not (self.structured or self.free or self.wide):
-            raise UpliftError("at least one of structured, free and wide must be fitted")
+        if not (self.structured or self.free or self.wide or self.trees):
+            raise UpliftError("at least one of structured, free, wide and trees must be fitted")
 
 
 @dataclass(frozen=True)

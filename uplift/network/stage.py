@@ -18,8 +18,9 @@ from uplift.network.structure import Structure, blend, steps_taken
 from uplift.network.training import Lesson, outputs, train
 from uplift.splitting import assign_folds
 from uplift.stacking import Stack, fit_stack
+from uplift.trees import Forest, Growth, Sample, bin_edges, binned, grow_out_of_fold
 from uplift.trial import Terms, Trial
-from uplift.wide import Wide, fit_wide, fold_moments
+from uplift.wide import Moments, Wide, diagonal_basis, fit_wide, fold_moments
 
 # Width of the intervals over what leaving out folds shows: the members share the bias of shrinkage, which no
 # resampling sees. Chosen on synthetic worlds so that 90 % intervals cover 90 % of the true effects.
@@ -36,10 +37,12 @@ class Stage:
         `(arms,)` chances of the arms that effects are centred on.
     network
         Keras model from encoded users to `base` `(members, n, 1)` and the candidates that are networks.
-    wide
+    wide, trees
         One fit a fold; empty where there is none.
+    base_trees
+        One forest a fold, whose outputs are added to those of the base network.
     base_line
-        Intercept and slope that the base is recalibrated with.
+        Intercept and slope that their sum is recalibrated with.
     shares
         `(steps, coupons)` steps that each coupon takes; `None` without terms.
     """
@@ -50,6 +53,8 @@ class Stage:
     folds: int
     network: Any
     wide: tuple[Wide, ...]
+    trees: tuple[Forest, ...]
+    base_trees: tuple[Forest, ...]
     base_line: tuple[float, float]
     stack: Stack
     shares: np.ndarray | None
@@ -68,7 +73,10 @@ class Stage:
         for rows, raw in outputs(self.network, users):
             candidates = self._candidates(raw, users[rows])
             trained = self._combine(candidates, self.shares)
-            base = self.base_line[0] + self.base_line[1] * raw["base"].mean(axis=0)[:, 0].astype(np.float64)
+            level = raw["base"].mean(axis=0)[:, 0].astype(np.float64)
+            if self.base_trees:
+                level += np.mean([forest.predict(users[rows])[:, 0] for forest in self.base_trees], axis=0)
+            base = self.base_line[0] + self.base_line[1] * level
             start = base - trained.mean(axis=0) @ self.share[1:]
             asked = trained
             if mixed is not None:
@@ -88,6 +96,8 @@ class Stage:
         }
         if self.wide:
             parts["wide"] = np.stack([fit.predict(users) for fit in self.wide])
+        if self.trees:
+            parts["trees"] = np.stack([forest.predict(users) for forest in self.trees])
         return parts
 
     def _combine(self, candidates: dict[str, np.ndarray], shares: np.ndarray | None) -> np.ndarray:
@@ -177,11 +187,7 @@ class _Fitting:
     def run(self) -> FittedStage:
         base, offset, line = self._base()
         self.offset = offset
-        mean = self.link.mean(offset)
-        variance = np.maximum(self.link.curvature(mean), 1e-9)
-        dispersion = (
-            1.0 if self.link.binary else float(np.average((self.outcome - mean) ** 2 / variance, weights=self.weight))
-        )
+        dispersion = self._dispersion(offset)
         networks, unseen = {"base": base}, {}
         structure = None if self.trial.terms is None else Structure.of(self.trial.terms)
         if self.settings.structured and structure is not None and self.trial.n_coupons > 1:
@@ -189,16 +195,21 @@ class _Fitting:
         if self.settings.free:
             networks["free"], unseen["free"] = self._candidate("free", None)
         wide: tuple[Wide, ...] = ()
+        trees: tuple[Forest, ...] = ()
+        moments = fold_moments(self.users, self.outcome, offset, self.design, self.weight, self.fold, self.link)
         if self.settings.wide:
-            wide, unseen["wide"] = self._wide(dispersion)
+            wide, unseen["wide"] = self._wide(moments, dispersion)
+        if self.settings.trees:
+            trees, unseen["trees"] = self._trees(moments, dispersion)
         stack = fit_stack(unseen, self.outcome, offset, self.design, self.weight, self.link, dispersion)
-        stage = self._stage(networks, wide, line, stack, structure)
+        stage = self._stage(networks, wide, trees, line, stack, structure)
         return FittedStage(stage, self._out_of_fold(stack, unseen), self.fold)
 
     def _stage(
         self,
         networks: dict[str, Any],
         wide: tuple[Wide, ...],
+        trees: tuple[Forest, ...],
         line: tuple[float, float],
         stack: Stack,
         structure: Structure | None,
@@ -214,10 +225,19 @@ class _Fitting:
             folds=self.settings.folds,
             network=joined(self.users.shape[1], kept),
             wide=wide if stack.weights.get("wide", 0.0) > 0 else (),
+            trees=trees if stack.weights.get("trees", 0.0) > 0 else (),
+            base_trees=self.base_trees,
             base_line=(line[0] + np.log(self.scale), line[1]),
             stack=stack,
             shares=None if structure is None else np.array(structure.share),
         )
+
+    def _dispersion(self, offset: np.ndarray) -> float:
+        """Variance of the outcome over the one that the link implies."""
+        if self.link.binary:
+            return 1.0
+        mean = self.link.mean(offset)
+        return float(np.average((self.outcome - mean) ** 2 / np.maximum(mean, 1e-9), weights=self.weight))
 
     def _members(self, repeats: int) -> np.ndarray:
         """`(n, members)` weight of each user for each member: 0 for the fold that the member leaves out."""
@@ -255,8 +275,20 @@ class _Fitting:
         ones = np.ones((len(self.trial), 1))
         self._train(network, self._lesson(np.zeros(len(self.trial)), ones, 1), "base", self.seeds[2])
         raw = self._unseen(network)[:, 0]
+        raw = raw + self._base_steps(raw)
         line = _recalibrate(raw, self.outcome, self.weight, self.link)
         return network, line[0] + line[1] * raw, line
+
+    def _base_steps(self, offset: np.ndarray) -> np.ndarray:
+        """Grow trees on what the tower of the outcome left over; return what they add, out of fold."""
+        self.base_trees: tuple[Forest, ...] = ()
+        if not self.settings.trees:
+            return np.zeros(offset.size)
+        dispersion = self._dispersion(offset)
+        ones = np.ones((self.trial.n_arms, 1))
+        forests, added = self._forests(self.settings.base_growth, offset, ones, np.ones(1), np.eye(1), dispersion)
+        self.base_trees = forests if forests[0].leaf.shape[0] else ()
+        return added[:, 0]
 
     def _candidate(self, kind: str, structure: Structure | None) -> tuple[Any, np.ndarray]:
         """Train a network of effects; return it and its out-of-fold effects `(n, coupons)`."""
@@ -289,8 +321,7 @@ class _Fitting:
             checkpoint=self.checkpoint,
         )
 
-    def _wide(self, dispersion: float) -> tuple[tuple[Wide, ...], np.ndarray]:
-        moments = fold_moments(self.users, self.outcome, self.offset, self.design, self.weight, self.fold, self.link)
+    def _wide(self, moments: list[Moments], dispersion: float) -> tuple[tuple[Wide, ...], np.ndarray]:
         fits = []
         unseen = np.empty((len(self.trial), self.trial.n_coupons))
         for f in range(self.settings.folds):
@@ -299,6 +330,40 @@ class _Fitting:
             fits.append(fit)
             unseen[self.fold == f] = fit.predict(self.users[self.fold == f])
         return tuple(fits), unseen
+
+    def _trees(self, moments: list[Moments], dispersion: float) -> tuple[tuple[Forest, ...], np.ndarray]:
+        relation = fit_wide(sum(moments[1:], moments[0]), self.share, dispersion).relation
+        basis, spread = diagonal_basis(self.share, relation)
+        design = (np.eye(self.trial.n_arms)[:, 1:] - self.share[1:]) @ basis
+        return self._forests(self.settings.growth, self.offset, design, spread, basis, dispersion)
+
+    def _forests(
+        self,
+        growth: Growth,
+        offset: np.ndarray,
+        design: np.ndarray,
+        spread: np.ndarray,
+        basis: np.ndarray,
+        dispersion: float,
+    ) -> tuple[tuple[Forest, ...], np.ndarray]:
+        """Grow a forest for each fold; return them and what they say out of fold."""
+        edges = bin_edges(self.users)
+        sample = Sample(
+            bins=binned(self.users, edges),
+            outcome=self.outcome,
+            offset=offset,
+            arm=self.trial.arm,
+            weight=self.weight,
+            design=design,
+            spread=spread,
+            link=self.link,
+            dispersion=dispersion,
+        )
+        forests = grow_out_of_fold(sample, edges, self.fold, basis, growth, self.seeds[7])
+        unseen = np.empty((len(self.trial), basis.shape[0]))
+        for f, forest in enumerate(forests):
+            unseen[self.fold == f] = forest.predict(self.users[self.fold == f])
+        return forests, unseen
 
     def _out_of_fold(self, stack: Stack, unseen: dict[str, np.ndarray]) -> Effects:
         effect = stack.combine(unseen) + np.zeros((len(self.trial), 1))

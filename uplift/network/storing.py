@@ -6,7 +6,10 @@ import hashlib
 import json
 import shutil
 import tempfile
+import warnings
 import zipfile
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -18,6 +21,7 @@ from uplift.features import Schema
 from uplift.links import Link
 from uplift.network.stage import Stage
 from uplift.stacking import Stack
+from uplift.trees import Forest
 from uplift.trial import OutcomeKind, Terms
 from uplift.wide import Wide
 
@@ -45,7 +49,8 @@ def save(model: FittedNetwork, folder: Path) -> None:
         stages = []
         for position, stage in enumerate(model.stages):
             path = partial / f"stage{position}.keras"
-            stage.network.save(path)
+            with _quiet():
+                stage.network.save(path)
             stages.append({**_stage_document(stage), "network": path.name, "sha256": _digest(path)})
         document = {
             "format": FORMAT,
@@ -62,6 +67,16 @@ def save(model: FittedNetwork, folder: Path) -> None:
     except BaseException:
         shutil.rmtree(partial, ignore_errors=True)
         raise
+
+
+@contextmanager
+def _quiet() -> Iterator[None]:
+    """Leave out NumPy's note to Keras on how it copies TensorFlow's variables: it concerns neither file nor user."""
+    with warnings.catch_warnings():
+        warnings.filterwarnings(
+            "ignore", message="__array__ implementation doesn't accept a copy", category=DeprecationWarning
+        )
+        yield
 
 
 def load(folder: Path) -> FittedNetwork:
@@ -117,7 +132,9 @@ def _stage_document(stage: Stage) -> dict[str, Any]:
         "binary": stage.link.binary,
         "share": stage.share.tolist(),
         "folds": stage.folds,
-        "wide": [fit.coefficients.tolist() for fit in stage.wide],
+        "wide": [{"coefficients": fit.coefficients.tolist(), "relation": fit.relation.tolist()} for fit in stage.wide],
+        "trees": [_forest_document(forest) for forest in stage.trees],
+        "base_trees": [_forest_document(forest) for forest in stage.base_trees],
         "base_line": [float(value) for value in stage.base_line],
         "stack": {
             "weights": stage.stack.weights,
@@ -146,7 +163,9 @@ def _stage(folder: Path, entry: dict[str, Any]) -> Stage:
         share=np.array(entry["share"]),
         folds=int(entry["folds"]),
         network=_network(path),
-        wide=tuple(Wide(np.array(coefficients)) for coefficients in entry["wide"]),
+        wide=tuple(Wide(np.array(fit["coefficients"]), np.array(fit["relation"])) for fit in entry["wide"]),
+        trees=tuple(_forest(forest) for forest in entry["trees"]),
+        base_trees=tuple(_forest(forest) for forest in entry["base_trees"]),
         base_line=(float(entry["base_line"][0]), float(entry["base_line"][1])),
         stack=Stack(
             weights=dict(stack["weights"]),
@@ -160,13 +179,28 @@ def _stage(folder: Path, entry: dict[str, Any]) -> Stage:
     )
 
 
+def _forest_document(forest: Forest) -> dict[str, Any]:
+    arrays = {"edges": forest.edges, "feature": forest.feature, "cut": forest.cut, "leaf": forest.leaf}
+    return {name: array.tolist() for name, array in arrays.items()}
+
+
+def _forest(document: dict[str, Any]) -> Forest:
+    return Forest(
+        edges=np.array(document["edges"], dtype=np.float32),
+        feature=np.array(document["feature"], dtype=np.int32),
+        cut=np.array(document["cut"], dtype=np.uint8),
+        leaf=np.array(document["leaf"], dtype=np.float64),
+    )
+
+
 def _network(path: Path) -> Any:
     import keras
 
     import uplift.network.graph  # noqa: F401 (registers the layers)
 
     try:
-        return keras.saving.load_model(path, compile=False)
+        with _quiet():
+            return keras.saving.load_model(path, compile=False)
     except (OSError, ValueError, KeyError, TypeError, zipfile.BadZipFile) as error:
         raise ModelFileError(f"{path} cannot be read by Keras {keras.__version__}: {error}") from error
 
@@ -200,4 +234,5 @@ def _amount(document: dict[str, Any] | None) -> Amount | None:
 def export(model: FittedNetwork, folder: Path) -> None:
     """Write each stage as a TensorFlow SavedModel, `(n, width)` encoded users to the parts of the network, for serving."""
     for position, stage in enumerate(model.stages):
-        stage.network.export(folder / f"stage{position}", verbose=False)
+        with _quiet():
+            stage.network.export(folder / f"stage{position}", verbose=False)
