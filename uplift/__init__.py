@@ -25,8 +25,10 @@ from uplift.network.model import FittedNetwork, UpliftNetwork
 from uplift.propensities import estimate_propensity
 from uplift.splitting import assign_folds
 from uplift.trial import OutcomeKind, Terms, Trial
+from uplift.tuning import Attempt, Tuning, tune
 
 __all__ = [
+    "Attempt",
     "AverageEffect",
     "Boosting",
     "Calibrated",
@@ -56,6 +58,7 @@ __all__ = [
     "Terms",
     "Trial",
     "TrialError",
+    "Tuning",
     "UpliftError",
     "UpliftNetwork",
     "XLearner",
@@ -72,5 +75,6 @@ __all__ = [
     "segments",
     "shrink_winners",
     "standard_baselines",
+    "tune",
     "winners_factor",
 ]

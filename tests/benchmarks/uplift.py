@@ -1,10 +1,11 @@
-"""The uplift network beside tuned baselines: synthetic trials with known truth, a placebo, and Hillstrom's e-mail trial.
+"""The uplift network beside tuned baselines: synthetic trials with known truth, a placebo, and real trials.
 
     python -m tests.benchmarks.uplift worlds --kind structured --worlds 10
     python -m tests.benchmarks.uplift worlds --kind unrelated --worlds 5
     python -m tests.benchmarks.uplift worlds --kind boxes --worlds 5
     python -m tests.benchmarks.uplift placebo --worlds 5
     python -m tests.benchmarks.uplift hillstrom --splits 20
+    python -m tests.benchmarks.uplift thornton
 
 `--models network` leaves the baselines out; `--users 1000000` draws larger trials. CPU seconds are of this process.
 """
@@ -20,7 +21,7 @@ from typing import Any
 
 import numpy as np
 
-from tests.benchmarks import uplift_hillstrom
+from tests.benchmarks import uplift_hillstrom, uplift_thornton
 from tests.benchmarks.uplift_value import Marks, mark
 from tests.benchmarks.uplift_worlds import BoxWorld
 from uplift import Boosting, DRLearner, Effects, Linear, SLearner, Trial, UpliftNetwork, assign_folds
@@ -136,7 +137,7 @@ def placebo(args: argparse.Namespace) -> None:
 def main() -> None:
     """Read the command line."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("job", choices=["worlds", "placebo", "hillstrom"])
+    parser.add_argument("job", choices=["worlds", "placebo", "hillstrom", "thornton"])
     parser.add_argument("--kind", choices=["structured", "unrelated", "boxes"], default="structured")
     parser.add_argument("--worlds", type=int, default=3)
     parser.add_argument("--first", type=int, default=101, help="seed of the first world")
@@ -148,6 +149,7 @@ def main() -> None:
         "worlds": worlds,
         "placebo": placebo,
         "hillstrom": lambda a: uplift_hillstrom.run(models(a.models), a.splits),
+        "thornton": lambda a: uplift_thornton.run(),
     }
     jobs[args.job](args)
 

@@ -50,10 +50,15 @@ def baseline_effects(model: Any, trials: dict[str, Trial], train: np.ndarray, fe
     return {name: model.fit(trials[name].take(train), seed=0).predict(features) for name in _OUTCOMES}
 
 
-def marks(trial: Trial, effects: Effects, nuisance: Effects) -> tuple[float, float]:
-    """Return the Qini coefficient of the recommended arm against none, and the area under the policy curve."""
+def marks(trial: Trial, effects: Effects, nuisance: Effects) -> tuple[float, float, float]:
+    """Return Qini coefficients, of the recommended arm and averaged over the arms, and the area of the policy curve."""
     rows, score, got, weight = recommended(trial, effects)
-    return qini(trial.outcome[rows], score, got, weight), policy_curve(trial, effects, nuisance).area
+    by_arm = []
+    for k in range(trial.n_coupons):
+        pair = np.flatnonzero((trial.arm == 0) | (trial.arm == k + 1))
+        by_arm.append(qini(trial.outcome[pair], effects.uplift[pair, k], trial.arm[pair] > 0))
+    first = qini(trial.outcome[rows], score, got, weight)
+    return first, float(np.mean(by_arm)), policy_curve(trial, effects, nuisance).area
 
 
 def run(models: list[Any], splits: int) -> None:
@@ -75,7 +80,7 @@ def run(models: list[Any], splits: int) -> None:
             row = [value for n in _OUTCOMES for value in marks(trials[n].take(held), effects[n], nuisance[n])]
             table.setdefault(model.name, []).append(row)
             print(f"split {split}, {model.name}: {' '.join(f'{value:.5f}' for value in row)}", flush=True)
-    titles = [f"{outcome} {mark}" for outcome in _OUTCOMES for mark in ("Qini", "area")]
+    titles = [f"{outcome} {mark}" for outcome in _OUTCOMES for mark in ("Qini", "Qini by arm", "area")]
     first = np.array(next(iter(table.values())))
     for name, rows in table.items():
         values = np.array(rows)

@@ -11,9 +11,24 @@ import numpy as np
 import pytest
 
 from tests.uplift.worlds import small_world, tiny
-from uplift import FittedNetwork, ModelFileError, Progress, Schedule, Settings, Terms, Trial, TrialError, UpliftNetwork
+from uplift import (
+    FittedNetwork,
+    ModelFileError,
+    Progress,
+    Schedule,
+    Settings,
+    Terms,
+    Trial,
+    TrialError,
+    UpliftError,
+    UpliftNetwork,
+    depth_curve,
+    tune,
+)
 from uplift.metrics import slope
+from uplift.network.callbacks import bar, tensorboard
 from uplift.trees import Growth
+from uplift.tuning import Attempt
 
 QUICK = Settings(
     folds=3,
@@ -218,3 +233,25 @@ def test_effects_of_a_synthetic_world_are_found_and_calibrated() -> None:
     effects = UpliftNetwork().fit(trial, seed=0).predict(features)
     assert np.corrcoef(effects.uplift.ravel(), truth.uplift.ravel())[0, 1] > 0.7
     assert 0.75 < slope(effects.uplift, truth.uplift) < 1.35
+
+
+def test_tuning_keeps_the_default_unless_something_is_surely_better() -> None:
+    tried: list[Attempt] = []
+    found = tune(tiny(900), attempts=2, start=QUICK, on_attempt=tried.append)
+    assert tried == list(found.attempts)
+    assert found.attempts[0].settings == QUICK
+    assert found.best in [attempt.settings for attempt in found.attempts]
+    with pytest.raises(UpliftError, match="at least 1"):
+        tune(tiny(), attempts=0)
+
+
+def test_the_depth_curve_rises_and_is_watched_by_tensorboard(
+    trained: tuple[Trial, FittedNetwork], tmp_path: Path
+) -> None:
+    trial, model = trained
+    curve = depth_curve(model, trial.features, np.array([2.0, 3.5, 5.0]))
+    assert (np.diff(curve.uplift) >= -1e-9).all()
+    tensorboard(tmp_path)(Progress("base", 1, 2, 0.5))
+    assert list(tmp_path.glob("events*"))
+    with bar() as on_epoch:
+        on_epoch(Progress("base", 1, 2, 0.5))
