@@ -15,6 +15,7 @@ from uplift.baselines import (
 )
 from uplift.calibration import Calibrated, Calibrator, promise, reliability, shrink_winners, winners_factor
 from uplift.comparing import Choice, Comparison, Score, compare, cross_predict, fit_best
+from uplift.deciding import Decision, Spread, decision_spread
 from uplift.effects import Effects
 from uplift.errors import ModelFileError, TrialError, UpliftError
 from uplift.explaining import contributions, depth_curve, importance, segments
@@ -36,6 +37,7 @@ __all__ = [
     "Choice",
     "Comparison",
     "DRLearner",
+    "Decision",
     "DriftReport",
     "Effects",
     "Features",
@@ -54,6 +56,7 @@ __all__ = [
     "Schema",
     "Score",
     "Settings",
+    "Spread",
     "TLearner",
     "Terms",
     "Trial",
@@ -66,6 +69,7 @@ __all__ = [
     "compare",
     "contributions",
     "cross_predict",
+    "decision_spread",
     "depth_curve",
     "estimate_propensity",
     "fit_best",
