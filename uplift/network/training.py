@@ -5,12 +5,16 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from typing import Any
+from weakref import WeakKeyDictionary
 
 import numpy as np
 
 from uplift.links import Link
 from uplift.network.checkpoints import Checkpoint
 from uplift.network.settings import Progress, Schedule
+
+# Tracing a network takes longer than asking it about a few users; a network keeps its weights once it is trained.
+_compiled: WeakKeyDictionary[Any, Any] = WeakKeyDictionary()
 
 CHUNK = 16_384  # users predicted at once
 
@@ -110,7 +114,10 @@ def outputs(network: Any, users: np.ndarray) -> Iterator[tuple[slice, Any]]:
     """
     import tensorflow as tf
 
-    call = tf.function(network, input_signature=[tf.TensorSpec((None, users.shape[1]), tf.float32)])
+    call = _compiled.get(network)
+    if call is None:
+        call = tf.function(network, input_signature=[tf.TensorSpec((None, users.shape[1]), tf.float32)])
+        _compiled[network] = call
     for start in range(0, users.shape[0], CHUNK):
         rows = slice(start, min(start + CHUNK, users.shape[0]))
         made = call(tf.constant(users[rows]))
