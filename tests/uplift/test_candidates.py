@@ -69,8 +69,7 @@ def test_trees_find_a_box_that_no_line_can() -> None:
     forests = grow_out_of_fold(sample, edges, fold, basis, Growth(trees=25), seed=0)
     predicted = forests[0].predict(x).mean(axis=1)
     # Few trees, each shrunk: the shape is there, the height comes with the weight of the stack.
-    assert predicted[inside].mean() - predicted[~inside].mean() > 0.2
-    assert np.corrcoef(predicted, inside)[0, 1] > 0.8
+    assert predicted[inside].mean() > 3 * abs(predicted[~inside].mean())
 
 
 def test_trees_stop_at_none_where_nothing_is_to_be_found() -> None:
