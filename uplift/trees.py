@@ -70,11 +70,15 @@ class Forest:
 
     def predict(self, users: np.ndarray) -> np.ndarray:
         """`(n, width)` encoded users -> `(n, coupons)` effects on the linear predictor."""
+        return self.predict_binned(binned(users, self.edges))
+
+    def predict_binned(self, bins: np.ndarray) -> np.ndarray:
+        """Like `predict`, of `(width, n)` bins: forests of one trial share their edges."""
         from uplift.kernels import walk
 
-        out = np.zeros((users.shape[0], self.leaf.shape[2]))
+        out = np.zeros((bins.shape[1], self.leaf.shape[2]))
         if self.feature.shape[0]:
-            walk(binned(users, self.edges), self.feature, self.cut, self.leaf, out)
+            walk(bins, self.feature, self.cut, self.leaf, out)
         return out
 
 

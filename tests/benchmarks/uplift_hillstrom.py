@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-from uplift import Effects, Linear, OutcomeKind, SLearner, TLearner, Trial, UpliftNetwork
+from uplift import Effects, Linear, OutcomeKind, SLearner, TLearner, Trial, UpliftNetwork, promise
 from uplift.metrics import policy_curve, qini, recommended
 from uplift.splitting import split_halves
 
@@ -50,15 +50,22 @@ def baseline_effects(model: Any, trials: dict[str, Trial], train: np.ndarray, fe
     return {name: model.fit(trials[name].take(train), seed=0).predict(features) for name in _OUTCOMES}
 
 
-def marks(trial: Trial, effects: Effects, nuisance: Effects) -> tuple[float, float, float]:
-    """Return Qini coefficients, of the recommended arm and averaged over the arms, and the area of the policy curve."""
+def marks(trial: Trial, effects: Effects, nuisance: Effects) -> tuple[float, float, float, float]:
+    """Return Qini coefficients, of the recommended arm and averaged over the arms, and the area of the policy curve.
+
+    Last, 1 where the sum of predicted uplift over the half of the users with the most of it lies within the 95 %
+    interval of its doubly robust estimate.
+    """
     rows, score, got, weight = recommended(trial, effects)
     by_arm = []
     for k in range(trial.n_coupons):
         pair = np.flatnonzero((trial.arm == 0) | (trial.arm == k + 1))
         by_arm.append(qini(trial.outcome[pair], effects.uplift[pair, k], trial.arm[pair] > 0))
     first = qini(trial.outcome[rows], score, got, weight)
-    return first, float(np.mean(by_arm)), policy_curve(trial, effects, nuisance).area
+    best = effects.uplift.max(axis=1)
+    choice = np.where(best >= np.median(best), effects.uplift.argmax(axis=1) + 1, 0)
+    kept = float(promise(trial, effects, choice, nuisance=nuisance).kept)
+    return first, float(np.mean(by_arm)), policy_curve(trial, effects, nuisance).area, kept
 
 
 def run(models: list[Any], splits: int) -> None:
@@ -80,7 +87,7 @@ def run(models: list[Any], splits: int) -> None:
             row = [value for n in _OUTCOMES for value in marks(trials[n].take(held), effects[n], nuisance[n])]
             table.setdefault(model.name, []).append(row)
             print(f"split {split}, {model.name}: {' '.join(f'{value:.5f}' for value in row)}", flush=True)
-    titles = [f"{outcome} {mark}" for outcome in _OUTCOMES for mark in ("Qini", "Qini by arm", "area")]
+    titles = [f"{outcome} {mark}" for outcome in _OUTCOMES for mark in ("Qini", "Qini by arm", "area", "promise kept")]
     first = np.array(next(iter(table.values())))
     for name, rows in table.items():
         values = np.array(rows)

@@ -75,7 +75,8 @@ class Stage:
             trained = self._combine(candidates, self.shares)
             level = raw["base"].mean(axis=0)[:, 0].astype(np.float64)
             if self.base_trees:
-                level += np.mean([forest.predict(users[rows])[:, 0] for forest in self.base_trees], axis=0)
+                bins = binned(users[rows], self.base_trees[0].edges)
+                level += np.mean([forest.predict_binned(bins)[:, 0] for forest in self.base_trees], axis=0)
             base = self.base_line[0] + self.base_line[1] * level
             start = base - trained.mean(axis=0) @ self.share[1:]
             asked = trained
@@ -97,7 +98,8 @@ class Stage:
         if self.wide:
             parts["wide"] = np.stack([fit.predict(users) for fit in self.wide])
         if self.trees:
-            parts["trees"] = np.stack([forest.predict(users) for forest in self.trees])
+            bins = binned(users, self.trees[0].edges)
+            parts["trees"] = np.stack([forest.predict_binned(bins) for forest in self.trees])
         return parts
 
     def _combine(self, candidates: dict[str, np.ndarray], shares: np.ndarray | None) -> np.ndarray:
