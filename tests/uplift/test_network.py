@@ -89,6 +89,17 @@ def test_saved_and_loaded_it_says_the_same(trained: tuple[Trial, FittedNetwork],
     assert sorted(p.name for p in tmp_path.iterdir()) == ["model"]
 
 
+def test_its_networks_are_exported_for_serving(trained: tuple[Trial, FittedNetwork], tmp_path: Path) -> None:
+    import tensorflow as tf
+
+    trial, model = trained
+    model.export(tmp_path)
+    users = model.stages[0].schema.encode(trial.features)[:4]
+    loaded = tf.saved_model.load(str(tmp_path / "stage0"))
+    served = loaded.serve(tf.constant(users))
+    np.testing.assert_allclose(served["base"].numpy(), model.stages[0].network(users)["base"].numpy(), rtol=1e-5)
+
+
 def test_damaged_and_foreign_models_are_refused_with_words(
     trained: tuple[Trial, FittedNetwork], tmp_path: Path
 ) -> None:

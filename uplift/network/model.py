@@ -218,6 +218,15 @@ class FittedNetwork:
 
         save(self, Path(folder))
 
+    def export(self, folder: str | Path) -> None:
+        """Write the networks of each stage as TensorFlow SavedModels, from encoded users, for serving elsewhere.
+
+        Trees, stack and calibration stay in `model.json` of `save`.
+        """
+        from uplift.network.storing import export
+
+        export(self, Path(folder))
+
     @classmethod
     def load(cls, folder: str | Path) -> FittedNetwork:
         """Read what `save` wrote; raises `ModelFileError` on anything else."""
