@@ -44,7 +44,7 @@ class Features:
         if isinstance(source, Features):
             return source
         if isinstance(source, Mapping) or hasattr(source, "items"):
-            pairs = [(str(name), np.asarray(column)) for name, column in source.items()]
+            pairs = [(str(name), _as_array(column)) for name, column in source.items()]
         else:
             table = np.asarray(source)
             if table.ndim != 2:
@@ -75,6 +75,18 @@ class Features:
         """Return the same features with one column exchanged."""
         j = self.names.index(name)
         return Features(self.names, (*self.columns[:j], _clean(name, column), *self.columns[j + 1 :]))
+
+
+def _as_array(column: Any) -> np.ndarray:
+    """A column as NumPy has it; what pandas marks as missing is no number and no text."""
+    kind = getattr(getattr(column, "dtype", None), "kind", "O")
+    if not hasattr(column, "isna") or kind in "mM":
+        return np.asarray(column)
+    if kind in "iuf":
+        return np.asarray(column.to_numpy(dtype=np.float64, na_value=np.nan))
+    texts = np.array(column, dtype=object)
+    texts[np.asarray(column.isna(), dtype=bool)] = None
+    return texts
 
 
 def _clean(name: str, column: np.ndarray) -> np.ndarray:

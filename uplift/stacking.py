@@ -14,7 +14,9 @@ import numpy as np
 
 from uplift.links import Link
 
-_LEAST_GAIN = 2.0  # nats (half a likelihood ratio of 4) that a candidate must earn to be believed at all
+# Nats that a candidate must earn to be believed at all: where nothing works, each of four candidates does with a chance
+# of under 1 % (a likelihood ratio of 6, one-sided).
+_LEAST_GAIN = 3.0
 
 
 @dataclass(frozen=True)

@@ -104,3 +104,19 @@ def test_unseen_levels_and_shifts_are_reported() -> None:
     assert "'town'" in text
     assert "never saw" in text
     assert "'spent' has shifted" in text
+
+
+def test_what_pandas_marks_as_missing_is_missing() -> None:
+    table = pd.DataFrame(
+        {
+            "visits": pd.array([1, None, 3], dtype="Int64"),
+            "town": pd.array(["A", None, "B"], dtype="string"),
+            "kind": pd.Categorical(["x", None, "y"]),
+        }
+    )
+    visits, town, kind = Features.create(table).columns
+    np.testing.assert_array_equal(visits, [1.0, np.nan, 3.0])
+    assert town.tolist() == ["A", None, "B"]
+    assert kind.tolist() == ["x", None, "y"]
+    with pytest.raises(TrialError, match="dates as numbers"):
+        Features.create({"day": pd.to_datetime(pd.Series(["2026-01-01"]))})
