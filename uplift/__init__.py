@@ -24,6 +24,7 @@ from uplift.models import Fitted, Learner
 from uplift.network import Progress, Schedule, Settings
 from uplift.network.model import FittedNetwork, UpliftNetwork
 from uplift.propensities import estimate_propensity
+from uplift.redemption import FittedRedemption, Redemption
 from uplift.splitting import assign_folds
 from uplift.trial import OutcomeKind, Terms, Trial
 from uplift.tuning import Attempt, Tuning, tune
@@ -43,6 +44,7 @@ __all__ = [
     "Features",
     "Fitted",
     "FittedNetwork",
+    "FittedRedemption",
     "Learner",
     "Linear",
     "ModelFileError",
@@ -50,6 +52,7 @@ __all__ = [
     "OutcomeKind",
     "Progress",
     "RLearner",
+    "Redemption",
     "ResponseModel",
     "SLearner",
     "Schedule",
