@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import importlib.util
 import json
 import subprocess
 import sys
@@ -246,6 +247,7 @@ def test_effects_of_a_synthetic_world_are_found_and_calibrated() -> None:
     assert 0.75 < slope(effects.uplift, truth.uplift) < 1.35
 
 
+@pytest.mark.slow
 def test_tuning_keeps_the_default_unless_something_is_surely_better() -> None:
     tried: list[Attempt] = []
     found = tune(tiny(900), attempts=2, start=QUICK, on_attempt=tried.append)
@@ -256,13 +258,17 @@ def test_tuning_keeps_the_default_unless_something_is_surely_better() -> None:
         tune(tiny(), attempts=0)
 
 
-def test_the_depth_curve_rises_and_is_watched_by_tensorboard(
+def test_the_depth_curve_rises_and_training_can_be_watched(
     trained: tuple[Trial, FittedNetwork], tmp_path: Path
 ) -> None:
     trial, model = trained
     curve = depth_curve(model, trial.features, np.array([2.0, 3.5, 5.0]))
     assert (np.diff(curve.uplift) >= -1e-9).all()
-    tensorboard(tmp_path)(Progress("base", 1, 2, 0.5))
-    assert list(tmp_path.glob("events*"))
+    if importlib.util.find_spec("tensorboard") is None:
+        with pytest.raises(UpliftError, match="pip install tensorboard"):
+            tensorboard(tmp_path)
+    else:
+        tensorboard(tmp_path)(Progress("base", 1, 2, 0.5))
+        assert list(tmp_path.glob("events*"))
     with bar() as on_epoch:
         on_epoch(Progress("base", 1, 2, 0.5))

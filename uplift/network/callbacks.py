@@ -2,15 +2,19 @@
 
 from __future__ import annotations
 
+import importlib.util
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
+from uplift.errors import UpliftError
 from uplift.network.settings import Progress
 
 
 def tensorboard(folder: str | Path) -> Callable[[Progress], None]:
-    """Write the loss of each stage for TensorBoard."""
+    """Write the loss of each stage for TensorBoard; raises `UpliftError` where it is not installed."""
+    if importlib.util.find_spec("tensorboard") is None:
+        raise UpliftError("TensorBoard is not installed: pip install tensorboard")
     import tensorflow as tf
 
     writer = tf.summary.create_file_writer(str(folder))
