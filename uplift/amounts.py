@@ -76,8 +76,8 @@ def fit_amount(
     dispersion = float(np.average((y - mean) ** 2 / mean, weights=weight))
     stack = fit_stack({}, y, offset, design, weight, link, dispersion)
     averages = np.array(stack.averages)
-    theta[0] += np.log(scale)
-    start = offset + np.log(scale) - averages @ share[1:]
+    theta[0] += np.log(scale) + stack.level
+    start = offset + np.log(scale) + stack.level - averages @ share[1:]
     model = Amount(schema, theta, averages, share)
     return model, np.exp(start), np.exp(start[:, None] + averages)
 

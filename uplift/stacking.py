@@ -1,6 +1,6 @@
 """Which candidates to believe, and how far: weights earned on users that the candidates did not see.
 
-Outcome ~ link(offset + sum_k d_k (a_k + sum_c w_c (effect_ck - its average))): one weight w_c >= 0 a candidate (0 drops
+Outcome ~ link(offset + level + sum_k d_k (a_k + sum_c w_c (effect_ck - its average))): one weight w_c >= 0 a candidate (0 drops
 it) and one average effect a_k a coupon. Stacking (Wolpert 1992, 10.1016/S0893-6080(05)80023-1; Breiman 1996 on weights
 that are not negative) is at once the calibration of the effects' spread; the averages are shrunk toward each other by
 empirical Bayes as far as their errors suggest.
@@ -35,6 +35,8 @@ class Stack:
         By candidate `(coupons,)`: its average effects.
     averages, average_errors
         `(coupons,)` average effect of each coupon on the linear predictor, and standard errors.
+    level
+        What is added to the offset.
     gain
         What the stack earns over the averages alone, nats on the users it was fitted on.
     """
@@ -44,6 +46,7 @@ class Stack:
     centers: dict[str, tuple[float, ...]]
     averages: tuple[float, ...]
     average_errors: tuple[float, ...]
+    level: float
     gain: float
 
     def combine(self, candidates: dict[str, np.ndarray]) -> np.ndarray:
@@ -73,13 +76,16 @@ def fit_stack(
         [((candidates[name] - centers[name]) * design).sum(axis=1) for name in names] or [np.zeros((outcome.size, 0))]
     )
     fit = _Fit(outcome, offset, weight / dispersion, link)
-    averages, covariance, _ = fit.maximise(design, 1e-6 * np.eye(coupons))
-    penalty = _toward_each_other(averages, covariance)
-    theta, covariance, flat_loss = fit.maximise(design, penalty)
-    mixture, gain, slope, slope_error = _mixture(columns, design, penalty, fit, theta), 0.0, 0.0, 0.0
+    # Large effects bend the link: the average over the arms is then not where the offset has it.
+    arms = np.column_stack([design, np.ones(outcome.size)])
+    averages, covariance, _ = fit.maximise(arms, 1e-6 * np.eye(coupons + 1))
+    penalty = np.diag(np.full(coupons + 1, 1e-6))
+    penalty[:coupons, :coupons] = _toward_each_other(averages[:coupons], covariance[:coupons, :coupons])
+    theta, covariance, flat_loss = fit.maximise(arms, penalty)
+    mixture, gain, slope, slope_error = _mixture(columns, arms, penalty, fit, theta), 0.0, 0.0, 0.0
     if mixture.any():
-        x = np.column_stack([columns @ mixture, design])
-        whole = np.zeros((coupons + 1,) * 2)
+        x = np.column_stack([columns @ mixture, arms])
+        whole = np.zeros((coupons + 2,) * 2)
         whole[1:, 1:] = penalty
         mixed, mixed_covariance, loss = fit.maximise(x, whole)
         if flat_loss - loss >= _LEAST_GAIN and mixed[0] > 0:
@@ -89,13 +95,14 @@ def fit_stack(
         weights={name: slope * float(w) for name, w in zip(names, mixture, strict=True)},
         weight_errors={name: slope_error * float(w) for name, w in zip(names, mixture, strict=True)},
         centers={name: tuple(center.tolist()) for name, center in centers.items()},
-        averages=tuple(theta.tolist()),
-        average_errors=tuple(np.sqrt(np.diag(covariance)).tolist()),
+        averages=tuple(theta[:coupons].tolist()),
+        average_errors=tuple(np.sqrt(np.diag(covariance)[:coupons]).tolist()),
+        level=float(theta[coupons]),
         gain=gain,
     )
 
 
-def _mixture(columns: np.ndarray, design: np.ndarray, penalty: np.ndarray, fit: _Fit, theta: np.ndarray) -> np.ndarray:
+def _mixture(columns: np.ndarray, arms: np.ndarray, penalty: np.ndarray, fit: _Fit, theta: np.ndarray) -> np.ndarray:
     """`(candidates,)` weights averaged over Bayesian bootstraps of the users (Rubin 1981).
 
     Candidates that are nearly as good as the best on one set of users would have won on another: averaging over
@@ -103,10 +110,10 @@ def _mixture(columns: np.ndarray, design: np.ndarray, penalty: np.ndarray, fit: 
     taken as quadratic around the averages alone, so that a bootstrap is a matter of a few small equations.
     """
     count = columns.shape[1]
-    x = np.column_stack([columns, design])
+    x = np.column_stack([columns, arms])
     full = np.zeros((x.shape[1],) * 2)
     full[count:, count:] = penalty
-    mean = fit.link.mean(fit.offset + design @ theta)
+    mean = fit.link.mean(fit.offset + arms @ theta)
     pull = fit.weight * (fit.outcome - mean)
     curvature = fit.weight * np.maximum(fit.link.curvature(mean), 1e-9)
     block = np.arange(mean.size) % _BLOCKS

@@ -78,14 +78,14 @@ class Stage:
                 bins = binned(users[rows], self.base_trees[0].edges)
                 level += np.mean([forest.predict_binned(bins)[:, 0] for forest in self.base_trees], axis=0)
             base = self.base_line[0] + self.base_line[1] * level
-            start = base - trained.mean(axis=0) @ self.share[1:]
+            start = base + self.stack.level - trained.mean(axis=0) @ self.share[1:]
             asked = trained
             if mixed is not None:
                 asked = self._blended(candidates, mixed, shares)
             effect = asked.mean(axis=0)
             control[rows] = self.link.mean(start)
             treated[rows] = self.link.mean(start[:, None] + effect)
-            error[rows] = self._error(asked) * self.link.curvature(treated[rows])
+            error[rows] = self._error(asked, mixed) * self.link.curvature(treated[rows])
         return Effects(control, treated, error)
 
     def _candidates(self, raw: dict[str, np.ndarray], users: np.ndarray) -> dict[str, np.ndarray]:
@@ -117,11 +117,14 @@ class Stage:
         asked = _on_coupons("structured", candidates["structured"], shares)
         return (trained - weight * known) @ mixed + weight * asked
 
-    def _error(self, effects: np.ndarray) -> np.ndarray:
+    def _error(self, effects: np.ndarray, mixed: np.ndarray | None) -> np.ndarray:
         """Standard error on the linear predictor by the delete-a-group jackknife (Shao and Wu 1989)."""
         folds = effects.shape[0]
         spread = (folds - 1) * effects.var(axis=0)
-        return np.asarray(_HIDDEN_BIAS * np.sqrt(spread))
+        averages = np.array(self.stack.average_errors)  # these no fold shows: all folds share them
+        if mixed is not None:
+            averages = averages @ mixed
+        return np.asarray(np.sqrt(_HIDDEN_BIAS**2 * spread + averages**2))
 
 
 def _on_coupons(name: str, values: np.ndarray, shares: np.ndarray | None) -> np.ndarray:
@@ -369,7 +372,7 @@ class _Fitting:
 
     def _out_of_fold(self, stack: Stack, unseen: dict[str, np.ndarray]) -> Effects:
         effect = stack.combine(unseen) + np.zeros((len(self.trial), 1))
-        start = self.offset - effect @ self.share[1:]
+        start = self.offset + stack.level - effect @ self.share[1:]
         control = self.link.mean(start) * self.scale
         return Effects.create(control, self.link.mean(start[:, None] + effect) * self.scale)
 
