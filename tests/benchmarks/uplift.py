@@ -1,0 +1,158 @@
+"""The uplift network beside tuned baselines: synthetic trials with known truth, a placebo, and real trials.
+
+    python -m tests.benchmarks.uplift worlds --kind structured --worlds 10
+    python -m tests.benchmarks.uplift worlds --kind unrelated --worlds 5
+    python -m tests.benchmarks.uplift worlds --kind boxes --worlds 5
+    python -m tests.benchmarks.uplift placebo --worlds 5
+    python -m tests.benchmarks.uplift hillstrom --splits 20
+    python -m tests.benchmarks.uplift thornton
+
+`--models network` leaves the baselines out; `--users 1000000` draws larger trials. CPU seconds are of this process.
+"""
+
+from __future__ import annotations
+
+import argparse
+import dataclasses
+import time
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+
+from tests.benchmarks import uplift_hillstrom, uplift_thornton
+from tests.benchmarks.uplift_value import Marks, mark
+from tests.benchmarks.uplift_worlds import BoxWorld
+from uplift import Boosting, DRLearner, Effects, Linear, SLearner, Trial, UpliftNetwork, assign_folds
+from uplift.links import Link
+from uplift.stacking import fit_stack
+from uplift.synthetic import World
+
+NEW_USERS = 50_000
+
+
+@dataclass(frozen=True)
+class Tuned:
+    """The candidate with the least loss out of fold, its uplift calibrated out of fold for each arm as the network's is.
+
+    So a baseline gets what the network gets: a choice of strength, a slope, and average effects that fit the trial.
+    """
+
+    candidates: tuple[Any, ...]
+    name: str
+    folds: int = 3
+
+    def fit(self, trial: Trial, *, seed: int) -> Any:
+        """Choose, calibrate, and train on all users."""
+        fold = assign_folds(trial, self.folds, np.random.default_rng([seed, 12]))
+        best: tuple[float, Any, Effects] | None = None
+        rows = np.arange(len(trial))
+        for candidate in self.candidates:
+            control, treated = np.empty(len(trial)), np.empty((len(trial), trial.n_coupons))
+            for f in range(self.folds):
+                held = np.flatnonzero(fold == f)
+                made = candidate.fit(trial.take(np.flatnonzero(fold != f)), seed=seed)
+                effects = made.predict(trial.features.take(held))
+                control[held], treated[held] = effects.control, effects.treated
+            chance = np.clip(np.column_stack([control, treated])[rows, trial.arm], 1e-4, 1 - 1e-4)
+            loss = -float(np.mean(trial.outcome * np.log(chance) + (1 - trial.outcome) * np.log1p(-chance)))
+            if best is None or loss < best[0]:
+                best = (loss, candidate, Effects.create(control, treated))
+        assert best is not None
+        share = trial.propensities().mean(axis=0)
+        offset, effect = _logits(best[2], share)
+        design = np.eye(trial.n_arms)[trial.arm][:, 1:] - share[1:]
+        stack = fit_stack({"uplift": effect}, trial.outcome, offset, design, trial.weight, Link(True))
+        return _Calibrated(best[1].fit(trial, seed=seed), stack, share)
+
+
+@dataclass(frozen=True, eq=False)
+class _Calibrated:
+    model: Any
+    stack: Any
+    share: np.ndarray
+
+    def predict(self, features: Any) -> Effects:
+        offset, effect = _logits(self.model.predict(features), self.share)
+        made = self.stack.combine({"uplift": effect}) + np.zeros_like(effect)
+        start = offset - made @ self.share[1:]
+        link = Link(True)
+        return Effects.create(link.mean(start), link.mean(start[:, None] + made))
+
+
+def _logits(effects: Effects, share: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    chances = np.clip(np.column_stack([effects.control, effects.treated]), 1e-4, 1 - 1e-4)
+    logits = np.log(chances / (1 - chances))
+    return logits @ share, logits[:, 1:] - logits[:, :1]
+
+
+def models(names: Sequence[str]) -> list[Any]:
+    """Return the models of these names."""
+    boosting = tuple(SLearner(Boosting(rounds, 0.05, 15, 200), monotone=True) for rounds in (60, 150, 300))
+    everything: dict[str, Any] = {
+        "network": UpliftNetwork(),
+        "logistic": Tuned(tuple(SLearner(Linear(c)) for c in (3e-4, 1e-3, 3e-3)), "S-learner, logistic, tuned"),
+        "boosting": Tuned(boosting, "S-learner, boosting, monotone, tuned"),
+        "dr": DRLearner(Linear(1e-3), name="DR-learner, linear"),
+    }
+    return [everything[name] for name in names]
+
+
+def worlds(args: argparse.Namespace) -> None:
+    """Mark models in several worlds."""
+    table: dict[str, list[Marks]] = {}
+    for seed in range(args.first, args.first + args.worlds):
+        world = BoxWorld.draw(seed) if args.kind == "boxes" else World.draw(seed, unrelated=args.kind == "unrelated")
+        trial, _ = world.trial(args.users, seed=1)
+        features, truth = world.users(NEW_USERS, seed=2)
+        for model in models(args.models):
+            start = time.process_time()
+            fitted = model.fit(trial, seed=seed)
+            seconds = time.process_time() - start
+            marks = mark(fitted.predict(features), truth, world.terms.depth, seconds)
+            table.setdefault(model.name, []).append(marks)
+            shown = " ".join(f"{name}={value:.2f}" for name, value in dataclasses.asdict(marks).items())
+            print(f"world {seed}, {model.name}: {shown}", flush=True)
+    print(f"\n{args.kind}, {args.users:,} users, {args.worlds} worlds: mean (standard error)")
+    for name, rows in table.items():
+        columns = {f.name: np.array([getattr(row, f.name) for row in rows]) for f in dataclasses.fields(Marks)}
+        cells = [
+            f"{k} {v.mean():.2f} ({v.std(ddof=1) / len(v) ** 0.5 if len(v) > 1 else np.nan:.2f})"
+            for k, v in columns.items()
+        ]
+        print(f"{name}: {', '.join(cells)}")
+
+
+def placebo(args: argparse.Namespace) -> None:
+    """Show what models promise where arms were shuffled: the sum of the best coupons' uplift, in % of base outcomes."""
+    for seed in range(args.first, args.first + args.worlds):
+        trial, _ = World.draw(seed).trial(args.users, seed=1, placebo=True)
+        for model in models(args.models):
+            effects = model.fit(trial, seed=seed).predict(trial.features)
+            promised = 100.0 * np.maximum(effects.uplift.max(axis=1), 0.0).sum() / effects.control.sum()
+            print(f"placebo {seed}, {model.name}: promises {promised:.3f} % more outcomes", flush=True)
+
+
+def main() -> None:
+    """Read the command line."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("job", choices=["worlds", "placebo", "hillstrom", "thornton"])
+    parser.add_argument("--kind", choices=["structured", "unrelated", "boxes"], default="structured")
+    parser.add_argument("--worlds", type=int, default=3)
+    parser.add_argument("--first", type=int, default=101, help="seed of the first world")
+    parser.add_argument("--users", type=int, default=100_000)
+    parser.add_argument("--splits", type=int, default=20)
+    parser.add_argument("--models", nargs="+", default=["network", "logistic", "boosting", "dr"])
+    args = parser.parse_args()
+    jobs = {
+        "worlds": worlds,
+        "placebo": placebo,
+        "hillstrom": lambda a: uplift_hillstrom.run(models(a.models), a.splits),
+        "thornton": lambda a: uplift_thornton.run(),
+    }
+    jobs[args.job](args)
+
+
+if __name__ == "__main__":
+    main()
