@@ -118,10 +118,11 @@ def apply(b, owner, dv, du, current, above, below):  # type: ignore[no-untyped-d
 
 
 @njit(nogil=True, cache=True)
-def sweep(moves, owner, dv, du, current, above, below, weight, value, target, evaluations):  # type: ignore[no-untyped-def]
+def sweep(moves, partners, owner, dv, du, current, above, below, weight, value, target, evaluations):  # type: ignore[no-untyped-def]
     """Take improving single changes and pairs until there is none (or `value` reaches `target`).
 
-    `moves` lists choices, and -1 - user for a user's best one. Returns (value, evaluations left).
+    `moves` lists choices, and -1 - user for a user's best one; the first `partners` of them make pairs with each. Returns
+    (value, evaluations left).
     """
     n_limits = weight.size
     n = moves.size
@@ -156,7 +157,8 @@ def sweep(moves, owner, dv, du, current, above, below, weight, value, target, ev
         best, partner = gain_of(values[p], vectors[p], above, below, weight, least), -1
         if best > least:
             least = best
-        for q in range(n):
+        evaluations -= 1
+        for q in range(partners):
             if users[q] == users[p]:
                 continue
             evaluations -= 1
@@ -318,15 +320,16 @@ def fit(owner, dv, du, lost, current, above, below, prices, whole, primary, keys
 
 @njit(nogil=True, cache=True)
 def exchange(  # type: ignore[no-untyped-def]
-    moves, owner, dv, du, lost, start, above, below, weight, prices, whole, primary, keys, room, tolerance,
+    moves, everything, owner, dv, du, lost, start, above, below, weight, prices, whole, primary, keys, room, tolerance,
     evaluations, rng,
 ):  # fmt: skip
     """Improve a plan by sweeps of pairs and by fits of three, shaken in between (iterated local search).
 
     Parameters
     ----------
-    moves
-        Choices that sweeps and shakes try (-1 - user: the best one), closest first.
+    moves, everything
+        Choices that sweeps of pairs and shakes try (-1 - user: the best one), closest first; and those of a first sweep
+        of single changes.
     owner, dv, du, lost
         All choices: whose each is, its value and use less those of the user's best one, and what it loses.
     start
@@ -352,12 +355,15 @@ def exchange(  # type: ignore[no-untyped-def]
     for i in range(start.size):
         if start[i] >= 0:
             value += apply(start[i], owner, dv, du, current, above, below)
+    value, evaluations = sweep(
+        everything, 0, owner, dv, du, current, above, below, weight, value, room - tolerance, evaluations
+    )
     best, best_score, best_value = current.copy(), -np.inf, 0.0
     best_above, best_below = above.copy(), below.copy()
     kept, kept_gap = current.copy(), np.inf
     while True:
         value, evaluations = sweep(
-            moves, owner, dv, du, current, above, below, weight, value, room - tolerance, evaluations
+            moves, moves.size, owner, dv, du, current, above, below, weight, value, room - tolerance, evaluations
         )
         missing = shortfall(above, below, weight)
         if missing == 0.0:

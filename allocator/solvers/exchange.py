@@ -15,6 +15,7 @@ CHOICES = 4_000  # that take part
 SWEPT = (150, 600)  # of them that are tried in pairs with each other; the work is their square, so first with few
 FOR_EACH = 40  # of them that use more of a limit, and that use less
 EVALUATIONS = 60_000_000  # pairs of choices looked at, at most
+FEW_LIMITS = 10  # with more of them a pair takes longer, and fewer are looked at
 FAR_ABOVE = 4.0  # times its price, what a limit costs that is broken
 
 
@@ -89,11 +90,13 @@ def exchanged(
     rng = np.random.default_rng(seed)
     keys = rng.integers(-(2**62), 2**62, prices.size)
     current, gap = pool.start(), np.inf
+    everything = np.concatenate([-1 - np.unique(pool.owner), np.arange(pool.owner.size)])
+    evaluations = int(EVALUATIONS * min(1.0, FEW_LIMITS / max(1, prices.size)))
     for width in SWEPT:
         swept = np.arange(min(width, pool.owner.size))
         found, reached = kernels.exchange(
-            np.concatenate([-1 - np.unique(pool.owner[swept]), swept]), pool.owner, pool.dv, pool.du, pool.lost,
-            current, above, below, weight, prices, counting, primary, keys, room, tolerance, EVALUATIONS, rng,
+            np.concatenate([-1 - np.unique(pool.owner[swept]), swept]), everything, pool.owner, pool.dv, pool.du, pool.lost,
+            current, above, below, weight, prices, counting, primary, keys, room, tolerance, evaluations, rng,
         )  # fmt: skip
         if reached < gap:
             current, gap = found, reached

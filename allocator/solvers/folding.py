@@ -103,6 +103,10 @@ class Folding:
         position = np.flatnonzero(self.narrow == r)
         return (self.classes[position[0]][self.class_of[coupons]] > 0) & (self.groups[position[0]][groups] > 0)
 
+    def with_groups(self, groups: np.ndarray) -> Folding:
+        """Return the folding of users of these groups alone, numbered anew in this order."""
+        return dataclasses.replace(self, groups=np.ascontiguousarray(self.groups[:, groups]))
+
     def with_bounds(self, at_least: np.ndarray, at_most: np.ndarray) -> Folding:
         """Return the same folding with other numbers."""
         return dataclasses.replace(self, at_least=at_least, at_most=at_most)

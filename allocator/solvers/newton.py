@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from time import monotonic
 
 import numpy as np
 import scipy.linalg as la
@@ -46,13 +47,13 @@ class Descent:
 
 def minimise(
     piece: Piece, prices: np.ndarray, tau: float, cover: Cover, scale: np.ndarray, low: np.ndarray, high: np.ndarray, *,
-    floor: float = -np.inf,
+    floor: float = -np.inf, deadline: float = np.inf,
 ) -> Descent:  # fmt: skip
     """Minimise the smoothed dual at temperature `tau` (currency) over a box, from `prices` in it.
 
     `scale` `(n_limits,)` is the typical size of each limit's number for an offer: a step is cut where it would move a
     reduced value by more than a trust radius. Stops early once the dual falls below `floor` (no plan is that bad, so no
-    plan exists).
+    plan exists), and at `deadline` (monotonic clock).
     """
     trust, damping = 10.0 * tau, 1e-6
     value, used, soft = piece.soft(prices, tau, cover, spread=False)
@@ -66,7 +67,7 @@ def minimise(
         step = within_trust(step, gradient, trust / scale)
         target = np.clip(stay_in_orthant(prices, step, gradient), low, high)
         promised = -float(gradient @ (target - prices))
-        if promised <= ENOUGH * tau * max(1, int(moving.sum())) or value < floor:
+        if promised <= ENOUGH * tau * max(1, int(moving.sum())) or value < floor or monotonic() > deadline:
             break
         candidate, candidate_used, candidate_soft = piece.soft(target, tau, cover, spread=False)
         if candidate <= value - 0.05 * promised:

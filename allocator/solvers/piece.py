@@ -71,7 +71,16 @@ class Piece:
             executor=self.executor,
             value=self.value + value,
             picked=(*self.picked, picked),
-        )
+        ).with_own_groups()
+
+    def with_own_groups(self) -> Piece:
+        """Leave groups without users out of the tables, where they are the most of them."""
+        folding, group = self.folding, self.shard.group
+        if not folding.narrow.size or 2 * self.shard.n_users > folding.groups.shape[1]:
+            return self
+        own, renumbered = np.unique(group, return_inverse=True)
+        shard = dataclasses.replace(self.shard, group=renumbered.reshape(-1).astype(np.int32))
+        return dataclasses.replace(self, shard=shard, folding=folding.with_groups(own))
 
     def sample(self, n_users: int, rng: np.random.Generator) -> Piece:
         """Return a random sample of the users, one from each of `n_users` equal strata, limits scaled with it."""
@@ -87,4 +96,4 @@ class Piece:
             folding=self.folding.with_bounds(self.folding.at_least * share, self.folding.at_most * share),
         )
         self.executor.counter.offers += piece.shard.n_offers
-        return piece
+        return piece.with_own_groups()

@@ -129,7 +129,9 @@ class Search:
         """Lower the temperature until the smoothing error is small beside the sample's own."""
         size = sample.shard.n_users
         while True:
-            descent = newton.minimise(sample, prices, tau, self.cover, self.scale, outer.low, outer.high, floor=floor)
+            descent = newton.minimise(
+                sample, prices, tau, self.cover, self.scale, outer.low, outer.high, floor=floor, deadline=self.deadline
+            )
             prices, near = descent.prices, descent.informative
             spread = self.spread_around(sample, prices, tau)
             # Each price keeps the error from the lowest temperature at which its curvature still means something.
@@ -180,7 +182,9 @@ class Search:
         """
         radius = np.tile(outer.high - outer.low, (2, 1))
         while not boxes.is_small(piece):
-            descent = newton.minimise(piece, prices, tau, self.cover, self.scale, outer.low, outer.high, floor=floor)
+            descent = newton.minimise(
+                piece, prices, tau, self.cover, self.scale, outer.low, outer.high, floor=floor, deadline=self.deadline
+            )
             prices = descent.prices
             error = ERRORS * np.sqrt(tau * np.maximum(np.diag(inverse(descent.hessian, descent.informative)), 0.0))
             pressed = descent.pressed & (error < WARM * (outer.high - outer.low))
