@@ -9,10 +9,12 @@ from typing import Any
 
 import numpy as np
 import numpy.typing as npt
+from scipy import sparse
 
 from cf.errors import UsageError
 from cf.evaluation.metrics import Interval, bootstrap, bootstrap_ratio, coverage, novelty, rank_metrics
 from cf.evaluation.splits import RandomSplit, Split, TemporalSplit
+from cf.ids import Ids
 from cf.interactions import Interactions
 from cf.models.base import Model, Recommender
 from cf.progress import Progress, silent
@@ -72,9 +74,20 @@ def evaluate(name: str, model: Model, split: Split, n: int = 10, rules: Rules | 
     made = recommend(model, known.only(split.users), n=n, rules=rules)
     spent = time.process_time() - began
     holders = np.asarray((known.matrix() > 0).sum(axis=0)).ravel()
-    metrics = rank_metrics(made.items, split.targets[split.users])
+    metrics = rank_metrics(made.items, renumbered(split.targets[split.users], split.known.items, model.items))
     metrics["novelty"] = novelty(made.items, holders, known.n_users)
     return Evaluation(name, n, metrics, split.segment, coverage(made.items, len(model.items)), 0.0, spent)
+
+
+def renumbered(targets: sparse.csr_matrix, items: Ids, others: Ids) -> sparse.csr_matrix:
+    """Return targets with the columns of other items; those that are not there stay as columns at the end, never hit."""
+    if items is others or items == others:
+        return targets
+    column = others.find(items.values)
+    unknown = column < 0
+    column[unknown] = len(others) + np.arange(unknown.sum())
+    width = len(others) + int(unknown.sum())
+    return sparse.csr_matrix((targets.data, column[targets.indices], targets.indptr), shape=(targets.shape[0], width))
 
 
 @dataclass(frozen=True)

@@ -14,6 +14,7 @@ from cf.interactions import Interactions, Weighting
 from cf.models.base import Numbers, Reason, Scores, Sums, at_least_one, item_reasons, not_negative, popularity_of
 from cf.neighbours import Cosine, Plain, Reweighting, Similarity, best_of_product, neighbours
 from cf.neighbours.nearest import csr
+from cf.neighbours.similarity import Terms
 from cf.progress import Progress, silent
 
 
@@ -109,7 +110,10 @@ class UserKNN:
         """Keep everyone's weights; neighbours are found when a user asks."""
         weights = interactions.matrix(self.weighting)
         profile = csr(self.reweighting.apply(weights))
-        return UserKNNModel(interactions.items, popularity_of(interactions), self, interactions.users, csr(weights), csr(profile.T))  # fmt: skip
+        terms = self.similarity.terms(profile)
+        return UserKNNModel(
+            interactions.items, popularity_of(interactions), self, interactions.users, csr(weights), csr(profile.T), terms
+        )
 
 
 @dataclass(frozen=True)
@@ -122,26 +126,20 @@ class UserKNNModel:
     users: Ids
     weights: sparse.csr_matrix
     profiles: sparse.csr_matrix
+    terms: Terms
 
     def neighbours_of(self, history: Interactions, users: Numbers) -> sparse.csr_matrix:
         """Return the shares of the nearest users, `(len(users), fitted users)`; a user is no neighbour of itself."""
         rule = self.parameters
         chosen = history.only(users)
-        asked = self._reweighted(chosen.matrix(rule.weighting))
+        asked = csr(rule.reweighting.apply(chosen.matrix(rule.weighting), self.weights))
         near = best_of_product(
             asked, self.profiles, rule.k, left_terms=rule.similarity.terms(asked),
-            right_terms=rule.similarity.terms(csr(self.profiles.T)), shrinkage=rule.similarity.shrinkage,
+            right_terms=self.terms, shrinkage=rule.similarity.shrinkage,
             own=self.users.find(chosen.users.values) if len(self.users) else None,
         )  # fmt: skip
         total = np.asarray(near.sum(axis=1)).ravel()
         return csr(sparse.diags(np.divide(1.0, total, out=np.zeros_like(total), where=total > 0)) @ near)
-
-    def _reweighted(self, asked: sparse.csr_matrix) -> sparse.csr_matrix:
-        """Reweight new rows as if they were among those fitted on: rarity and mean length are the fitted users'."""
-        if isinstance(self.parameters.reweighting, Plain) or not asked.shape[0]:
-            return csr(asked)
-        both = sparse.vstack([self.weights, asked], format="csr")
-        return csr(self.parameters.reweighting.apply(both)[self.weights.shape[0] :])
 
     def product(self, history: Interactions, users: Numbers) -> Sums:
         """Return neighbours' shares (beside the users' own weights) and everyone's weights."""

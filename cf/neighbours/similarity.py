@@ -46,6 +46,11 @@ def inverse(values: Floats) -> Floats:
     return np.divide(1.0, values, out=np.zeros_like(values), where=values > 0)
 
 
+def row_sums(rows: sparse.csr_matrix) -> Floats:
+    """Return each row's sum."""
+    return np.asarray(rows.sum(axis=1), np.float64).ravel()
+
+
 def squares(rows: sparse.csr_matrix) -> Floats:
     """Return each row's sum of squares."""
     return np.asarray(rows.multiply(rows).sum(axis=1), np.float64).ravel()
@@ -85,7 +90,7 @@ class Pearson:
     def terms(self, rows: sparse.csr_matrix) -> Terms:
         """Centre at the mean, scale by the deviation; both times the root of the number of columns."""
         n = max(rows.shape[1], 1)
-        total = np.asarray(rows.sum(axis=1), np.float64).ravel()
+        total = row_sums(rows)
         spread = np.maximum(squares(rows) - total**2 / n, 0.0)
         spread[spread < 1e-9 * total**2] = 0.0  # a constant row correlates with nothing
         return Terms(total / np.sqrt(n), inverse(np.sqrt(spread)))
@@ -94,8 +99,11 @@ class Pearson:
 class Reweighting(Protocol):
     """Reweights a `(users, items)` matrix before similarities are taken."""
 
-    def apply(self, matrix: sparse.csr_matrix) -> sparse.csr_matrix:
-        """Return the reweighted matrix; the given one stays as it is."""
+    def apply(self, matrix: sparse.csr_matrix, among: sparse.csr_matrix | None = None) -> sparse.csr_matrix:
+        """Return the reweighted matrix; the given one stays as it is.
+
+        How rare items are, and how long users' rows, is counted in `among`: by default in the matrix itself.
+        """
         ...
 
 
@@ -103,7 +111,7 @@ class Reweighting(Protocol):
 class Plain:
     """Weights as they are."""
 
-    def apply(self, matrix: sparse.csr_matrix) -> sparse.csr_matrix:
+    def apply(self, matrix: sparse.csr_matrix, among: sparse.csr_matrix | None = None) -> sparse.csr_matrix:
         """Return the matrix."""
         return matrix
 
@@ -126,9 +134,9 @@ class TfIdf:
     Salton & Buckley, *Term-weighting approaches in automatic text retrieval*, 1988, doi:10.1016/0306-4573(88)90021-0.
     """
 
-    def apply(self, matrix: sparse.csr_matrix) -> sparse.csr_matrix:
+    def apply(self, matrix: sparse.csr_matrix, among: sparse.csr_matrix | None = None) -> sparse.csr_matrix:
         """Return the reweighted matrix."""
-        return same_shape(matrix, np.sqrt(matrix.data) * rarity(matrix)[matrix.indices])
+        return same_shape(matrix, np.sqrt(matrix.data) * rarity(matrix if among is None else among)[matrix.indices])
 
 
 @dataclass(frozen=True)
@@ -145,10 +153,11 @@ class BM25:
         if not self.k1 >= 0 or not 0 <= self.b <= 1:
             raise UsageError(f"k1 must be at least 0 and b between 0 and 1; got {self.k1} and {self.b}")
 
-    def apply(self, matrix: sparse.csr_matrix) -> sparse.csr_matrix:
+    def apply(self, matrix: sparse.csr_matrix, among: sparse.csr_matrix | None = None) -> sparse.csr_matrix:
         """Return the reweighted matrix."""
-        length = np.asarray(matrix.sum(axis=1), np.float64).ravel()
-        held = length[length > 0]
-        relative = length / (held.mean() if held.size else 1.0)
+        crowd = matrix if among is None else among
+        held = row_sums(crowd)
+        held = held[held > 0]
+        relative = row_sums(matrix) / (held.mean() if held.size else 1.0)
         damped = np.repeat(self.k1 * (1.0 - self.b + self.b * relative), np.diff(matrix.indptr))
-        return same_shape(matrix, matrix.data * (self.k1 + 1.0) / (matrix.data + damped) * rarity(matrix)[matrix.indices])  # fmt: skip
+        return same_shape(matrix, matrix.data * (self.k1 + 1.0) / (matrix.data + damped) * rarity(crowd)[matrix.indices])

@@ -112,7 +112,7 @@ def recommend(
     for block in blocks(chosen, len(model.items)):
         skip = owned(known, block) if rule.exclude_owned else (np.zeros(block.size + 1, np.int64), np.zeros(0, np.int32))
         left = n - first.size
-        items, scores = ranked(model, known, block, wider, skip, allowed, filler)
+        items, scores = ranked(model.scores(known, block), wider, skip, allowed, filler)
         if rule.diversity is not None:
             items, scores = rule.diversity.pick(items, scores, left, model.items)
         place = slice(done, done + block.size)
@@ -157,14 +157,12 @@ def owned(history: Interactions, users: Numbers) -> tuple[npt.NDArray[np.int64],
 
 
 def ranked(
-    model: Model, history: Interactions, users: Numbers, n: int, skip: tuple[Any, Any], allowed: npt.NDArray[np.bool_],
-    filler: Numbers,
-) -> tuple[npt.NDArray[np.int32], npt.NDArray[np.float32]]:  # fmt: skip
-    """Return the best n items of each user and their scores, -1 and NaN where there are fewer."""
-    scores = model.scores(history, users)
-    items = np.zeros((users.size, n), np.int32)
-    values = np.zeros((users.size, n), np.float32)
-    sizes = np.zeros(users.size, np.int64)
+    scores: npt.NDArray[np.float32], n: int, skip: tuple[Any, Any], allowed: npt.NDArray[np.bool_], filler: Numbers
+) -> tuple[npt.NDArray[np.int32], npt.NDArray[np.float32]]:
+    """Return the best n items of each row of dense scores and their scores, -1 and NaN where there are fewer."""
+    items = np.zeros((scores.shape[0], n), np.int32)
+    values = np.zeros((scores.shape[0], n), np.float32)
+    sizes = np.zeros(scores.shape[0], np.int64)
     kernels.best_columns(scores, *skip, allowed, filler, items, values, sizes)
     absent = np.arange(n) >= sizes[:, None]
     items[absent], values[absent] = -1, np.nan

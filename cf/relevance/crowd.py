@@ -1,0 +1,219 @@
+"""What a reference population says at one time: rates of the scopes, and models that tell one scope from the others."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+import numpy.typing as npt
+from scipy import sparse
+
+from cf.events.columns import DAY
+from cf.ids import Ids
+from cf.interactions import Interactions, Weighting
+from cf.models.ease import solved
+from cf.neighbours import Cosine, best_of_product
+from cf.neighbours.nearest import csr
+from cf.neighbours.similarity import Terms, rarity
+from cf.relevance import kernels
+from cf.relevance.scopes import Scopes
+
+Floats = npt.NDArray[np.float32]
+PRIOR = 2.0  # users' worth of the rate that a scope of average items would have
+NEIGHBOURS = 200
+FACTORS = 64
+PROFILE = Weighting(half_life=180.0)
+NEIGHBOUR_USERS = 3_000
+RARE = 3  # items of fewer users do not enter profiles
+BIN_PENALTY = 300.0
+LOG_PENALTY = 2.0
+FACTOR_PENALTY = 0.5
+
+
+@dataclass(frozen=True)
+class Sums:
+    """Sums over events, as `cf.relevance.kernels.gather` fills them: `(users, scopes, PAIR)` and `(users, USER)`."""
+
+    pair: Floats
+    user: Floats
+
+
+def sums(history: Interactions, scopes: Scopes) -> Sums:
+    """Gather the sums of every user of a history, as of its `now`."""
+    pair = np.zeros((history.n_users, len(scopes), kernels.PAIR), np.float32)
+    user = np.zeros((history.n_users, kernels.USER), np.float32)
+    money = history.money if history.money is not None else np.zeros(0, np.float32)
+    covers = scopes.covers
+    kernels.gather(
+        history.start[:-1], history.start[1:], history.item, history.time, money, covers.indptr.astype(np.int64),
+        covers.indices.astype(np.int32), len(scopes), history.now, pair, user,
+    )  # fmt: skip
+    return Sums(pair, user)
+
+
+def outcomes(later: Interactions, scopes: Scopes) -> tuple[npt.NDArray[np.bool_], Floats]:
+    """Return whether and for how much each user buys from each scope in these interactions, `(users, scopes)`."""
+    bought = np.zeros((later.n_users, len(scopes)), bool)
+    spent = np.zeros((later.n_users, len(scopes)), np.float32)
+    money = later.money if later.money is not None else np.zeros(0, np.float32)
+    covers = scopes.covers
+    kernels.outcomes(
+        later.start[:-1], later.start[1:], later.item, money, covers.indptr.astype(np.int64),
+        covers.indices.astype(np.int32), bought, spent,
+    )  # fmt: skip
+    return bought, spent
+
+
+def held_log(pair: Floats) -> Floats:
+    """Return log(1 + 3 decayed visits) of each scope, of length 1: what EASE on amounts reads."""
+    weights = np.log1p(3.0 * pair[..., 3])
+    return weights / np.maximum(np.linalg.norm(weights, axis=1, keepdims=True), 1e-9)
+
+
+def linear_model(held: Floats, penalty: float) -> Floats:
+    """Return EASE's weights between scopes (Steck 2019, doi:10.1145/3308558.3313710), `(scopes, scopes)`."""
+    gram = held.T @ held
+    gram[np.diag_indices_from(gram)] += penalty
+    return solved(gram)
+
+
+@dataclass(frozen=True)
+class Crowd:
+    """The reference users' knowledge at one time.
+
+    Attributes
+    ----------
+    now, days
+        Seconds since 1970, and how many days of events are known.
+    recent, usual
+        `(scopes,)` shares of the users who bought from the scope in the last window, and in the last three on average.
+    pace
+        `(scopes,)` mean visits with the scope in a window, from decayed counts.
+    links, log_links
+        `(scopes, scopes)` weights of EASE on whether, and on how much, a user holds each scope.
+    profiles, terms
+        `(items, users)` TF-IDF profiles of the neighbours to choose from, of length 1, and their terms.
+    names
+        Their ids: nobody is a neighbour of oneself.
+    habits, lately
+        `(neighbours, scopes)`: their decayed visits, and whether they bought in the last window.
+    rarity
+        `(items,)` weights of TF-IDF; 0 leaves an item out.
+    factors, to_scope
+        `(items, factors)` and `(factors, scopes)`: a singular value decomposition of the profiles, and a ridge regression
+        from it to habits.
+    """
+
+    now: int
+    days: float
+    recent: Floats
+    usual: Floats
+    pace: Floats
+    links: Floats
+    log_links: Floats
+    profiles: sparse.csr_matrix
+    terms: Terms
+    names: Ids
+    habits: Floats
+    lately: Floats
+    rarity: npt.NDArray[np.float64]
+    factors: Floats
+    to_scope: Floats
+
+    def profile(self, history: Interactions) -> sparse.csr_matrix:
+        """Return users' TF-IDF profiles of length 1, `(users, items)`."""
+        matrix = history.matrix(PROFILE)
+        weights = np.log1p(3.0 * matrix.data) * self.rarity[matrix.indices]
+        return unit_rows(sparse.csr_matrix((weights.astype(np.float32), matrix.indices, matrix.indptr), shape=matrix.shape))  # fmt: skip
+
+    def signals(self, history: Interactions, found: Sums) -> Floats:
+        """Return what others say of each user and scope, `(users, scopes, 5)`."""
+        pair = found.pair
+        profile = self.profile(history)
+        own = self.names.find(history.users.values)
+        near = best_of_product(profile, self.profiles, NEIGHBOURS, right_terms=self.terms, own=own)
+        total = np.maximum(np.asarray(near.sum(axis=1)), 1e-9)
+        return np.stack(
+            [
+                (pair[..., 0] > 0).astype(np.float32) @ self.links,
+                held_log(pair) @ self.log_links,
+                (near @ self.habits) / total,
+                (near @ self.lately) / total,
+                np.asarray(profile @ self.factors) @ self.to_scope,
+            ],
+            axis=-1,
+        ).astype(np.float32)
+
+
+def unit_rows(matrix: sparse.csr_matrix) -> sparse.csr_matrix:
+    """Return rows of length 1."""
+    length = np.sqrt(np.asarray(matrix.multiply(matrix).sum(axis=1)).ravel())
+    scale = np.divide(1.0, length, out=np.zeros_like(length), where=length > 0)
+    return csr(sparse.diags(scale.astype(np.float32)) @ matrix)
+
+
+def shrunk(bought: npt.NDArray[np.bool_], scopes: Scopes, later: Interactions) -> Floats:
+    """Return each scope's share of buyers, drawn a little towards that of as many average items; `(scopes,)`."""
+    users = max(later.n_users, 1)
+    singles = sparse.csr_matrix((np.ones(len(later)), later.item, later.start), shape=(users, later.n_items))
+    singles.sum_duplicates()
+    each = min(singles.nnz / users / max(later.n_items, 1), 0.5)  # P(a user buys a given item), of an average item
+    sizes = np.diff(scopes.covers.tocsc().indptr)
+    average = np.maximum(1.0 - (1.0 - each) ** sizes, 1e-6)
+    return ((bought.sum(axis=0) + PRIOR * np.minimum(average, 0.5)) / (users + PRIOR)).astype(np.float32)
+
+
+def crowd_of(reference: Interactions, scopes: Scopes, window: float, seed: int) -> Crowd:
+    """Learn from what the reference users had before `reference.now`; `window` is in days."""
+    now, step = reference.now, int(window * DAY)
+    spans = [reference.between(np.datetime64(now - step * (n + 1), "s"), np.datetime64(now - step * n, "s")) for n in range(3)]  # fmt: skip
+    rates = []
+    bought_lately = np.zeros((reference.n_users, len(scopes)), bool)
+    first = int(reference.time.min()) if len(reference) else now
+    for number, span in enumerate(spans):
+        bought, _ = outcomes(span, scopes)
+        if number == 0:
+            bought_lately = bought
+        if number == 0 or now - step * (number + 1) >= first - DAY:
+            rates.append(shrunk(bought, scopes, span))
+    found = sums(reference, scopes)
+    pair = found.pair
+    days = (now - first) / DAY
+    recall = max(1.0 - 0.5 ** (days / kernels.LIVES[2]), 1e-3) * kernels.LIVES[2] / np.log(2.0)
+    rare = rarity(reference.matrix())
+    holders = np.bincount(reference.matrix().indices, minlength=reference.n_items)
+    rare = np.where(holders >= RARE, rare, 0.0)
+    matrix = reference.matrix(PROFILE)
+    weights = (np.log1p(3.0 * matrix.data) * rare[matrix.indices]).astype(np.float32)
+    profile = unit_rows(sparse.csr_matrix((weights, matrix.indices, matrix.indptr), shape=matrix.shape))
+    profile.eliminate_zeros()
+    factors, scores = decomposed(profile, seed)
+    habits = np.minimum(pair[..., 3], 3.0)
+    gram = scores.T @ scores
+    gram[np.diag_indices_from(gram)] += FACTOR_PENALTY
+    some = np.random.default_rng(seed).permutation(reference.n_users)[:NEIGHBOUR_USERS]
+    some.sort()
+    return Crowd(
+        now, days, rates[0], np.mean(rates, axis=0).astype(np.float32), pair[..., 3].mean(axis=0) / recall * window,
+        linear_model((pair[..., 0] > 0).astype(np.float32), BIN_PENALTY), linear_model(held_log(pair), LOG_PENALTY),
+        csr(profile[some].T), Cosine().terms(profile[some]), Ids(reference.users.values[some]), habits[some],
+        bought_lately[some].astype(np.float32), rare, factors, np.linalg.solve(gram, scores.T @ habits).astype(np.float32),
+    )  # fmt: skip
+
+
+def decomposed(profile: sparse.csr_matrix, seed: int) -> tuple[Floats, Floats]:
+    """Return item factors and users' scores, `(items, factors)` and `(users, factors)`, by randomised range finding.
+
+    Halko, Martinsson & Tropp 2011, doi:10.1137/090771806, algorithm 4.4 with two power steps.
+    """
+    size = min(FACTORS, *profile.shape)
+    rng = np.random.default_rng(seed)
+    basis = profile @ rng.normal(size=(profile.shape[1], size + 8)).astype(np.float32)
+    for _ in range(2):
+        basis, _ = np.linalg.qr(basis)
+        other, _ = np.linalg.qr(profile.T @ basis)
+        basis = profile @ other
+    basis, _ = np.linalg.qr(basis)
+    _, _, right = np.linalg.svd((profile.T @ basis).T, full_matrices=False)
+    factors = np.ascontiguousarray(right[:size].T, np.float32)
+    return factors, np.asarray(profile @ factors, np.float32)

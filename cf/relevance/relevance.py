@@ -1,0 +1,246 @@
+"""Relevance: the calibrated probability that a user buys from a scope in a window anyway, and what is spent in it then."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+from cf.errors import UsageError
+from cf.events.columns import DAY
+from cf.interactions import Interactions
+from cf.progress import Progress, silent
+from cf.relevance.crowd import Crowd, crowd_of, outcomes
+from cf.relevance.features import features
+from cf.relevance.learner import Boosting, Trees
+from cf.relevance.scopes import Scopes
+
+Floats = npt.NDArray[np.float32]
+PAIRS = 200_000  # (user, scope) pairs at a time: 26 MB of features, as much again of sums
+MOST_VISITS = 10  # of a history that is cut short for training
+
+
+@dataclass(frozen=True)
+class Relevance:
+    """Gradient boosting on recency, frequency and filtering scores, trained on windows of the past.
+
+    At the start of each of the last `past_windows` windows, features are taken from what was known then, and the target is
+    what was bought in the window. A share of the users enter with their history cut to one or a few visits too, so that
+    the model knows what little evidence is worth. Of a user without history the answer is the scope's rate.
+
+    Attributes
+    ----------
+    window
+        Days.
+    past_windows
+        Windows to learn from; the earliest should leave a few windows of history before it.
+    cut
+        Share of the users that enter cut short too.
+    most_users
+        Users to learn from, drawn with `seed`; the others are only predicted.
+    most_rows
+        (user, scope, window) rows to learn from.
+    models
+        Boosters, each with its own seed, whose log-odds are averaged.
+    """
+
+    window: float = 28.0
+    past_windows: int = 5
+    cut: float = 0.25
+    most_users: int = 20_000
+    most_rows: int = 700_000
+    models: int = 1
+    boosting: Boosting = field(default_factory=Boosting)
+    spending: Boosting = field(default_factory=lambda: Boosting(rounds=80, leaves=15, rate=0.1))
+    seed: int = 0
+
+    def __post_init__(self) -> None:
+        if not 0 < self.window < np.inf:
+            raise UsageError(f"window must be above 0 days; got {self.window}")
+        for name in ("past_windows", "most_users", "most_rows", "models"):
+            if getattr(self, name) < 1:
+                raise UsageError(f"{name} must be at least 1; got {getattr(self, name)}")
+        if not 0 <= self.cut <= 1:
+            raise UsageError(f"cut is a share; got {self.cut}")
+
+    def fit(self, interactions: Interactions, scopes: Scopes, progress: Progress = silent) -> RelevanceModel:
+        """Learn from interactions, whose `now` is where the window to foretell begins."""
+        covers = scopes.aligned(interactions.items)
+        sample = self._sample(interactions)
+        rows = self._rows(sample, covers, progress)
+        if not rows.bought.any() or rows.bought.all():
+            raise UsageError(
+                f"the past windows have {int(rows.bought.sum()):,} purchases from the scopes among {rows.bought.size:,} "
+                "pairs of user and scope; relevance needs some of both sorts: give a longer history or other scopes"
+            )
+        chance = []
+        for number in range(self.models):
+            progress("boosting", number, self.models)
+            chance.append(self.boosting.fit(rows.features, rows.bought, "binary", self.seed + number))
+        spend = None
+        if interactions.money is not None:
+            paid = rows.bought & (rows.spent > 0)
+            if paid.any():
+                spend = self.spending.fit(rows.features[paid], rows.spent[paid], "gamma", self.seed)
+        progress("boosting", self.models, self.models)
+        crowd = crowd_of(sample, covers, self.window, self.seed)
+        return RelevanceModel(self, sample, covers, crowd, tuple(chance), spend)
+
+    def _sample(self, interactions: Interactions) -> Interactions:
+        """Return the interactions of the users to learn from: those with any, at most `most_users`."""
+        users = np.flatnonzero(np.diff(interactions.start))
+        if not users.size:
+            raise UsageError("no user has any event; relevance has nothing to learn from")
+        if users.size > self.most_users:
+            rng = np.random.default_rng(self.seed)
+            users = np.sort(rng.choice(users, self.most_users, replace=False))
+        return interactions.only(users)
+
+    def _rows(self, sample: Interactions, scopes: Scopes, progress: Progress) -> Rows:
+        """Return the training rows of all windows."""
+        rng = np.random.default_rng(self.seed)
+        step = int(self.window * DAY)
+        first = int(sample.time.min())
+        begins = [sample.now - step * n for n in range(1, self.past_windows + 1)]
+        begins = [begin for begin in begins if begin - step >= first]
+        if not begins:
+            raise UsageError(f"the events span less than two windows of {self.window:g} days; give a longer history or a shorter window")  # fmt: skip
+        share = self.most_rows / (len(begins) * (1.0 + self.cut) * sample.n_users * len(scopes))
+        parts = []
+        for number, begin in enumerate(begins):
+            progress("past windows", number, len(begins))
+            at = np.datetime64(begin, "s")
+            known = sample.before(at)
+            later = sample.between(at, np.datetime64(begin + step, "s"))
+            crowd = crowd_of(known, scopes, self.window, self.seed)
+            parts.extend(drawn(known, later, scopes, crowd, self.window, min(share, 1.0), rng))
+            chosen = np.flatnonzero(rng.random(known.n_users) < self.cut)
+            visits = np.where(rng.random(chosen.size) < 0.6, 1, rng.integers(2, MOST_VISITS + 1, chosen.size))
+            short = known.only(chosen).last_visits(visits)
+            parts.extend(drawn(short, later.only(chosen), scopes, crowd, self.window, min(share, 1.0), rng))
+        progress("past windows", len(begins), len(begins))
+        return Rows(*(np.concatenate([getattr(part, name) for part in parts]) for name in ("features", "bought", "spent")))
+
+
+@dataclass(frozen=True)
+class Rows:
+    """Training rows: `(rows, columns)` features, whether bought, and for how much (currency)."""
+
+    features: Floats
+    bought: npt.NDArray[np.bool_]
+    spent: Floats
+
+
+def drawn(
+    known: Interactions, later: Interactions, scopes: Scopes, crowd: Crowd, window: float, share: float,
+    rng: np.random.Generator,
+) -> Iterator[Rows]:  # fmt: skip
+    """Give a random share of the pairs of users with some history, in blocks."""
+    users = np.flatnonzero(np.diff(known.start))
+    size = max(1, PAIRS // len(scopes))
+    for begin in range(0, users.size, size):
+        block = users[begin : begin + size]
+        made = features(known.only(block), scopes, crowd, window)
+        bought, spent = outcomes(later.only(block), scopes)
+        kept = rng.random(bought.shape) < share
+        yield Rows(made[kept], bought[kept], spent[kept])
+
+
+@dataclass(frozen=True)
+class Foretold:
+    """What users will do in the window.
+
+    Attributes
+    ----------
+    users
+        `(n,)` ids.
+    probability
+        `(n, scopes)` float32: P(buys at least one item of the scope in the window).
+    spend
+        `(n, scopes)` float32, currency: expected spend on the scope in the window, not given that any is bought; None
+        where the events had no money.
+    """
+
+    users: npt.NDArray[Any]
+    probability: Floats
+    spend: Floats | None
+
+
+@dataclass(frozen=True)
+class RelevanceModel:
+    """A fitted relevance; `reference` holds the users that it learned from, who speak for any set of scopes."""
+
+    parameters: Relevance
+    reference: Interactions
+    scopes: Scopes
+    crowd: Crowd
+    chance: tuple[Trees, ...]
+    spend: Trees | None
+
+    def predict(
+        self, history: Interactions, users: npt.ArrayLike | None = None, scopes: Scopes | None = None,
+        progress: Progress = silent,
+    ) -> Foretold:  # fmt: skip
+        """Foretell the window that begins at the model's `now`.
+
+        Parameters
+        ----------
+        history
+            Interactions of any users; events from the model's `now` on are not looked at.
+        users
+            Ids; all users of the history where left out. An id that the history lacks is a user without history.
+        scopes
+            By default those fitted on; others need no new fit: the reference users say how each relates to the others.
+        """
+        covers, crowd = self.scopes, self.crowd
+        if scopes is not None:
+            covers = scopes.aligned(self.reference.items)
+            crowd = crowd_of(self.reference, covers, self.parameters.window, self.parameters.seed)
+        known = history.aligned(self.reference.items).before(np.datetime64(crowd.now, "s"))
+        names = known.users.values if users is None else np.asarray(users)
+        number = np.arange(known.n_users) if users is None else known.users.find(names)
+        probability = np.empty((names.size, len(covers)), np.float32)
+        spend = None if self.spend is None else np.empty_like(probability)
+        size = max(1, PAIRS // len(covers))
+        for begin in range(0, names.size, size):
+            place = number[begin : begin + size]
+            chance, money = self._block(known, place, covers, crowd)
+            probability[begin : begin + size] = chance
+            if spend is not None and money is not None:
+                spend[begin : begin + size] = money
+            progress("relevance", min(begin + size, names.size), names.size)
+        return Foretold(names, probability, spend)
+
+    def _block(self, known: Interactions, place: npt.NDArray[np.int64], scopes: Scopes, crowd: Crowd) -> tuple[Floats, Floats | None]:  # fmt: skip
+        """Return the probability and spend of a block of users; -1 is a user that the history lacks."""
+        some = np.zeros(place.size, bool)
+        some[place >= 0] = np.diff(known.start)[place[place >= 0]] > 0
+        chance = np.tile(crowd.recent, (place.size, 1))
+        table = features(known.only(place[some]), scopes, crowd, self.parameters.window)
+        if some.any():
+            flat = table.reshape(-1, table.shape[-1])
+            odds = np.mean([logit(trees.predict(flat)) for trees in self.chance], axis=0)
+            chance[some] = (1.0 / (1.0 + np.exp(-odds))).reshape(table.shape[:2])
+        if self.spend is None:
+            return chance, None
+        typical = np.tile(self._typical(scopes, crowd), (place.size, 1))
+        if some.any():
+            typical[some] = self.spend.predict(flat).reshape(table.shape[:2])
+        return chance, chance * typical
+
+    def _typical(self, scopes: Scopes, crowd: Crowd) -> Floats:
+        """Return the mean spend of the buyers of each scope in the last window, `(scopes,)`; everyone's where none bought."""
+        begin = np.datetime64(crowd.now - int(self.parameters.window * DAY), "s")
+        bought, spent = outcomes(self.reference.between(begin, None), scopes)
+        buyers = bought.sum(axis=0)
+        everyone = spent.sum() / max(buyers.sum(), 1)
+        return np.where(buyers > 0, spent.sum(axis=0) / np.maximum(buyers, 1), everyone).astype(np.float32)
+
+
+def logit(probability: npt.NDArray[np.float64]) -> npt.NDArray[np.float64]:
+    """Return log(p / (1 - p))."""
+    sure = np.clip(probability, 1e-7, 1 - 1e-7)
+    return np.log(sure) - np.log1p(-sure)
