@@ -81,7 +81,8 @@ def bootstrap_ratio(values: Floats, base: Floats, repeats: int = 1_000, level: f
     means = resampled(both, repeats, np.random.default_rng(seed))
     tail = (1.0 - level) / 2.0
     ratio = means[:, 0] / np.maximum(means[:, 1], 1e-12)
-    return Interval(float(np.mean(values) / max(np.mean(base), 1e-12)), *(float(v) for v in np.quantile(ratio, [tail, 1.0 - tail])))  # fmt: skip
+    whole = float(np.mean(values)) / max(float(np.mean(base)), 1e-12)
+    return Interval(whole, *(float(v) for v in np.quantile(ratio, [tail, 1.0 - tail])))
 
 
 def log_loss(happened: npt.NDArray[Any], probability: npt.NDArray[Any]) -> float:

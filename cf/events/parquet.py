@@ -42,7 +42,10 @@ class EventFiles:
                     chosen = choose_columns(opened.schema_arrow.names, self.columns)
                     for batch in opened.iter_batches(self.rows, columns=list(chosen.values())):
                         yield Events(
-                            **{field: batch.column(name).to_numpy(zero_copy_only=False) for field, name in chosen.items()}
+                            **{
+                                field: batch.column(name).to_numpy(zero_copy_only=False)
+                                for field, name in chosen.items()
+                            }
                         )
             except (pa.ArrowInvalid, OSError) as error:
                 raise EventsError(f"{file} cannot be read as Parquet: {error}") from error

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable
+from collections.abc import Iterable
 from dataclasses import dataclass, field, replace
 from typing import Any
 
@@ -161,6 +161,13 @@ class Interactions:
         kernels.last_visits(self.start, self.time, np.ascontiguousarray(wanted), first)
         return self._cut(first, self.start[1:].copy())
 
+    def without_last_visits(self, visits: npt.ArrayLike) -> Interactions:
+        """Return what is left without each user's last so many visits."""
+        wanted = np.ascontiguousarray(np.broadcast_to(np.asarray(visits, np.int64), self.n_users))
+        end = np.empty(self.n_users, np.int64)
+        kernels.last_visits(self.start, self.time, wanted, end)
+        return self._cut(self.start[:-1].copy(), end)
+
     def only(self, users: npt.NDArray[np.integer[Any]]) -> Interactions:
         """Return the interactions of these users (numbers), in this order; items keep their numbers."""
         chosen = np.asarray(users, np.int64)
@@ -192,7 +199,9 @@ class Interactions:
 
     def _where(self, keep: npt.NDArray[np.bool_]) -> Interactions:
         total = np.concatenate([[0], np.cumsum(keep)])
-        columns = {name: None if column is None else column[keep] for name, column in self._columns().items()}
+        columns: dict[str, Any] = {
+            name: None if column is None else column[keep] for name, column in self._columns().items()
+        }
         return replace(self, start=total[self.start], **columns)
 
     def _cut(self, first: npt.NDArray[np.int64], last: npt.NDArray[np.int64]) -> Interactions:
@@ -203,7 +212,9 @@ class Interactions:
             kernels.gather(first, start, column, target)
             return target
 
-        columns = {name: None if column is None else taken(column) for name, column in self._columns().items()}
+        columns: dict[str, Any] = {
+            name: None if column is None else taken(column) for name, column in self._columns().items()
+        }
         return replace(self, start=start, **columns)
 
     def _columns(self) -> dict[str, Any]:
@@ -215,5 +226,3 @@ def drop_zeros(indptr: Column, indices: Column, data: Column, shape: tuple[int, 
     matrix = sparse.csr_matrix((data, indices, indptr), shape=shape)
     matrix.eliminate_zeros()
     return matrix
-
-

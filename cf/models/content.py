@@ -34,11 +34,12 @@ def bins(values: npt.ArrayLike) -> sparse.csr_matrix:
     """Return one column an eighth of the items by value; NaN has none."""
     numbers = np.asarray(values, float)
     edges = np.unique(np.nanquantile(numbers, np.linspace(0, 1, BINS + 1)[1:-1])) if np.isfinite(numbers).any() else np.zeros(0)  # fmt: skip
-    place = np.where(np.isfinite(numbers), np.searchsorted(edges, numbers), -1).astype(object)
-    return categories(np.where(place >= 0, place, None))
+    place = np.searchsorted(edges, numbers).astype(object)
+    place[~np.isfinite(numbers)] = None
+    return categories(place)
 
 
-def words(texts: Sequence[str | None] | npt.NDArray[Any]) -> sparse.csr_matrix:
+def words(texts: npt.NDArray[Any]) -> sparse.csr_matrix:
     """Return one column a word, lower case."""
     row, token = [], []
     for place, text in enumerate(texts):
@@ -72,11 +73,12 @@ class Attributes:
         """Make features of attributes, each `(items,)`: a rare value says more than a common one (inverse frequency)."""
         ids = items if isinstance(items, Ids) else Ids(items)
         parts = []
-        for maker, group in ((categories, categorical), (bins, numeric), (words, text)):
+        groups: list[tuple[Any, Mapping[str, Any] | None]] = [(categories, categorical), (bins, numeric), (words, text)]
+        for maker, group in groups:
             for name, values in (group or {}).items():
                 if len(np.asarray(values, object)) != len(ids):
                     raise UsageError(f"attribute {name!r} has {len(np.asarray(values, object))} entries for {len(ids)} items")  # fmt: skip
-                part = maker(values)  # type: ignore[operator]
+                part = maker(np.asarray(values, object))
                 holders = np.bincount(part.indices, minlength=part.shape[1])
                 weight = np.log1p(len(ids) / np.maximum(holders, 1)).astype(np.float32)
                 parts.append(part @ sparse.diags(weight))

@@ -77,7 +77,9 @@ class Hybrid:
         progress("hybrid's weights", len(SEGMENTS), len(SEGMENTS))
         return HybridModel(interactions.items, popularity_of(interactions, 28.0), models, weights)
 
-    def _learn(self, models: list[Model], split: Split, history: Interactions, users: Numbers) -> npt.NDArray[np.float64]:
+    def _learn(
+        self, models: list[Model], split: Split, history: Interactions, users: Numbers
+    ) -> npt.NDArray[np.float64]:
         """Return the weights, `(parts, powers)`."""
         shape = (len(models), len(POWERS))
         if not users.size:

@@ -112,7 +112,13 @@ class UserKNN:
         profile = csr(self.reweighting.apply(weights))
         terms = self.similarity.terms(profile)
         return UserKNNModel(
-            interactions.items, popularity_of(interactions), self, interactions.users, csr(weights), csr(profile.T), terms
+            interactions.items,
+            popularity_of(interactions),
+            self,
+            interactions.users,
+            csr(weights),
+            csr(profile.T),
+            terms,
         )
 
 

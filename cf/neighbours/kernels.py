@@ -64,7 +64,6 @@ def best_products(rows, a_ptr, a_idx, a_val, b_ptr, b_idx, b_val, centre_a, cent
     in the dot; only those above 0 count. Column `own[r]` of row r is passed over (-1: none). Sizes of `indices` and
     `values`: `(rows, k)`.
     """
-    k = indices.shape[1]
     for t in prange(threads):
         dots = np.zeros(width)
         common = np.zeros(width, np.int32)

@@ -160,4 +160,6 @@ class BM25:
         held = held[held > 0]
         relative = row_sums(matrix) / (held.mean() if held.size else 1.0)
         damped = np.repeat(self.k1 * (1.0 - self.b + self.b * relative), np.diff(matrix.indptr))
-        return same_shape(matrix, matrix.data * (self.k1 + 1.0) / (matrix.data + damped) * rarity(crowd)[matrix.indices])
+        return same_shape(
+            matrix, matrix.data * (self.k1 + 1.0) / (matrix.data + damped) * rarity(crowd)[matrix.indices]
+        )

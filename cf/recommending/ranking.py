@@ -110,7 +110,9 @@ def recommend(
     found_scores = np.full((chosen.size, n), np.nan, np.float32)
     done = 0
     for block in blocks(chosen, len(model.items)):
-        skip = owned(known, block) if rule.exclude_owned else (np.zeros(block.size + 1, np.int64), np.zeros(0, np.int32))
+        skip = (
+            owned(known, block) if rule.exclude_owned else (np.zeros(block.size + 1, np.int64), np.zeros(0, np.int32))
+        )
         left = n - first.size
         items, scores = ranked(model.scores(known, block), wider, skip, allowed, filler)
         if rule.diversity is not None:

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 
 import numpy as np
 import numpy.typing as npt
-from scipy import sparse
+from scipy import linalg, sparse
 
 from cf.events.columns import DAY
 from cf.ids import Ids
@@ -28,6 +28,9 @@ RARE = 3  # items of fewer users do not enter profiles
 BIN_PENALTY = 300.0
 LOG_PENALTY = 2.0
 FACTOR_PENALTY = 0.5
+FULL_PENALTY = 60.0
+BASKET_PENALTY = 60.0
+VISITS = 3  # of each user that stand for first baskets
 
 
 @dataclass(frozen=True)
@@ -102,6 +105,9 @@ class Crowd:
     factors, to_scope
         `(items, factors)` and `(factors, scopes)`: a singular value decomposition of the profiles, and a ridge regression
         from it to habits.
+    full, basket
+        `(inputs, scopes)` ridge regressions of what was bought in the last window on everything known before it, and on a
+        single visit before it.
     """
 
     now: int
@@ -119,17 +125,20 @@ class Crowd:
     rarity: npt.NDArray[np.float64]
     factors: Floats
     to_scope: Floats
+    full: Floats
+    basket: Floats
 
     def profile(self, history: Interactions) -> sparse.csr_matrix:
         """Return users' TF-IDF profiles of length 1, `(users, items)`."""
-        matrix = history.matrix(PROFILE)
-        weights = np.log1p(3.0 * matrix.data) * self.rarity[matrix.indices]
-        return unit_rows(sparse.csr_matrix((weights.astype(np.float32), matrix.indices, matrix.indptr), shape=matrix.shape))  # fmt: skip
+        return profile_of(history, self.rarity)
 
-    def signals(self, history: Interactions, found: Sums) -> Floats:
-        """Return what others say of each user and scope, `(users, scopes, 5)`."""
+    def signals(self, history: Interactions, scopes: Scopes, found: Sums) -> Floats:
+        """Return what others say of each user and scope, `(users, scopes, 7)`."""
         pair = found.pair
         profile = self.profile(history)
+        factored = np.asarray(profile @ self.factors, np.float32)
+        last = history.last_visits(1)
+        visit = np.asarray(self.profile(last) @ self.factors, np.float32)
         own = self.names.find(history.users.values)
         near = best_of_product(profile, self.profiles, NEIGHBOURS, right_terms=self.terms, own=own)
         total = np.maximum(np.asarray(near.sum(axis=1)), 1e-9)
@@ -139,10 +148,17 @@ class Crowd:
                 held_log(pair) @ self.log_links,
                 (near @ self.habits) / total,
                 (near @ self.lately) / total,
-                np.asarray(profile @ self.factors) @ self.to_scope,
+                factored @ self.to_scope,
+                linear(full_inputs(found, factored), self.full),
+                linear(basket_inputs(sums(last, scopes), visit), self.basket),
             ],
             axis=-1,
         ).astype(np.float32)
+
+
+def linear(inputs: Floats, weights: Floats) -> Floats:
+    """Return inputs times weights; zeros where there was too little to learn weights from."""
+    return inputs @ weights if len(weights) else np.zeros((len(inputs), weights.shape[1]), np.float32)
 
 
 def unit_rows(matrix: sparse.csr_matrix) -> sparse.csr_matrix:
@@ -183,11 +199,10 @@ def crowd_of(reference: Interactions, scopes: Scopes, window: float, seed: int) 
     rare = rarity(reference.matrix())
     holders = np.bincount(reference.matrix().indices, minlength=reference.n_items)
     rare = np.where(holders >= RARE, rare, 0.0)
-    matrix = reference.matrix(PROFILE)
-    weights = (np.log1p(3.0 * matrix.data) * rare[matrix.indices]).astype(np.float32)
-    profile = unit_rows(sparse.csr_matrix((weights, matrix.indices, matrix.indptr), shape=matrix.shape))
+    profile = profile_of(reference, rare)
     profile.eliminate_zeros()
-    factors, scores = decomposed(profile, seed)
+    factors = decomposed(profile, seed)
+    scores = np.asarray(profile @ factors, np.float32)
     habits = np.minimum(pair[..., 3], 3.0)
     gram = scores.T @ scores
     gram[np.diag_indices_from(gram)] += FACTOR_PENALTY
@@ -198,22 +213,91 @@ def crowd_of(reference: Interactions, scopes: Scopes, window: float, seed: int) 
         linear_model((pair[..., 0] > 0).astype(np.float32), BIN_PENALTY), linear_model(held_log(pair), LOG_PENALTY),
         csr(profile[some].T), Cosine().terms(profile[some]), Ids(reference.users.values[some]), habits[some],
         bought_lately[some].astype(np.float32), rare, factors, np.linalg.solve(gram, scores.T @ habits).astype(np.float32),
+        *foretelling(reference.before(np.datetime64(now - step, "s")), scopes, bought_lately, rare, factors),
     )  # fmt: skip
 
 
-def decomposed(profile: sparse.csr_matrix, seed: int) -> tuple[Floats, Floats]:
-    """Return item factors and users' scores, `(items, factors)` and `(users, factors)`, by randomised range finding.
+def foretelling(earlier: Interactions, scopes: Scopes, bought: npt.NDArray[np.bool_], rare: npt.NDArray[np.float64], factors: Floats) -> tuple[Floats, Floats]:  # fmt: skip
+    """Return the two linear models of the last window from what was known before it: of all, and of the last visits alone."""
+    active = np.flatnonzero(np.diff(earlier.start))
+    if not active.size:
+        empty = np.zeros((0, len(scopes)), np.float32)
+        return empty, empty
+    known, target = earlier.only(active), bought[active].astype(np.float32)
+    factored = np.asarray(profile_of(known, rare) @ factors, np.float32)
+    full = ridge(full_inputs(sums(known, scopes), factored), target, FULL_PENALTY)
+    parts, targets = [], []
+    held = known
+    for _ in range(VISITS):  # the last visit, the one before, ...: each as if it were all that is known
+        last = held.last_visits(1)
+        some = np.flatnonzero(np.diff(last.start))
+        visit = last.only(some)
+        parts.append(basket_inputs(sums(visit, scopes), np.asarray(profile_of(visit, rare) @ factors, np.float32)))
+        targets.append(target[some])
+        held = held.without_last_visits(1)
+    return full, ridge(np.concatenate(parts), np.concatenate(targets), BASKET_PENALTY)
+
+
+def profile_of(history: Interactions, rare: npt.NDArray[np.float64]) -> sparse.csr_matrix:
+    """Return users' TF-IDF profiles of length 1, `(users, items)`."""
+    matrix = history.matrix(PROFILE)
+    weights = np.log1p(3.0 * matrix.data) * rare[matrix.indices]
+    return unit_rows(sparse.csr_matrix((weights.astype(np.float32), matrix.indices, matrix.indptr), shape=matrix.shape))
+
+
+def orthonormal(basis: npt.NDArray[np.floating]) -> npt.NDArray[np.float64]:
+    """Return an orthonormal basis of the columns' span, by the Cholesky factor of their (small) Gram matrix."""
+    tall = np.asarray(basis, np.float64)
+    gram = tall.T @ tall
+    gram[np.diag_indices_from(gram)] += 1e-10 * max(np.trace(gram), 1e-30)
+    return np.asarray(linalg.solve_triangular(np.linalg.cholesky(gram), tall.T, lower=True).T)
+
+
+def decomposed(profile: sparse.csr_matrix, seed: int) -> Floats:
+    """Return the leading right singular vectors of the profiles, `(items, factors)`, by randomised range finding.
 
     Halko, Martinsson & Tropp 2011, doi:10.1137/090771806, algorithm 4.4 with two power steps.
     """
-    size = min(FACTORS, *profile.shape)
-    rng = np.random.default_rng(seed)
-    basis = profile @ rng.normal(size=(profile.shape[1], size + 8)).astype(np.float32)
+    held = np.flatnonzero(np.bincount(profile.indices, minlength=profile.shape[1]))
+    factors = np.zeros((profile.shape[1], FACTORS), np.float32)
+    if not held.size:
+        return factors
+    table = profile[:, held]
+    size = min(FACTORS, *table.shape)
+    width = min(size + 8, *table.shape)
+    basis = orthonormal(table @ np.random.default_rng(seed).normal(size=(held.size, width)).astype(np.float32))
     for _ in range(2):
-        basis, _ = np.linalg.qr(basis)
-        other, _ = np.linalg.qr(profile.T @ basis)
-        basis = profile @ other
-    basis, _ = np.linalg.qr(basis)
-    _, _, right = np.linalg.svd((profile.T @ basis).T, full_matrices=False)
-    factors = np.ascontiguousarray(right[:size].T, np.float32)
-    return factors, np.asarray(profile @ factors, np.float32)
+        basis = orthonormal(table @ orthonormal(table.T @ basis.astype(np.float32)).astype(np.float32))
+    small = table.T @ basis.astype(np.float32)
+    value, vector = np.linalg.eigh((small.T @ small).astype(np.float64))
+    order = np.argsort(-value)[:size]
+    right = small @ vector[:, order] / np.sqrt(np.maximum(value[order], 1e-12))
+    factors[held, :size] = right
+    return factors
+
+
+def ridge(inputs: Floats, targets: Floats, penalty: float) -> Floats:
+    """Return the weights of a ridge regression, `(inputs, targets)`; `penalty` is in rows' worth of each input's square."""
+    gram = (inputs.T @ inputs).astype(np.float64)
+    gram[np.diag_indices_from(gram)] += penalty * np.maximum(np.diag(gram) / max(len(inputs), 1), 1e-6)
+    return np.asarray(linalg.solve(gram, (inputs.T @ targets).astype(np.float64), assume_a="pos"), np.float32)
+
+
+def full_inputs(found: Sums, factored: Floats) -> Floats:
+    """Return what the next window is told from linearly: habits at three paces, activity, factors; `(users, inputs)`."""
+    pair, user = found.pair, found.user
+    paces = [np.log1p(3.0 * pair[..., place]) for place in (2, 3, 4)]
+    active = np.log(user[:, 1:5] + 0.05)
+    idle = np.log1p(np.maximum(user[:, 5:6], 0.0))
+    one = np.ones((len(user), 1), np.float32)
+    return np.concatenate([*paces, active, idle, np.log1p(user[:, 8:9]), 5.0 * factored, one], axis=1).astype(
+        np.float32
+    )
+
+
+def basket_inputs(found: Sums, factored: Floats) -> Floats:
+    """Return what the next window is told from where only the last visit is looked at; `(users, inputs)`."""
+    held = (found.pair[..., 0] > 0).astype(np.float32)
+    one = np.ones((len(held), 1), np.float32)
+    size = np.log1p(found.user[:, 7:8])
+    return np.concatenate([held, size, np.log1p(found.user[:, 8:9]), np.log1p(found.user[:, 9:10]), 2.0 * factored, one], axis=1)  # fmt: skip

@@ -27,6 +27,8 @@ NAMES = (
     "neighbours' habits",
     "neighbours' last window",
     "factors",
+    "ridge on everything",
+    "ridge on the last visit",
     *(f"visits a window, {life:.0f}-day half-life" for life in kernels.LIVES),
     "days since the last visit",
     "days known",
@@ -72,13 +74,13 @@ def features(history: Interactions, scopes: Scopes, crowd: Crowd, window: float)
     out[..., 12] = pair[..., 11]
     out[..., 13] = np.log1p(pair[..., 8] / np.maximum(count, 1.0))
     out[..., 14] = pair[..., 10] / np.maximum(count, 1.0)
-    out[..., 15:20] = crowd.signals(history, found)
+    out[..., 15:22] = crowd.signals(history, scopes, found)
     visits = np.maximum(user[:, 0], 1.0)
-    out[..., 20:24] = np.log(user[:, 1:5] / steady * window + 0.05)[:, None]
+    out[..., 22:26] = np.log(user[:, 1:5] / steady * window + 0.05)[:, None]
     for place, column in enumerate(
         (user[:, 5], np.minimum(known, LONGEST), np.log1p(user[:, 7] / visits), np.log1p(user[:, 8]),
          np.log1p(user[:, 9] / visits), np.log1p(np.minimum(user[:, 0], 50.0)))
     ):  # fmt: skip
-        out[..., 24 + place] = column[:, None]
-    out[..., 30], out[..., 31] = log_odds(crowd.recent), log_odds(crowd.usual)
+        out[..., 26 + place] = column[:, None]
+    out[..., 32], out[..., 33] = log_odds(crowd.recent), log_odds(crowd.usual)
     return out

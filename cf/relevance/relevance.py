@@ -49,9 +49,9 @@ class Relevance:
 
     window: float = 28.0
     past_windows: int = 5
-    cut: float = 0.25
+    cut: float = 0.4
     most_users: int = 20_000
-    most_rows: int = 700_000
+    most_rows: int = 800_000
     models: int = 1
     boosting: Boosting = field(default_factory=Boosting)
     spending: Boosting = field(default_factory=lambda: Boosting(rounds=80, leaves=15, rate=0.1))
@@ -109,7 +109,7 @@ class Relevance:
         if not begins:
             raise UsageError(f"the events span less than two windows of {self.window:g} days; give a longer history or a shorter window")  # fmt: skip
         share = self.most_rows / (len(begins) * (1.0 + self.cut) * sample.n_users * len(scopes))
-        parts = []
+        parts: list[Rows] = []
         for number, begin in enumerate(begins):
             progress("past windows", number, len(begins))
             at = np.datetime64(begin, "s")
@@ -122,7 +122,9 @@ class Relevance:
             short = known.only(chosen).last_visits(visits)
             parts.extend(drawn(short, later.only(chosen), scopes, crowd, self.window, min(share, 1.0), rng))
         progress("past windows", len(begins), len(begins))
-        return Rows(*(np.concatenate([getattr(part, name) for part in parts]) for name in ("features", "bought", "spent")))
+        return Rows(
+            *(np.concatenate([getattr(part, name) for part in parts]) for name in ("features", "bought", "spent"))
+        )
 
 
 @dataclass(frozen=True)

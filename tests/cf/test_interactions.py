@@ -56,12 +56,20 @@ def test_weights_equal_a_plain_sum_over_events(seed: int, half_life: float, amou
     rng = np.random.default_rng(seed)
     n = int(rng.integers(1, 60))
     events = Events(
-        rng.integers(0, 5, n), rng.integers(0, 7, n), rng.integers(0, 20, n), rng.integers(1, 4, n), rng.integers(0, 9, n)
+        rng.integers(0, 5, n),
+        rng.integers(0, 7, n),
+        rng.integers(0, 20, n),
+        rng.integers(1, 4, n),
+        rng.integers(0, 9, n),
     )
     x = Interactions.of(events, now=21, keep_duplicates=True)
     got = x.matrix(Weighting(half_life=half_life, amount=amount)).toarray()  # type: ignore[arg-type]
-    table = pd.DataFrame({"u": events.user, "i": events.item, "t": events.time, "q": events.quantity, "m": events.money})
-    table["w"] = {"visits": 1.0, "quantity": table["q"], "money": table["m"]}[amount] * 0.5 ** ((21 - table["t"]) / half_life)
+    table = pd.DataFrame(
+        {"u": events.user, "i": events.item, "t": events.time, "q": events.quantity, "m": events.money}
+    )
+    table["w"] = {"visits": 1.0, "quantity": table["q"], "money": table["m"]}[amount] * 0.5 ** (
+        (21 - table["t"]) / half_life
+    )
     if amount == "visits":
         table = table.drop_duplicates(["u", "i", "t"])
     for (u, i), part in table.groupby(["u", "i"]):
@@ -145,7 +153,9 @@ def test_an_update_gives_what_a_build_from_everything_gives() -> None:
 def test_the_order_of_events_changes_nothing_but_numbers() -> None:
     events = market(users=40)
     shuffled = np.random.default_rng(1).permutation(len(events))
-    other = Events(events.user[shuffled], events.item[shuffled], events.time[shuffled], money=np.asarray(events.money)[shuffled])
+    other = Events(
+        events.user[shuffled], events.item[shuffled], events.time[shuffled], money=np.asarray(events.money)[shuffled]
+    )
     a = Interactions.of(Events(events.user, events.item, events.time, money=events.money), now=300)
     b = Interactions.of(other, now=300).aligned(a.items)
     weights = a.matrix(Weighting(half_life=30.0))[a.users.find(b.users.values)]

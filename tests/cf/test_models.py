@@ -62,7 +62,9 @@ def model(request: pytest.FixtureRequest, shop: Interactions) -> Model:
 
 def stranger(shop: Interactions) -> Interactions:
     """One user without history, and one basket of a user never seen."""
-    basket = Events(np.array([7, 7]), np.array([10, 16]), np.array([199.0, 199.0]), money=np.ones(2), quantity=np.ones(2))
+    basket = Events(
+        np.array([7, 7]), np.array([10, 16]), np.array([199.0, 199.0]), money=np.ones(2), quantity=np.ones(2)
+    )
     return Interactions.of(basket, now=200, users=[1_000_000], items=shop.items)
 
 
@@ -122,7 +124,10 @@ def test_a_basket_is_answered_without_what_is_in_it(model: Model) -> None:
 
 def test_it_reads_a_history_whose_items_are_numbered_otherwise(model: Model, shop: Interactions) -> None:
     other = Interactions.of(
-        Events(np.array([1, 1]), np.array([16, 9_999]), np.array([150.0, 150.0]), money=np.ones(2), quantity=np.ones(2)), now=200
+        Events(
+            np.array([1, 1]), np.array([16, 9_999]), np.array([150.0, 150.0]), money=np.ones(2), quantity=np.ones(2)
+        ),
+        now=200,
     )
     made = recommend(model, other, n=3)
     assert (made.items >= 0).all()

@@ -33,8 +33,8 @@ def market(seed: int = 0, users: int = 300, items: int = 60, days: float = 200.0
     for user in range(users):
         favour = base * np.where(group == taste[user], 8.0, 1.0)
         for day in np.sort(rng.uniform(0, days, rng.poisson(rate[user] * days))):
-            for item in np.unique(rng.choice(items, rng.integers(1, 6), p=favour / favour.sum())):
-                rows.append((user + 1_000, item + 10, round(day, 4)))
+            basket = np.unique(rng.choice(items, rng.integers(1, 6), p=favour / favour.sum()))
+            rows.extend((user + 1_000, item + 10, round(day, 4)) for item in basket)
     user_id, item_id, day = (np.array(column) for column in zip(*rows, strict=True))
     return Events(user_id, item_id, day, money=1.0 + (item_id % 7), quantity=np.ones(user_id.size))
 
