@@ -12,5 +12,5 @@ from cf.models.two_tower import TwoTower
 
 __all__ = [
     "Als", "Attributes", "Content", "Ease", "Frequency", "Hybrid", "ItemKNN", "Model", "Popularity", "Reason",
-    "Recommender", "Segments", "UserKNN",
+    "Recommender", "Segments", "TwoTower", "UserKNN",
 ]  # fmt: skip
