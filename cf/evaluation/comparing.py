@@ -16,7 +16,7 @@ from cf.evaluation.metrics import Interval, bootstrap, bootstrap_ratio, coverage
 from cf.evaluation.splits import RandomSplit, Split, TemporalSplit
 from cf.ids import Ids
 from cf.interactions import Interactions
-from cf.models.base import Model, Recommender
+from cf.model import Model, Recommender
 from cf.progress import Progress, silent
 from cf.recommending import Rules, recommend
 

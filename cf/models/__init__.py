@@ -1,7 +1,7 @@
 """Recommenders behind one Protocol: parameters that fit, and fitted models that score any history."""
 
+from cf.model import Model, Reason, Recommender
 from cf.models.als import Als
-from cf.models.base import Model, Reason, Recommender
 from cf.models.content import Attributes, Content
 from cf.models.ease import Ease
 from cf.models.frequency import Frequency

@@ -12,7 +12,7 @@ from scipy import sparse
 
 from cf.ids import Ids
 from cf.interactions import Interactions, Weighting
-from cf.models.base import Numbers, Reason, Scores, at_least_one, popularity_of
+from cf.model import Numbers, Reason, Scores, at_least_one, popularity_of
 from cf.neighbours.nearest import csr, pointers
 from cf.progress import Progress, silent
 

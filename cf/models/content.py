@@ -15,7 +15,7 @@ from scipy import sparse
 from cf.errors import UsageError
 from cf.ids import Ids
 from cf.interactions import Interactions, Weighting
-from cf.models.base import Numbers, Reason, Scores, item_reasons, popularity_of
+from cf.model import Numbers, Reason, Scores, item_reasons, popularity_of
 from cf.neighbours.nearest import csr
 from cf.progress import Progress, silent
 

@@ -11,7 +11,7 @@ from scipy import linalg, sparse
 
 from cf.ids import Ids
 from cf.interactions import Interactions, Weighting
-from cf.models.base import Numbers, Reason, Scores, at_least_one, item_reasons, popularity_of
+from cf.model import Numbers, Reason, Scores, at_least_one, item_reasons, popularity_of
 from cf.progress import Progress, silent
 
 

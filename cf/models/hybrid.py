@@ -14,7 +14,7 @@ from cf.errors import UsageError
 from cf.evaluation.splits import Split, TemporalSplit
 from cf.ids import Ids
 from cf.interactions import Interactions
-from cf.models.base import Model, Numbers, Reason, Recommender, Scores, at_least_one, not_negative, popularity_of
+from cf.model import Model, Numbers, Reason, Recommender, Scores, at_least_one, not_negative, popularity_of
 from cf.progress import Progress, silent
 from cf.recommending.ranking import ranked
 

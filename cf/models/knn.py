@@ -11,7 +11,7 @@ from scipy import sparse
 
 from cf.ids import Ids
 from cf.interactions import Interactions, Weighting
-from cf.models.base import Numbers, Reason, Scores, Sums, at_least_one, item_reasons, not_negative, popularity_of
+from cf.model import Numbers, Reason, Scores, Sums, at_least_one, item_reasons, not_negative, popularity_of
 from cf.neighbours import Cosine, Plain, Reweighting, Similarity, best_of_product, neighbours
 from cf.neighbours.nearest import csr
 from cf.neighbours.similarity import Terms

@@ -12,7 +12,7 @@ import pandas as pd
 
 from cf.ids import Ids
 from cf.interactions import Interactions, Weighting
-from cf.models.base import Numbers, Reason, Scores, not_negative
+from cf.model import Numbers, Reason, Scores, not_negative
 from cf.progress import Progress, silent
 
 

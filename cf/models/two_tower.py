@@ -13,7 +13,7 @@ from cf.errors import UsageError
 from cf.events.columns import DAY
 from cf.ids import Ids
 from cf.interactions import Interactions, Weighting
-from cf.models.base import Numbers, Reason, Scores, at_least_one, popularity_of
+from cf.model import Numbers, Reason, Scores, at_least_one, popularity_of
 from cf.models.content import Attributes
 from cf.neighbours.nearest import csr
 from cf.progress import Progress, silent

@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 
 from cf.interactions import Interactions
-from cf.models.base import Model, Reason
+from cf.model import Model, Reason
 
 
 @dataclass(frozen=True)

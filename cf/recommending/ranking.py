@@ -14,7 +14,7 @@ from cf.errors import UsageError
 from cf.events import Events
 from cf.ids import Ids
 from cf.interactions import Interactions
-from cf.models.base import Model, Numbers, SparseModel
+from cf.model import Model, Numbers, SparseModel
 from cf.neighbours import best_of_product, kernels
 from cf.neighbours.nearest import csr
 from cf.progress import Progress, silent

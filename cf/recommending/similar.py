@@ -9,7 +9,7 @@ from scipy import sparse
 
 from cf.errors import UsageError
 from cf.ids import Ids
-from cf.models.base import Numbers
+from cf.model import Numbers
 
 
 @runtime_checkable

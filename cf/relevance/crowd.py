@@ -19,6 +19,7 @@ from cf.relevance import kernels
 from cf.relevance.scopes import Scopes
 
 Floats = npt.NDArray[np.float32]
+GROUP_PRIOR = 10.0  # users' worth of the rate of all scopes that a group of a scope's users is drawn to
 PRIOR = 2.0  # users' worth of the rate that a scope of average items would have
 NEIGHBOURS = 200
 FACTORS = 64
@@ -92,6 +93,9 @@ class Crowd:
         `(scopes,)` shares of the users who bought from the scope in the last window, and in the last three on average.
     pace
         `(scopes,)` mean visits with the scope in a window, from decayed counts.
+    loyalty
+        `(scopes, 4)`: log-odds of buying in the last window among those who bought in the one before, who bought earlier
+        only, and who never had; and the log of the visits with the scope a buyer.
     links, log_links
         `(scopes, scopes)` weights of EASE on whether, and on how much, a user holds each scope.
     profiles, terms
@@ -115,6 +119,7 @@ class Crowd:
     recent: Floats
     usual: Floats
     pace: Floats
+    loyalty: Floats
     links: Floats
     log_links: Floats
     profiles: sparse.csr_matrix
@@ -210,11 +215,30 @@ def crowd_of(reference: Interactions, scopes: Scopes, window: float, seed: int) 
     some.sort()
     return Crowd(
         now, days, rates[0], np.mean(rates, axis=0).astype(np.float32), pair[..., 3].mean(axis=0) / recall * window,
+        loyalty_of(reference, scopes, bought_lately, step, pair),
         linear_model((pair[..., 0] > 0).astype(np.float32), BIN_PENALTY), linear_model(held_log(pair), LOG_PENALTY),
         csr(profile[some].T), Cosine().terms(profile[some]), Ids(reference.users.values[some]), habits[some],
         bought_lately[some].astype(np.float32), rare, factors, np.linalg.solve(gram, scores.T @ habits).astype(np.float32),
         *foretelling(reference.before(np.datetime64(now - step, "s")), scopes, bought_lately, rare, factors),
     )  # fmt: skip
+
+
+def loyalty_of(reference: Interactions, scopes: Scopes, bought: npt.NDArray[np.bool_], step: int, pair: Floats) -> Floats:  # fmt: skip
+    """Return how those who bought before, earlier or never bought in the last window, `(scopes, 4)`; see `Crowd`."""
+    before = reference.before(np.datetime64(reference.now - step, "s"))
+    held = sums(before, scopes).pair
+    known = np.diff(before.start) > 0
+    ever = held[..., 0] > 0
+    lately = ever & (held[..., 5] * DAY <= step)
+    out = []
+    for group in (lately & known[:, None], ever & ~lately, ~ever & known[:, None]):
+        size, buyers = group.sum(axis=0), (bought & group).sum(axis=0)
+        everyone = (buyers.sum() + 0.5) / (size.sum() + 1.0)
+        share = (buyers + GROUP_PRIOR * everyone) / (size + GROUP_PRIOR)
+        out.append(np.log(share / (1.0 - share)))
+    holders = (pair[..., 0] > 0).sum(axis=0)
+    out.append(np.log1p(pair[..., 0].sum(axis=0) / np.maximum(holders, 1)))
+    return np.stack(out, axis=-1).astype(np.float32)
 
 
 def foretelling(earlier: Interactions, scopes: Scopes, bought: npt.NDArray[np.bool_], rare: npt.NDArray[np.float64], factors: Floats) -> tuple[Floats, Floats]:  # fmt: skip

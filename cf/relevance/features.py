@@ -36,8 +36,14 @@ NAMES = (
     "scopes",
     "money a visit at large",
     "visits",
+    "scopes bought lately",
+    "scopes bought for the first time lately",
     "log-odds of the scope, last window",
     "log-odds of the scope, usually",
+    "log-odds of the scope, among last window's buyers",
+    "log-odds of the scope, among earlier buyers",
+    "log-odds of the scope, among those who never bought it",
+    "visits with the scope a buyer",
 )
 SHAPE = 0.5  # of the Gamma distribution of rates over users
 LONGEST = 120.0  # days; a longer tenure tells no more, and would tell training windows apart
@@ -82,5 +88,11 @@ def features(history: Interactions, scopes: Scopes, crowd: Crowd, window: float)
          np.log1p(user[:, 9] / visits), np.log1p(np.minimum(user[:, 0], 50.0)))
     ):  # fmt: skip
         out[..., 26 + place] = column[:, None]
-    out[..., 32], out[..., 33] = log_odds(crowd.recent), log_odds(crowd.usual)
+    held = count > 0
+    recent = held & (pair[..., 5] <= window)
+    first = recent & (pair[..., 5] + pair[..., 7] <= window)
+    out[..., 32] = np.log1p(recent.sum(axis=1))[:, None]
+    out[..., 33] = np.log1p(first.sum(axis=1))[:, None]
+    out[..., 34], out[..., 35] = log_odds(crowd.recent), log_odds(crowd.usual)
+    out[..., 36:40] = crowd.loyalty
     return out

@@ -14,12 +14,16 @@ from cf.events.columns import DAY
 from cf.interactions import Interactions
 from cf.progress import Progress, silent
 from cf.relevance.crowd import Crowd, crowd_of, outcomes
-from cf.relevance.features import features
+from cf.relevance.features import NAMES, features
 from cf.relevance.learner import Boosting, Trees
 from cf.relevance.scopes import Scopes
 
 Floats = npt.NDArray[np.float32]
 PAIRS = 200_000  # (user, scope) pairs at a time: 26 MB of features, as much again of sums
+FEW = 3  # visits
+VISITS = NAMES.index("visits")
+FEW_LOG = np.log1p(FEW) + 1e-3
+FEW_IN_MAIN = 0.2  # share of the rows of users with few visits that the main booster sees too
 MOST_VISITS = 10  # of a history that is cut short for training
 
 
@@ -42,18 +46,24 @@ class Relevance:
     most_users
         Users to learn from, drawn with `seed`; the others are only predicted.
     most_rows
-        (user, scope, window) rows to learn from.
+        (user, scope, window) rows to learn from, with the full history.
+    most_short_rows
+        The same with the history cut short.
+    boosting, short, spending
+        Of the probability; of that of users with `FEW` visits or fewer, who have a booster of their own; and of the spend.
     models
         Boosters, each with its own seed, whose log-odds are averaged.
     """
 
     window: float = 28.0
     past_windows: int = 5
-    cut: float = 0.4
+    cut: float = 0.8
     most_users: int = 20_000
-    most_rows: int = 800_000
+    most_rows: int = 650_000
+    most_short_rows: int = 350_000
     models: int = 1
     boosting: Boosting = field(default_factory=Boosting)
+    short: Boosting = field(default_factory=lambda: Boosting(rounds=120, leaves=15))
     spending: Boosting = field(default_factory=lambda: Boosting(rounds=80, leaves=15, rate=0.1))
     seed: int = 0
 
@@ -76,10 +86,15 @@ class Relevance:
                 f"the past windows have {int(rows.bought.sum()):,} purchases from the scopes among {rows.bought.size:,} "
                 "pairs of user and scope; relevance needs some of both sorts: give a longer history or other scopes"
             )
+        few = rows.features[:, VISITS] <= FEW_LOG
+        plenty = ~few | (np.random.default_rng(self.seed).random(few.size) < FEW_IN_MAIN)
         chance = []
         for number in range(self.models):
             progress("boosting", number, self.models)
-            chance.append(self.boosting.fit(rows.features, rows.bought, "binary", self.seed + number))
+            chance.append(self.boosting.fit(rows.features[plenty], rows.bought[plenty], "binary", self.seed + number))
+        short = None
+        if rows.bought[few].any() and not rows.bought[few].all():
+            short = self.short.fit(rows.features[few], rows.bought[few], "binary", self.seed)
         spend = None
         if interactions.money is not None:
             paid = rows.bought & (rows.spent > 0)
@@ -87,7 +102,7 @@ class Relevance:
                 spend = self.spending.fit(rows.features[paid], rows.spent[paid], "gamma", self.seed)
         progress("boosting", self.models, self.models)
         crowd = crowd_of(sample, covers, self.window, self.seed)
-        return RelevanceModel(self, sample, covers, crowd, tuple(chance), spend)
+        return RelevanceModel(self, sample, covers, crowd, tuple(chance), short, spend)
 
     def _sample(self, interactions: Interactions) -> Interactions:
         """Return the interactions of the users to learn from: those with any, at most `most_users`."""
@@ -108,7 +123,8 @@ class Relevance:
         begins = [begin for begin in begins if begin - step >= first]
         if not begins:
             raise UsageError(f"the events span less than two windows of {self.window:g} days; give a longer history or a shorter window")  # fmt: skip
-        share = self.most_rows / (len(begins) * (1.0 + self.cut) * sample.n_users * len(scopes))
+        share = self.most_rows / (len(begins) * sample.n_users * len(scopes))
+        cut_share = self.most_short_rows / (len(begins) * self.cut * sample.n_users * len(scopes)) if self.cut else 0.0
         parts: list[Rows] = []
         for number, begin in enumerate(begins):
             progress("past windows", number, len(begins))
@@ -118,9 +134,13 @@ class Relevance:
             crowd = crowd_of(known, scopes, self.window, self.seed)
             parts.extend(drawn(known, later, scopes, crowd, self.window, min(share, 1.0), rng))
             chosen = np.flatnonzero(rng.random(known.n_users) < self.cut)
-            visits = np.where(rng.random(chosen.size) < 0.6, 1, rng.integers(2, MOST_VISITS + 1, chosen.size))
+            kept = rng.random(chosen.size)  # a half keeps one visit, a quarter two or three, a quarter up to ten
+            more = np.where(
+                kept < 0.75, rng.integers(2, FEW + 1, chosen.size), rng.integers(FEW + 1, MOST_VISITS + 1, chosen.size)
+            )
+            visits = np.where(kept < 0.5, 1, more)
             short = known.only(chosen).last_visits(visits)
-            parts.extend(drawn(short, later.only(chosen), scopes, crowd, self.window, min(share, 1.0), rng))
+            parts.extend(drawn(short, later.only(chosen), scopes, crowd, self.window, min(cut_share, 1.0), rng))
         progress("past windows", len(begins), len(begins))
         return Rows(
             *(np.concatenate([getattr(part, name) for part in parts]) for name in ("features", "bought", "spent"))
@@ -180,6 +200,7 @@ class RelevanceModel:
     scopes: Scopes
     crowd: Crowd
     chance: tuple[Trees, ...]
+    short: Trees | None
     spend: Trees | None
 
     def predict(
@@ -224,14 +245,24 @@ class RelevanceModel:
         table = features(known.only(place[some]), scopes, crowd, self.parameters.window)
         if some.any():
             flat = table.reshape(-1, table.shape[-1])
-            odds = np.mean([logit(trees.predict(flat)) for trees in self.chance], axis=0)
-            chance[some] = (1.0 / (1.0 + np.exp(-odds))).reshape(table.shape[:2])
+            chance[some] = self._chance(flat).reshape(table.shape[:2])
         if self.spend is None:
             return chance, None
         typical = np.tile(self._typical(scopes, crowd), (place.size, 1))
         if some.any():
             typical[some] = self.spend.predict(flat).reshape(table.shape[:2])
         return chance, chance * typical
+
+    def _chance(self, rows: Floats) -> npt.NDArray[np.float64]:
+        """Return the probability of each row of features."""
+        few = rows[:, VISITS] <= FEW_LOG if self.short is not None else np.zeros(len(rows), bool)
+        out = np.empty(len(rows))
+        if (~few).any():
+            odds = np.mean([logit(trees.predict(rows[~few])) for trees in self.chance], axis=0)
+            out[~few] = 1.0 / (1.0 + np.exp(-odds))
+        if self.short is not None and few.any():
+            out[few] = self.short.predict(rows[few])
+        return out
 
     def _typical(self, scopes: Scopes, crowd: Crowd) -> Floats:
         """Return the mean spend of the buyers of each scope in the last window, `(scopes,)`; everyone's where none bought."""
