@@ -135,7 +135,7 @@ def build(
         left = kernels.drop_duplicates(plan.start, made["item"], made["time"], *extra)
         if left < made["item"].size:
             door.counts[faults.DUPLICATE] = made["item"].size - int(left)
-            made = {name: column[:left].copy() for name, column in made.items()}
+            made = {name: column[:left] for name, column in made.items()}  # views: a copy would double the memory
     report = Faults(door.events, door.counts)
     end = limit if now is not None else max(int(made["time"].max(initial=0)) + 1, base.now if base is not None else 0)
     return Interactions(

@@ -222,7 +222,8 @@ class RelevanceModel:
         if scopes is not None:
             covers = scopes.aligned(self.reference.items)
             crowd = crowd_of(self.reference, covers, self.parameters.window, self.parameters.seed)
-        known = history.aligned(self.reference.items).before(np.datetime64(crowd.now, "s"))
+        known = history.aligned(self.reference.items)
+        typical = self._typical(covers, crowd)
         names = known.users.values if users is None else np.asarray(users)
         number = np.arange(known.n_users) if users is None else known.users.find(names)
         probability = np.empty((names.size, len(covers)), np.float32)
@@ -230,28 +231,29 @@ class RelevanceModel:
         size = max(1, PAIRS // len(covers))
         for begin in range(0, names.size, size):
             place = number[begin : begin + size]
-            chance, money = self._block(known, place, covers, crowd)
+            chance, money = self._block(known, place, covers, crowd, typical)
             probability[begin : begin + size] = chance
             if spend is not None and money is not None:
                 spend[begin : begin + size] = money
             progress("relevance", min(begin + size, names.size), names.size)
         return Foretold(names, probability, spend)
 
-    def _block(self, known: Interactions, place: npt.NDArray[np.int64], scopes: Scopes, crowd: Crowd) -> tuple[Floats, Floats | None]:  # fmt: skip
+    def _block(
+        self, known: Interactions, place: npt.NDArray[np.int64], scopes: Scopes, crowd: Crowd, typical: Floats
+    ) -> tuple[Floats, Floats | None]:
         """Return the probability and spend of a block of users; -1 is a user that the history lacks."""
-        some = np.zeros(place.size, bool)
-        some[place >= 0] = np.diff(known.start)[place[place >= 0]] > 0
         chance = np.tile(crowd.recent, (place.size, 1))
-        table = features(known.only(place[some]), scopes, crowd, self.parameters.window)
-        if some.any():
-            flat = table.reshape(-1, table.shape[-1])
-            chance[some] = self._chance(flat).reshape(table.shape[:2])
-        if self.spend is None:
-            return chance, None
-        typical = np.tile(self._typical(scopes, crowd), (place.size, 1))
-        if some.any():
-            typical[some] = self.spend.predict(flat).reshape(table.shape[:2])
-        return chance, chance * typical
+        money = None if self.spend is None else chance * typical
+        present = np.flatnonzero(place >= 0)
+        cut = known.only(place[present]).before(np.datetime64(crowd.now, "s"))  # cut by block: the log is never copied
+        active = np.flatnonzero(np.diff(cut.start))
+        if active.size:
+            table = features(cut.only(active), scopes, crowd, self.parameters.window)
+            rows, shape = table.reshape(-1, table.shape[-1]), table.shape[:2]
+            chance[present[active]] = self._chance(rows).reshape(shape)
+            if money is not None and self.spend is not None:
+                money[present[active]] = chance[present[active]] * self.spend.predict(rows).reshape(shape)
+        return chance, money
 
     def _chance(self, rows: Floats) -> npt.NDArray[np.float64]:
         """Return the probability of each row of features."""

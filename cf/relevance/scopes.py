@@ -72,7 +72,7 @@ class Scopes:
         place = self.items.find(items.values)
         known = place >= 0
         picked = self.covers[np.where(known, place, 0)]
-        return Scopes(self.names, items, (sparse.diags(known.astype(np.int8)) @ picked).astype(bool).tocsr())
+        return Scopes(self.names, items, (sparse.diags(known.astype(np.float32)) @ picked).astype(bool).tocsr())
 
     def only(self, scopes: npt.ArrayLike) -> Scopes:
         """Return some of the scopes, by number."""

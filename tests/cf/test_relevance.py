@@ -15,14 +15,15 @@ from tests.cf.worlds import log, market, tiny
 SMALL = Relevance(
     window=20.0,
     past_windows=4,
-    boosting=Boosting(rounds=60, leaves=8, threads=2),
-    spending=Boosting(rounds=20, leaves=6, threads=2),
+    boosting=Boosting(rounds=40, leaves=8, threads=1),
+    short=Boosting(rounds=30, leaves=6, threads=1),
+    spending=Boosting(rounds=20, leaves=6, threads=1),
 )
 
 
 @pytest.fixture(scope="module")
 def shop() -> Interactions:
-    return log(market(users=600), now=200)
+    return log(market(users=400), now=200)
 
 
 @pytest.fixture(scope="module")
