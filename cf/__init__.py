@@ -4,6 +4,7 @@ events -> Interactions -> a recommender's fit -> recommend, explain, similar_ite
                        -> Relevance.fit -> P(user buys from a scope in the window), expected spend
 """
 
+from cf.boosting import Boosting
 from cf.errors import CfError, EventsError, FileError, UsageError
 from cf.evaluation import Comparison, Evaluation, RandomSplit, TemporalSplit, compare, evaluate
 from cf.events import EventFiles, Events, Faults
@@ -22,6 +23,7 @@ from cf.models import (
     Popularity,
     Reason,
     Recommender,
+    Repeat,
     Segments,
     TwoTower,
     UserKNN,
@@ -39,14 +41,14 @@ from cf.recommending import (
     recommend_all,
     similar_items,
 )
-from cf.relevance import Boosting, Foretold, Judgement, Relevance, RelevanceModel, Scopes, judge
+from cf.relevance import Foretold, Judgement, Relevance, RelevanceModel, Scopes, judge
 from cf.storage import load, save
 
 __all__ = [
     "BM25", "KINDS", "Als", "Attributes", "Boosting", "CfError", "Comparison", "Content", "Cosine", "Diversity", "Ease",
     "Evaluation", "EventFiles", "Events", "EventsError", "Explanation", "Faults", "FileError", "Foretold", "Frequency",
     "Hybrid", "Ids", "Interactions", "ItemKNN", "Judgement", "Model", "Pearson", "Plain", "Popularity", "Progress",
-    "RandomSplit", "Reason", "Recommendations", "Recommender", "Relevance", "RelevanceModel", "Rules", "Scopes",
+    "RandomSplit", "Reason", "Recommendations", "Recommender", "Relevance", "RelevanceModel", "Repeat", "Rules", "Scopes",
     "Segments", "TemporalSplit", "TfIdf", "TwoTower", "UsageError", "UserKNN", "Weighting", "compare", "evaluate",
     "explain", "goes_with", "judge", "load", "progress_bar", "recommend", "recommend_all", "save", "similar_items",
 ]  # fmt: skip

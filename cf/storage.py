@@ -20,13 +20,14 @@ import numpy as np
 import numpy.typing as npt
 from scipy import sparse
 
+from cf import boosting
 from cf.errors import FileError, UsageError
 from cf.events import Faults
 from cf.ids import Ids
 from cf.interactions import Interactions, Weighting
-from cf.models import als, content, ease, frequency, hybrid, knn, popularity, two_tower
+from cf.models import als, content, ease, frequency, hybrid, knn, popularity, repeat, two_tower
 from cf.neighbours import similarity
-from cf.relevance import crowd, learner, relevance, scopes
+from cf.relevance import crowd, relevance, scopes
 
 FORMAT = "cf model"
 VERSION = 1
@@ -38,10 +39,11 @@ MODULES = (
     hybrid,
     knn,
     popularity,
+    repeat,
     two_tower,
     similarity,
     crowd,
-    learner,
+    boosting,
     relevance,
     scopes,
 )
@@ -94,7 +96,7 @@ class Writer:
             return {"csr": parts, "shape": [int(n) for n in value.shape]}
         if isinstance(value, Ids):
             return {"ids": self.encode(value.values)}
-        if isinstance(value, learner.Trees):
+        if isinstance(value, boosting.Trees):
             return {"trees": value.text}
         if isinstance(value, tuple | list):
             return {"tuple": [self.encode(item) for item in value]}
@@ -126,7 +128,7 @@ class Reader:
         if "ids" in page:
             return Ids(self.decode(page["ids"]))
         if "trees" in page:
-            return learner.Trees(page["trees"])
+            return boosting.Trees(page["trees"])
         if "tuple" in page:
             return tuple(self.decode(item) for item in page["tuple"])
         if "dict" in page:

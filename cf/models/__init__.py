@@ -8,9 +8,10 @@ from cf.models.frequency import Frequency
 from cf.models.hybrid import Hybrid
 from cf.models.knn import ItemKNN, UserKNN
 from cf.models.popularity import Popularity, Segments
+from cf.models.repeat import Repeat
 from cf.models.two_tower import TwoTower
 
 __all__ = [
     "Als", "Attributes", "Content", "Ease", "Frequency", "Hybrid", "ItemKNN", "Model", "Popularity", "Reason",
-    "Recommender", "Segments", "TwoTower", "UserKNN",
+    "Recommender", "Repeat", "Segments", "TwoTower", "UserKNN",
 ]  # fmt: skip

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 
 import numpy as np
 import numpy.typing as npt
-from scipy import linalg, sparse
+from scipy import sparse
 
 from cf.events.columns import DAY
 from cf.ids import Ids
@@ -16,13 +16,13 @@ from cf.neighbours import Cosine, best_of_product
 from cf.neighbours.nearest import csr
 from cf.neighbours.similarity import Terms, rarity
 from cf.relevance import kernels
+from cf.relevance.linear import decomposed, ridge
 from cf.relevance.scopes import Scopes
 
 Floats = npt.NDArray[np.float32]
 GROUP_PRIOR = 10.0  # users' worth of the rate of all scopes that a group of a scope's users is drawn to
 PRIOR = 2.0  # users' worth of the rate that a scope of average items would have
 NEIGHBOURS = 200
-FACTORS = 64
 PROFILE = Weighting(half_life=180.0)
 NEIGHBOUR_USERS = 3_000
 RARE = 3  # items of fewer users do not enter profiles
@@ -31,7 +31,7 @@ LOG_PENALTY = 2.0
 FACTOR_PENALTY = 0.5
 FULL_PENALTY = 60.0
 BASKET_PENALTY = 60.0
-VISITS = 3  # of each user that stand for first baskets
+VISITS = 6  # of each user that stand for first baskets
 
 
 @dataclass(frozen=True)
@@ -94,8 +94,10 @@ class Crowd:
     pace
         `(scopes,)` mean visits with the scope in a window, from decayed counts.
     loyalty
-        `(scopes, 4)`: log-odds of buying in the last window among those who bought in the one before, who bought earlier
-        only, and who never had; and the log of the visits with the scope a buyer.
+        `(scopes, 5)`: log-odds of buying in the last window among those who bought in the one before, who bought earlier
+        only, and who never had; the logs of the visits with the scope a buyer, and of the days between two.
+    basket_odds
+        `(scopes, 2)`: log-odds of buying in the last window after a single visit with the scope, and after one without.
     links, log_links
         `(scopes, scopes)` weights of EASE on whether, and on how much, a user holds each scope.
     profiles, terms
@@ -120,6 +122,7 @@ class Crowd:
     usual: Floats
     pace: Floats
     loyalty: Floats
+    basket_odds: Floats
     links: Floats
     log_links: Floats
     profiles: sparse.csr_matrix
@@ -213,53 +216,76 @@ def crowd_of(reference: Interactions, scopes: Scopes, window: float, seed: int) 
     gram[np.diag_indices_from(gram)] += FACTOR_PENALTY
     some = np.random.default_rng(seed).permutation(reference.n_users)[:NEIGHBOUR_USERS]
     some.sort()
+    told = foretelling(reference.before(np.datetime64(now - step, "s")), scopes, bought_lately, rare, factors)
     return Crowd(
-        now, days, rates[0], np.mean(rates, axis=0).astype(np.float32), pair[..., 3].mean(axis=0) / recall * window,
-        loyalty_of(reference, scopes, bought_lately, step, pair),
-        linear_model((pair[..., 0] > 0).astype(np.float32), BIN_PENALTY), linear_model(held_log(pair), LOG_PENALTY),
-        csr(profile[some].T), Cosine().terms(profile[some]), Ids(reference.users.values[some]), habits[some],
-        bought_lately[some].astype(np.float32), rare, factors, np.linalg.solve(gram, scores.T @ habits).astype(np.float32),
-        *foretelling(reference.before(np.datetime64(now - step, "s")), scopes, bought_lately, rare, factors),
+        now=now, days=days, recent=rates[0], usual=np.mean(rates, axis=0).astype(np.float32),
+        pace=pair[..., 3].mean(axis=0) / recall * window,
+        loyalty=loyalty_of(reference, scopes, bought_lately, step, pair), basket_odds=told.basket_odds,
+        links=linear_model((pair[..., 0] > 0).astype(np.float32), BIN_PENALTY),
+        log_links=linear_model(held_log(pair), LOG_PENALTY), profiles=csr(profile[some].T),
+        terms=Cosine().terms(profile[some]), names=Ids(reference.users.values[some]), habits=habits[some],
+        lately=bought_lately[some].astype(np.float32), rarity=rare, factors=factors,
+        to_scope=np.linalg.solve(gram, scores.T @ habits).astype(np.float32), full=told.full, basket=told.basket,
     )  # fmt: skip
 
 
 def loyalty_of(reference: Interactions, scopes: Scopes, bought: npt.NDArray[np.bool_], step: int, pair: Floats) -> Floats:  # fmt: skip
-    """Return how those who bought before, earlier or never bought in the last window, `(scopes, 4)`; see `Crowd`."""
+    """Return how those who bought before, earlier or never bought in the last window, and paces, `(scopes, 5)`; see `Crowd`."""
     before = reference.before(np.datetime64(reference.now - step, "s"))
     held = sums(before, scopes).pair
     known = np.diff(before.start) > 0
     ever = held[..., 0] > 0
     lately = ever & (held[..., 5] * DAY <= step)
-    out = []
-    for group in (lately & known[:, None], ever & ~lately, ~ever & known[:, None]):
-        size, buyers = group.sum(axis=0), (bought & group).sum(axis=0)
-        everyone = (buyers.sum() + 0.5) / (size.sum() + 1.0)
-        share = (buyers + GROUP_PRIOR * everyone) / (size + GROUP_PRIOR)
-        out.append(np.log(share / (1.0 - share)))
+    out = [odds_within(group & known[:, None], bought) for group in (lately, ever & ~lately, ~ever)]
     holders = (pair[..., 0] > 0).sum(axis=0)
     out.append(np.log1p(pair[..., 0].sum(axis=0) / np.maximum(holders, 1)))
+    again = np.maximum(pair[..., 0] - 1.0, 0.0)
+    spread = np.where(again > 0, pair[..., 7], 0.0).sum(axis=0)
+    everyone = (spread.sum() + 1.0) / (again.sum() + 0.1)
+    out.append(np.log1p((spread + GROUP_PRIOR * everyone) / (again.sum(axis=0) + GROUP_PRIOR)))
     return np.stack(out, axis=-1).astype(np.float32)
 
 
-def foretelling(earlier: Interactions, scopes: Scopes, bought: npt.NDArray[np.bool_], rare: npt.NDArray[np.float64], factors: Floats) -> tuple[Floats, Floats]:  # fmt: skip
-    """Return the two linear models of the last window from what was known before it: of all, and of the last visits alone."""
+def odds_within(group: npt.NDArray[np.bool_], bought: npt.NDArray[np.bool_]) -> Floats:
+    """Return the log-odds of buying among a group of each scope's users, drawn to that of all scopes; `(scopes,)`."""
+    size, buyers = group.sum(axis=0), (bought & group).sum(axis=0)
+    everyone = (buyers.sum() + 0.5) / (size.sum() + 1.0)
+    share = (buyers + GROUP_PRIOR * everyone) / (size + GROUP_PRIOR)
+    return np.asarray(np.log(share / (1.0 - share)), np.float32)
+
+
+@dataclass(frozen=True)
+class Foretelling:
+    """Linear models of the last window from what was known before it; see `Crowd`."""
+
+    full: Floats
+    basket: Floats
+    basket_odds: Floats
+
+
+def foretelling(earlier: Interactions, scopes: Scopes, bought: npt.NDArray[np.bool_], rare: npt.NDArray[np.float64], factors: Floats) -> Foretelling:  # fmt: skip
+    """Learn the last window from all that was known before it, and from single visits before it."""
     active = np.flatnonzero(np.diff(earlier.start))
     if not active.size:
         empty = np.zeros((0, len(scopes)), np.float32)
-        return empty, empty
-    known, target = earlier.only(active), bought[active].astype(np.float32)
+        return Foretelling(empty, empty, np.zeros((len(scopes), 2), np.float32))
+    known, target = earlier.only(active), bought[active]
     factored = np.asarray(profile_of(known, rare) @ factors, np.float32)
-    full = ridge(full_inputs(sums(known, scopes), factored), target, FULL_PENALTY)
-    parts, targets = [], []
+    full = ridge(full_inputs(sums(known, scopes), factored), target.astype(np.float32), FULL_PENALTY)
+    inputs, targets, seen = [], [], []
     held = known
     for _ in range(VISITS):  # the last visit, the one before, ...: each as if it were all that is known
         last = held.last_visits(1)
         some = np.flatnonzero(np.diff(last.start))
         visit = last.only(some)
-        parts.append(basket_inputs(sums(visit, scopes), np.asarray(profile_of(visit, rare) @ factors, np.float32)))
+        found = sums(visit, scopes)
+        inputs.append(basket_inputs(found, np.asarray(profile_of(visit, rare) @ factors, np.float32)))
         targets.append(target[some])
+        seen.append(found.pair[..., 0] > 0)
         held = held.without_last_visits(1)
-    return full, ridge(np.concatenate(parts), np.concatenate(targets), BASKET_PENALTY)
+    came, had = np.concatenate(targets), np.concatenate(seen)
+    basket = ridge(np.concatenate(inputs), came.astype(np.float32), BASKET_PENALTY)
+    return Foretelling(full, basket, np.stack([odds_within(had, came), odds_within(~had, came)], axis=-1))
 
 
 def profile_of(history: Interactions, rare: npt.NDArray[np.float64]) -> sparse.csr_matrix:
@@ -267,44 +293,6 @@ def profile_of(history: Interactions, rare: npt.NDArray[np.float64]) -> sparse.c
     matrix = history.matrix(PROFILE)
     weights = np.log1p(3.0 * matrix.data) * rare[matrix.indices]
     return unit_rows(sparse.csr_matrix((weights.astype(np.float32), matrix.indices, matrix.indptr), shape=matrix.shape))
-
-
-def orthonormal(basis: npt.NDArray[np.floating]) -> npt.NDArray[np.float64]:
-    """Return an orthonormal basis of the columns' span, by the Cholesky factor of their (small) Gram matrix."""
-    tall = np.asarray(basis, np.float64)
-    gram = tall.T @ tall
-    gram[np.diag_indices_from(gram)] += 1e-10 * max(np.trace(gram), 1e-30)
-    return np.asarray(linalg.solve_triangular(np.linalg.cholesky(gram), tall.T, lower=True).T)
-
-
-def decomposed(profile: sparse.csr_matrix, seed: int) -> Floats:
-    """Return the leading right singular vectors of the profiles, `(items, factors)`, by randomised range finding.
-
-    Halko, Martinsson & Tropp 2011, doi:10.1137/090771806, algorithm 4.4 with two power steps.
-    """
-    held = np.flatnonzero(np.bincount(profile.indices, minlength=profile.shape[1]))
-    factors = np.zeros((profile.shape[1], FACTORS), np.float32)
-    if not held.size:
-        return factors
-    table = profile[:, held]
-    size = min(FACTORS, *table.shape)
-    width = min(size + 8, *table.shape)
-    basis = orthonormal(table @ np.random.default_rng(seed).normal(size=(held.size, width)).astype(np.float32))
-    for _ in range(2):
-        basis = orthonormal(table @ orthonormal(table.T @ basis.astype(np.float32)).astype(np.float32))
-    small = table.T @ basis.astype(np.float32)
-    value, vector = np.linalg.eigh((small.T @ small).astype(np.float64))
-    order = np.argsort(-value)[:size]
-    right = small @ vector[:, order] / np.sqrt(np.maximum(value[order], 1e-12))
-    factors[held, :size] = right
-    return factors
-
-
-def ridge(inputs: Floats, targets: Floats, penalty: float) -> Floats:
-    """Return the weights of a ridge regression, `(inputs, targets)`; `penalty` is in rows' worth of each input's square."""
-    gram = (inputs.T @ inputs).astype(np.float64)
-    gram[np.diag_indices_from(gram)] += penalty * np.maximum(np.diag(gram) / max(len(inputs), 1), 1e-6)
-    return np.asarray(linalg.solve(gram, (inputs.T @ targets).astype(np.float64), assume_a="pos"), np.float32)
 
 
 def full_inputs(found: Sums, factored: Floats) -> Floats:

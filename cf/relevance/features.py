@@ -44,6 +44,10 @@ NAMES = (
     "log-odds of the scope, among earlier buyers",
     "log-odds of the scope, among those who never bought it",
     "visits with the scope a buyer",
+    "days between visits with the scope, of anyone",
+    "log-odds of the scope, after a visit with it",
+    "log-odds of the scope, after a visit without it",
+    "days since the last over days between, of anyone",
 )
 SHAPE = 0.5  # of the Gamma distribution of rates over users
 LONGEST = 120.0  # days; a longer tenure tells no more, and would tell training windows apart
@@ -94,5 +98,6 @@ def features(history: Interactions, scopes: Scopes, crowd: Crowd, window: float)
     out[..., 32] = np.log1p(recent.sum(axis=1))[:, None]
     out[..., 33] = np.log1p(first.sum(axis=1))[:, None]
     out[..., 34], out[..., 35] = log_odds(crowd.recent), log_odds(crowd.usual)
-    out[..., 36:40] = crowd.loyalty
+    out[..., 36:41], out[..., 41:43] = crowd.loyalty, crowd.basket_odds
+    out[..., 43] = since / np.maximum(np.expm1(crowd.loyalty[:, 4]), 1.0)
     return out

@@ -9,13 +9,13 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
+from cf.boosting import Boosting, Trees
 from cf.errors import UsageError
 from cf.events.columns import DAY
 from cf.interactions import Interactions
 from cf.progress import Progress, silent
 from cf.relevance.crowd import Crowd, crowd_of, outcomes
 from cf.relevance.features import NAMES, features
-from cf.relevance.learner import Boosting, Trees
 from cf.relevance.scopes import Scopes
 
 Floats = npt.NDArray[np.float32]

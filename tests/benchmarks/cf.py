@@ -114,9 +114,8 @@ def parts() -> dict[str, cf.Recommender]:
     """Return what the hybrid blends."""
     return {
         "two weeks": cf.Frequency(cf.Weighting(half_life=14.0)),
-        "six weeks": cf.Frequency(cf.Weighting(half_life=45.0)),
         "four months": cf.Frequency(cf.Weighting(half_life=120.0)),
-        "ever": cf.Frequency(cf.Weighting()),
+        "repeat": cf.Repeat(),
         "neighbours": cf.UserKNN(reweighting=cf.TfIdf(), k=200, weighting=cf.Weighting(half_life=120.0)),
         "neighbours lately": cf.UserKNN(reweighting=cf.TfIdf(), k=50, weighting=cf.Weighting(half_life=30.0)),
         "popular lately": cf.Popularity(14.0),

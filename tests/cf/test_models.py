@@ -5,6 +5,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
+from cf.boosting import Boosting
 from cf.errors import UsageError
 from cf.events import Events
 from cf.ids import Ids
@@ -20,6 +21,7 @@ from cf.models import (
     Model,
     Popularity,
     Recommender,
+    Repeat,
     Segments,
     UserKNN,
 )
@@ -38,6 +40,7 @@ RECOMMENDERS: dict[str, Recommender] = {
     "popularity": Popularity(),
     "popularity by segment": Popularity(segments=SEGMENTS),
     "frequency": Frequency(),
+    "repeat": Repeat(window=20.0, boosting=Boosting(rounds=20, leaves=6, threads=1)),
     "item-knn": ItemKNN(k=20),
     "item-knn pearson": ItemKNN(Pearson(shrinkage=5.0), k=20, own=0.0),
     "item-knn bm25": ItemKNN(k=20, reweighting=BM25()),

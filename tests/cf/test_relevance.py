@@ -3,11 +3,12 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
+from cf.boosting import Boosting
 from cf.errors import UsageError
 from cf.evaluation import calibration_error, log_loss
 from cf.events import Events
 from cf.interactions import Interactions
-from cf.relevance import Boosting, Relevance, RelevanceModel, Scopes, judge
+from cf.relevance import Relevance, RelevanceModel, Scopes, judge
 from cf.relevance.crowd import crowd_of, outcomes, sums
 from cf.relevance.features import NAMES, features
 from tests.cf.worlds import log, market, tiny

@@ -18,7 +18,9 @@ USERS = Attributes.of(np.arange(1_000, 1_300), categorical={"region": np.arange(
 
 
 def test_importing_cf_imports_no_heavy_library() -> None:
-    heavy = "import cf, sys; sys.exit(any(name in sys.modules for name in ('tensorflow', 'keras', 'lightgbm', 'sklearn')))"
+    heavy = (
+        "import cf, sys; sys.exit(any(name in sys.modules for name in ('tensorflow', 'keras', 'lightgbm', 'sklearn')))"
+    )
     assert subprocess.run([sys.executable, "-c", heavy], check=False).returncode == 0
 
 

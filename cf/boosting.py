@@ -58,7 +58,7 @@ def imported() -> Any:
     try:
         import lightgbm
     except ImportError as error:
-        raise UsageError("relevance needs LightGBM: pip install 'coupon-allocator[learn]'") from error
+        raise UsageError("boosted trees need LightGBM: pip install 'coupon-allocator[learn]'") from error
     return lightgbm
 
 
