@@ -37,11 +37,14 @@ def seconds(time: npt.ArrayLike) -> npt.NDArray[np.float64]:
 
 
 def moment(time: Any) -> int:
-    """Return one time as whole seconds since 1970."""
-    value = seconds(np.asarray([pd.Timestamp(time).to_datetime64() if not np.isscalar(time) else time]) if not isinstance(time, str) else np.asarray([np.datetime64(time)]))[0]  # fmt: skip
-    if not np.isfinite(value):
+    """Return one time, a datetime or a number of days, as whole seconds since 1970."""
+    if isinstance(time, int | float | np.integer | np.floating):
+        value = seconds(np.array([time]))
+    else:
+        value = seconds(np.array([pd.Timestamp(time).to_datetime64()]))
+    if not np.isfinite(value[0]):
         raise EventsError("a time is missing")
-    return int(value)
+    return int(value[0])
 
 
 @dataclass(frozen=True)

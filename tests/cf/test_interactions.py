@@ -14,6 +14,7 @@ from cf.errors import EventsError, UsageError
 from cf.events import EventFiles, Events
 from cf.ids import Ids
 from cf.interactions import Interactions, Weighting
+from cf.progress import progress_bar
 from tests.cf.worlds import log, market, tiny
 
 
@@ -176,3 +177,20 @@ def test_what_cannot_be_read_is_refused_with_words(tmp_path: Path) -> None:
         Interactions.of(EventFiles(tmp_path))
     with pytest.raises(EventsError, match="some events have the columns"):
         Interactions.of([tiny(), Events(np.array(["a"]), np.array(["b"]), np.arange(1))])
+
+
+def test_visits_from_either_end_make_up_the_whole() -> None:
+    x = log(market(users=50), now=300)
+    for visits in (0, 1, 3):
+        last, rest = x.last_visits(visits), x.without_last_visits(visits)
+        assert len(last) + len(rest) == len(x)
+        assert np.array_equal(last.visits + rest.visits, x.visits)
+        assert (last.visits <= visits).all()
+
+
+def test_progress_is_told_of_what_is_done_and_how_much_there_is() -> None:
+    told: list[tuple[str, int, int]] = []
+    Interactions.of([tiny(), tiny()], now=50, progress=lambda *said: told.append(said))
+    assert told[-1] == ("placing events", 20, 20)
+    with progress_bar() as progress:
+        Interactions.of(tiny(), now=50, progress=progress)
