@@ -63,6 +63,13 @@ class Hybrid:
         """Learn the weights on the last window, then fit the parts on everything."""
         split = TemporalSplit(days=self.window).of(interactions)
         early = {name: part.fit(split.known) for name, part in self.parts.items()}
+        items = interactions.items
+        for model in early.values():  # content and two towers also know items without events
+            items, _ = items.with_new(model.items.values)
+        if len(items) > interactions.n_items:
+            interactions = interactions.aligned(items)
+            split = TemporalSplit(days=self.window).of(interactions)
+            early = {name: part.fit(split.known) for name, part in self.parts.items()}
         chosen = split.users
         if chosen.size > self.most_users:
             chosen = np.sort(np.random.default_rng(self.seed).choice(chosen, self.most_users, replace=False))

@@ -192,6 +192,13 @@ def test_content_serves_an_item_that_nobody_has_had(shop: Interactions) -> None:
     assert similar_items(model, 70, 3)[0][1] > 0.1
 
 
+def test_a_hybrid_knows_the_items_of_all_its_parts(shop: Interactions) -> None:
+    model = Hybrid({"own": Frequency(), "content": Content(ATTRIBUTES)}).fit(shop)
+    assert len(model.items) == 65
+    new = model.items.find([70])[0]
+    assert model.scores(shop.aligned(model.items), np.arange(50))[:, new].max() > 0
+
+
 def test_the_fast_way_gives_what_the_dense_way_gives(shop: Interactions) -> None:
     model = ItemKNN(k=10).fit(shop)
     fast = recommend_all(model, shop, n=6)
