@@ -28,7 +28,8 @@ class Boosting:
     ridge
         Penalty on leaves' squared values.
     threads
-        0 for all cores. The trees do not depend on it.
+        Of training; 0 for all cores. One by default: more are faster on idle cores, and many times slower on busy ones,
+        where LightGBM's threads wait for each other. The trees do not depend on it. Prediction takes all cores.
     """
 
     rounds: int = 200
@@ -38,7 +39,7 @@ class Boosting:
     share_of_columns: float = 0.5
     share_of_rows: float = 0.7
     ridge: float = 5.0
-    threads: int = 0
+    threads: int = 1
 
     def fit(self, features: Floats, target: npt.NDArray[Any], objective: str, seed: int) -> Trees:
         """Fit to `(rows, columns)` features, NaN allowed; `objective` is LightGBM's (`binary`, `gamma`)."""

@@ -23,6 +23,7 @@ Floats = npt.NDArray[np.float32]
 GROUP_PRIOR = 10.0  # users' worth of the rate of all scopes that a group of a scope's users is drawn to
 PRIOR = 2.0  # users' worth of the rate that a scope of average items would have
 NEIGHBOURS = 200
+SMOOTHING = (0.5, 0.25, 0.25)  # of the level of the last windows
 PROFILE = Weighting(half_life=180.0)
 NEIGHBOUR_USERS = 3_000
 RARE = 3  # items of fewer users do not enter profiles
@@ -91,6 +92,8 @@ class Crowd:
         Seconds since 1970, and how many days of events are known.
     recent, usual
         `(scopes,)` shares of the users who bought from the scope in the last window, and in the last three on average.
+    level
+        Mean over scopes of the share of buyers in a window, smoothed over the last three: a half, a quarter, a quarter.
     pace
         `(scopes,)` mean visits with the scope in a window, from decayed counts.
     loyalty
@@ -120,6 +123,7 @@ class Crowd:
     days: float
     recent: Floats
     usual: Floats
+    level: float
     pace: Floats
     loyalty: Floats
     basket_odds: Floats
@@ -219,6 +223,7 @@ def crowd_of(reference: Interactions, scopes: Scopes, window: float, seed: int) 
     told = foretelling(reference.before(np.datetime64(now - step, "s")), scopes, bought_lately, rare, factors)
     return Crowd(
         now=now, days=days, recent=rates[0], usual=np.mean(rates, axis=0).astype(np.float32),
+        level=float(np.average([rate.mean() for rate in rates], weights=SMOOTHING[: len(rates)])),
         pace=pair[..., 3].mean(axis=0) / recall * window,
         loyalty=loyalty_of(reference, scopes, bought_lately, step, pair), basket_odds=told.basket_odds,
         links=linear_model((pair[..., 0] > 0).astype(np.float32), BIN_PENALTY),

@@ -8,6 +8,8 @@ from typing import Any
 
 import numpy as np
 import numpy.typing as npt
+from scipy import optimize
+from scipy.special import expit
 
 from cf.boosting import Boosting, Trees
 from cf.errors import UsageError
@@ -20,6 +22,8 @@ from cf.relevance.scopes import Scopes
 
 Floats = npt.NDArray[np.float32]
 PAIRS = 200_000  # (user, scope) pairs at a time: 26 MB of features, as much again of sums
+LEVEL_USERS = 2_000  # whose mean probability is brought to the level of the last windows
+MOST_SHIFT = 1.0  # in log-odds
 FEW = 3  # visits
 VISITS = NAMES.index("visits")
 FEW_LOG = np.log1p(FEW) + 1e-3
@@ -102,7 +106,30 @@ class Relevance:
                 spend = self.spending.fit(rows.features[paid], rows.spent[paid], "gamma", self.seed)
         progress("boosting", self.models, self.models)
         crowd = crowd_of(sample, covers, self.window, self.seed)
-        return RelevanceModel(self, sample, covers, crowd, tuple(chance), short, spend)
+        shift = self._shift(sample, covers, crowd, chance)
+        return RelevanceModel(self, sample, covers, crowd, tuple(chance), short, spend, shift)
+
+    def _shift(self, sample: Interactions, scopes: Scopes, crowd: Crowd, chance: list[Trees]) -> float:
+        """Return what to add to the log-odds so that the mean probability is the level of the last windows, smoothed.
+
+        Trees have seen a handful of windows, too few to foretell how the level moves from one to the next; left alone they
+        carry the latest movement on.
+        """
+        users = np.random.default_rng(self.seed).permutation(sample.n_users)[:LEVEL_USERS]
+        odds = []
+        size = max(1, PAIRS // len(scopes))
+        for begin in range(0, users.size, size):
+            table = features(sample.only(users[begin : begin + size]), scopes, crowd, self.window)
+            rows = table.reshape(-1, table.shape[-1])
+            odds.append(np.mean([logit(trees.predict(rows)) for trees in chance], axis=0))
+        whole = np.concatenate(odds)
+
+        def excess(shift: float) -> float:
+            return float(expit(whole + shift).mean() - crowd.level)
+
+        if excess(-MOST_SHIFT) > 0 or excess(MOST_SHIFT) < 0:  # no level moves so far: the trees know better
+            return 0.0
+        return float(optimize.brentq(excess, -MOST_SHIFT, MOST_SHIFT))
 
     def _sample(self, interactions: Interactions) -> Interactions:
         """Return the interactions of the users to learn from: those with any, at most `most_users`."""
@@ -202,6 +229,7 @@ class RelevanceModel:
     chance: tuple[Trees, ...]
     short: Trees | None
     spend: Trees | None
+    shift: float
 
     def predict(
         self, history: Interactions, users: npt.ArrayLike | None = None, scopes: Scopes | None = None,
@@ -261,7 +289,7 @@ class RelevanceModel:
         out = np.empty(len(rows))
         if (~few).any():
             odds = np.mean([logit(trees.predict(rows[~few])) for trees in self.chance], axis=0)
-            out[~few] = 1.0 / (1.0 + np.exp(-odds))
+            out[~few] = expit(odds + self.shift)
         if self.short is not None and few.any():
             out[few] = self.short.predict(rows[few])
         return out
