@@ -32,11 +32,11 @@ class Boosting:
         where LightGBM's threads wait for each other. The trees do not depend on it. Prediction takes all cores.
     """
 
-    rounds: int = 200
+    rounds: int = 300
     leaves: int = 31
-    rate: float = 0.06
-    least_rows: int = 200
-    share_of_columns: float = 0.5
+    rate: float = 0.04
+    least_rows: int = 500
+    share_of_columns: float = 0.35
     share_of_rows: float = 0.7
     ridge: float = 5.0
     threads: int = 1

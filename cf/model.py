@@ -76,6 +76,13 @@ class SparseModel(Model, Protocol):
         ...
 
 
+def present(matrix: sparse.csr_matrix, row: npt.NDArray[Any], column: npt.NDArray[Any]) -> npt.NDArray[np.bool_]:
+    """Return whether each (row, column) of a sparse matrix is not 0; none asked for is fine too, as it is not for SciPy."""
+    if not row.size:
+        return np.zeros(0, bool)
+    return np.asarray(matrix[row, column]).ravel().astype(bool)
+
+
 def at_least_one(**values: int) -> None:
     """Refuse a count below 1, naming it."""
     for name, value in values.items():

@@ -14,7 +14,7 @@ from cf.errors import UsageError
 from cf.evaluation.splits import Split, TemporalSplit
 from cf.ids import Ids
 from cf.interactions import Interactions
-from cf.model import Model, Numbers, Reason, Recommender, Scores, at_least_one, not_negative, popularity_of
+from cf.model import Model, Numbers, Reason, Recommender, Scores, at_least_one, not_negative, popularity_of, present
 from cf.progress import Progress, silent
 from cf.recommending.ranking import ranked
 
@@ -144,7 +144,7 @@ def candidate_blocks(models: list[Model], targets: sparse.csr_matrix, history: I
             pairs.append(row * len(model.items) + items[row, place])
         row, column = np.divmod(np.unique(np.concatenate(pairs)), scores[0].shape[1])
         features = [shaped(score[row, column], score.max(axis=1)[row]) for score in scores]
-        hit = np.asarray(targets[block][row, column]).ravel().astype(bool)
+        hit = present(targets[block], row, column)
         yield Candidates(np.concatenate(features, axis=1), hit, np.bincount(row, minlength=block.size))
 
 

@@ -15,7 +15,7 @@ from cf.events.columns import DAY
 from cf.ids import Ids
 from cf.interactions import Interactions, Weighting
 from cf.interactions.kernels import count_pairs
-from cf.model import Numbers, Reason, Scores, at_least_one, popularity_of
+from cf.model import Numbers, Reason, Scores, at_least_one, popularity_of, present
 from cf.progress import Progress, silent
 
 Floats = npt.NDArray[np.float32]
@@ -127,7 +127,7 @@ class Repeat:
             owner = np.repeat(np.arange(known.n_users), np.diff(indptr))
             held = later.matrix(Weighting(repeats="once"))
             rows.append(table[chosen])
-            hits.append(np.asarray(held[owner[chosen], indices[chosen]]).ravel() > 0)
+            hits.append(present(held, owner[chosen], indices[chosen]))
         hit = np.concatenate([*hits, np.zeros(0, bool)])
         if not hit.any() or hit.all():
             raise UsageError(f"no repeat purchase can be learned from: the events span too few windows of {self.window:g} days, or nothing was bought again")  # fmt: skip

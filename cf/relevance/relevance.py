@@ -67,8 +67,8 @@ class Relevance:
     most_short_rows: int = 350_000
     models: int = 1
     boosting: Boosting = field(default_factory=Boosting)
-    short: Boosting = field(default_factory=lambda: Boosting(rounds=120, leaves=15))
-    spending: Boosting = field(default_factory=lambda: Boosting(rounds=80, leaves=15, rate=0.1))
+    short: Boosting = field(default_factory=lambda: Boosting(rounds=150, leaves=15, rate=0.06, least_rows=300))
+    spending: Boosting = field(default_factory=lambda: Boosting(rounds=80, leaves=15, rate=0.1, least_rows=200))
     seed: int = 0
 
     def __post_init__(self) -> None:
