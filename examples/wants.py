@@ -40,9 +40,11 @@ def main() -> None:
         print(cf.explain(model, shop, 7, item))
     print("goes with item 3:", ", ".join(cf.goes_with(cf.ItemKNN().fit(shop), ["item 3"], n=3).ids()))
 
-    scopes = cf.Scopes.of(shop.items, {"10off fives": [f"item {n}" for n in range(0, 50, 5)], "2off item 3": ["item 3"]})
+    scopes = cf.Scopes.of(
+        shop.items, {"10off fives": [f"item {n}" for n in range(0, 50, 5)], "2off item 3": ["item 3"]}
+    )
     known, later = shop.before(337), shop.between(337, 365)
-    relevance = cf.Relevance(window=28.0, boosting=cf.Boosting(rounds=60, leaves=8)).fit(known, scopes)
+    relevance = cf.Relevance(window=28.0, boosting=cf.Boosting(rounds=60, leaves=8, rate=0.1)).fit(known, scopes)
     foretold = relevance.predict(known)
     print(foretold.probability[:3].round(3), foretold.probability.shape)
     print(cf.judge(foretold, known, later, scopes))

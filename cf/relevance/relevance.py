@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -22,6 +23,8 @@ from cf.relevance.scopes import Scopes
 
 Floats = npt.NDArray[np.float32]
 PAIRS = 200_000  # (user, scope) pairs at a time: 26 MB of features, as much again of sums
+LEAST_SHARE = 200_000  # rows of a booster, where there are several
+WORKERS = 2  # boosters fitted at a time
 LEVEL_USERS = 2_000  # whose mean probability is brought to the level of the last windows
 MOST_SHIFT = 1.0  # in log-odds
 FEW = 3  # visits
@@ -56,16 +59,16 @@ class Relevance:
     boosting, short, spending
         Of the probability; of that of users with `FEW` visits or fewer, who have a booster of their own; and of the spend.
     models
-        Boosters, each with its own seed, whose log-odds are averaged.
+        Boosters of the probability, each fitted to its share of the rows; their log-odds are averaged.
     """
 
     window: float = 28.0
     past_windows: int = 5
     cut: float = 0.8
     most_users: int = 20_000
-    most_rows: int = 650_000
+    most_rows: int = 1_200_000
     most_short_rows: int = 350_000
-    models: int = 1
+    models: int = 2
     boosting: Boosting = field(default_factory=Boosting)
     short: Boosting = field(default_factory=lambda: Boosting(rounds=150, leaves=15, rate=0.06, least_rows=300))
     spending: Boosting = field(default_factory=lambda: Boosting(rounds=80, leaves=15, rate=0.1, least_rows=200))
@@ -90,24 +93,36 @@ class Relevance:
                 f"the past windows have {int(rows.bought.sum()):,} purchases from the scopes among {rows.bought.size:,} "
                 "pairs of user and scope; relevance needs some of both sorts: give a longer history or other scopes"
             )
-        few = rows.features[:, VISITS] <= FEW_LOG
-        plenty = ~few | (np.random.default_rng(self.seed).random(few.size) < FEW_IN_MAIN)
-        chance = []
-        for number in range(self.models):
-            progress("boosting", number, self.models)
-            chance.append(self.boosting.fit(rows.features[plenty], rows.bought[plenty], "binary", self.seed + number))
-        short = None
-        if rows.bought[few].any() and not rows.bought[few].all():
-            short = self.short.fit(rows.features[few], rows.bought[few], "binary", self.seed)
-        spend = None
-        if interactions.money is not None:
-            paid = rows.bought & (rows.spent > 0)
-            if paid.any():
-                spend = self.spending.fit(rows.features[paid], rows.spent[paid], "gamma", self.seed)
-        progress("boosting", self.models, self.models)
+        chance, short, spend = self._boosted(rows, interactions.money is not None, progress)
         crowd = crowd_of(sample, covers, self.window, self.seed)
         shift = self._shift(sample, covers, crowd, chance)
         return RelevanceModel(self, sample, covers, crowd, tuple(chance), short, spend, shift)
+
+    def _boosted(self, rows: Rows, money: bool, progress: Progress) -> tuple[list[Trees], Trees | None, Trees | None]:
+        """Return the boosters of the probability, of that of users with few visits, and of spend; two are fitted at a time."""
+        rng = np.random.default_rng(self.seed)
+        few = rows.features[:, VISITS] <= FEW_LOG
+        plenty = np.flatnonzero(~few | (rng.random(few.size) < FEW_IN_MAIN))
+        plenty = plenty if plenty.size else np.arange(few.size)
+        paid = rows.bought & (rows.spent > 0)
+        shared = np.array_split(rng.permutation(plenty), min(self.models, 1 + plenty.size // LEAST_SHARE))
+
+        def fit(rule: Boosting, chosen: npt.NDArray[Any], target: npt.NDArray[Any], objective: str, seed: int) -> Trees:
+            return rule.fit(rows.features[chosen], target[chosen], objective, seed)
+
+        with ThreadPoolExecutor(WORKERS) as pool:  # LightGBM lets go of the interpreter while it works
+            main = [pool.submit(fit, self.boosting, np.sort(part), rows.bought, "binary", self.seed + number) for number, part in enumerate(shared)]  # fmt: skip
+            mixed = rows.bought[few].any() and not rows.bought[few].all()
+            short = (
+                pool.submit(fit, self.short, np.flatnonzero(few), rows.bought, "binary", self.seed) if mixed else None
+            )
+            spend = pool.submit(fit, self.spending, np.flatnonzero(paid), rows.spent, "gamma", self.seed) if money and paid.any() else None  # fmt: skip
+            chance = []
+            for number, job in enumerate(main):
+                progress("boosting", number, self.models)
+                chance.append(job.result())
+        progress("boosting", self.models, self.models)
+        return chance, None if short is None else short.result(), None if spend is None else spend.result()
 
     def _shift(self, sample: Interactions, scopes: Scopes, crowd: Crowd, chance: list[Trees]) -> float:
         """Return what to add to the log-odds so that the mean probability is the level of the last windows, smoothed.

@@ -40,7 +40,7 @@ RECOMMENDERS: dict[str, Recommender] = {
     "popularity": Popularity(),
     "popularity by segment": Popularity(segments=SEGMENTS),
     "frequency": Frequency(),
-    "repeat": Repeat(window=20.0, boosting=Boosting(rounds=20, leaves=6, threads=1)),
+    "repeat": Repeat(window=20.0, boosting=Boosting(rounds=20, leaves=6, rate=0.1, least_rows=50)),
     "item-knn": ItemKNN(k=20),
     "item-knn pearson": ItemKNN(Pearson(shrinkage=5.0), k=20, own=0.0),
     "item-knn bm25": ItemKNN(k=20, reweighting=BM25()),

@@ -16,9 +16,9 @@ from tests.cf.worlds import log, market, tiny
 SMALL = Relevance(
     window=20.0,
     past_windows=4,
-    boosting=Boosting(rounds=40, leaves=8, threads=1),
-    short=Boosting(rounds=30, leaves=6, threads=1),
-    spending=Boosting(rounds=20, leaves=6, threads=1),
+    boosting=Boosting(rounds=40, leaves=8, rate=0.1, least_rows=100),
+    short=Boosting(rounds=30, leaves=6, rate=0.1, least_rows=100),
+    spending=Boosting(rounds=20, leaves=6, rate=0.1, least_rows=50),
 )
 
 
