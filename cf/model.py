@@ -12,7 +12,7 @@ from scipy import sparse
 
 from cf.errors import UsageError
 from cf.ids import Ids
-from cf.interactions import Interactions
+from cf.interactions import Interactions, Weighting
 from cf.progress import Progress, silent
 
 Scores = npt.NDArray[np.float32]
@@ -99,8 +99,6 @@ def not_negative(**values: float) -> None:
 
 def popularity_of(interactions: Interactions, half_life: float = 90.0) -> npt.NDArray[np.float32]:
     """Return the number of users of each item, a user counting by how recent the last purchase is; `(items,)`."""
-    from cf.interactions import Weighting
-
     matrix = interactions.matrix(Weighting(half_life=half_life))
     np.minimum(matrix.data, 1.0, out=matrix.data)
     return np.asarray(matrix.sum(axis=0), np.float32).ravel()

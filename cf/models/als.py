@@ -10,6 +10,7 @@ import numpy.typing as npt
 from numba import njit, prange
 from scipy import sparse
 
+from cf.errors import UsageError
 from cf.ids import Ids
 from cf.interactions import Interactions, Weighting
 from cf.model import Numbers, Reason, Scores, at_least_one, popularity_of
@@ -85,8 +86,6 @@ class Als:
     def __post_init__(self) -> None:
         at_least_one(factors=self.factors, passes=self.passes)
         if not (0 < self.penalty < np.inf and 0 < self.confidence < np.inf):
-            from cf.errors import UsageError
-
             raise UsageError(f"penalty and confidence must be above 0; got {self.penalty} and {self.confidence}")
 
     def fit(self, interactions: Interactions, progress: Progress = silent) -> AlsModel:

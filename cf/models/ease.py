@@ -9,6 +9,7 @@ import numpy as np
 import numpy.typing as npt
 from scipy import linalg, sparse
 
+from cf.errors import UsageError
 from cf.ids import Ids
 from cf.interactions import Interactions, Weighting
 from cf.model import Numbers, Reason, Scores, at_least_one, item_reasons, popularity_of
@@ -37,8 +38,6 @@ class Ease:
     def __post_init__(self) -> None:
         at_least_one(most_items=self.most_items)
         if not 0 < self.penalty < np.inf:
-            from cf.errors import UsageError
-
             raise UsageError(f"penalty must be above 0; got {self.penalty}")
 
     def fit(self, interactions: Interactions, progress: Progress = silent) -> EaseModel:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
@@ -180,8 +180,6 @@ def recommend_all(model: SparseModel, history: Interactions, n: int = 10, progre
 
 def goes_with(model: Model, basket: npt.ArrayLike, n: int = 10, rules: Rules | None = None) -> Recommendations:
     """Return what goes with the items of a basket (ids), the basket itself left out."""
-    from dataclasses import replace
-
     items = np.asarray(basket)
     model.items.numbers(items, "item")
     events = Events(np.zeros(items.size, np.int64), items, np.zeros(items.size))

@@ -8,6 +8,7 @@ from typing import Any
 
 import numpy as np
 import numpy.typing as npt
+import pandas as pd
 from scipy import sparse
 
 from cf.errors import UsageError
@@ -54,8 +55,6 @@ class Scopes:
     @classmethod
     def by_group(cls, items: Ids, group: npt.ArrayLike) -> Scopes:
         """Make one scope of each distinct value of `group`, `(items,)` (a category, a department); None is in no scope."""
-        import pandas as pd
-
         codes, names = pd.factorize(np.asarray(group, object), sort=True)
         inside = np.flatnonzero(codes >= 0)
         shape = (len(items), len(names))

@@ -100,8 +100,8 @@ def singles(data: Journey) -> dict[str, cf.Recommender]:
     return {
         "popularity": cf.Popularity(),
         "personal frequency": cf.Frequency(),
-        "item-kNN cosine": cf.ItemKNN(cf.Cosine(shrinkage=50.0), own=3.0),
-        "item-kNN Pearson": cf.ItemKNN(cf.Pearson(shrinkage=50.0), own=3.0),
+        "item-kNN cosine": cf.ItemKNN(cf.Cosine(shrinkage=20.0), k=20, own=10.0),
+        "item-kNN Pearson": cf.ItemKNN(cf.Pearson(shrinkage=20.0), k=20, own=10.0),
         "user-kNN cosine": cf.UserKNN(reweighting=cf.TfIdf(), own=1.0),
         "user-kNN Pearson": cf.UserKNN(cf.Pearson(), reweighting=cf.TfIdf(), own=1.0),
         "EASE": cf.Ease(most_items=3_000),
