@@ -224,7 +224,7 @@ def peers(users: int, events: int, items: int = 100_000) -> None:
     same = [
         np.allclose(np.sort(theirs.similarity[i].data[theirs.similarity[i].indices != i])[::-1][:50][: model.near[i].nnz],
                     np.sort(model.near[i].data)[::-1][: (theirs.similarity[i].indices != i).sum()], atol=1e-4)
-        for i in range(0, items, items // 500)
+        for i in range(0, x.n_items, max(x.n_items // 500, 1))
     ]  # fmt: skip
     print(f"  the same similarities for {np.mean(same):.1%} of {len(same)} items")
 
