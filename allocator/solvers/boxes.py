@@ -23,6 +23,7 @@ WALKING = 1_500  # the same of a walking box, over all prices
 LOOKED_AT = 5_000  # users; more tell a box's width no better
 WIDER = 4.0  # boxes, where prices press against their edge
 MOST_STEPS = 60
+SETTLED = 1e-5  # currency; a step that lowers the dual by less is the last
 
 
 @dataclass(frozen=True, eq=False)
@@ -107,7 +108,7 @@ def walk(
     `radius` is the first box's half widths; `scale` as in `prices.Search`. Stops once the dual falls below `floor`.
     """
     quota = np.full(prices.size, max(SEVERAL, WALKING // max(1, prices.size)))
-    inside, small = piece, is_small(piece)
+    inside, small, before_value = piece, is_small(piece), np.inf
     for _ in range(MOST_STEPS):
         found = (piece, outer, radius) if small else _narrowed(piece, outer, prices, radius)
         if found is None:
@@ -124,8 +125,11 @@ def walk(
         up, down = optimum.up | (woken & (gradient < 0)), optimum.down | (woken & (gradient > 0))
         stuck = (up & (prices >= outer.high)) | (down & (prices <= outer.low))
         moving = (up | down) & ~stuck
-        if value < floor or not moving.any():
+        # Where many limits tie, the last steps move prices but gain nothing.
+        settled = before_value - value < SETTLED
+        if value < floor or not moving.any() or settled:
             return Walk(prices, inside, not stuck.any(), stuck)
+        before_value = value
         if monotonic() > deadline:
             break
         least = radius_by_users(piece, prices, quota, scale)

@@ -67,9 +67,8 @@ class Curve:
         box = outer.within(start, radius + least)
         inside = box.open_piece(piece)
         tau = WARMTH * float((apart * search.scale).max()) + 1e-9
-        found, _ = search.descend(self.with_number(inside, numbers[middle]), box, start, tau, search.floor)
-        if not found.exact:
-            found = self.alone(numbers[middle], start, tau)
+        among = self.with_number(inside, numbers[middle])
+        found = dataclasses.replace(search, whole=self.whole(numbers[middle])).run(start, tau, among, box)
         yield middle, self.whole(numbers[middle]), found
         yield from self.between(numbers, low, middle, below, found, inside, box)
         yield from self.between(numbers, middle, high, found, above, inside, box)

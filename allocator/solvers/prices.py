@@ -31,6 +31,7 @@ ERRORS = 4.5  # half width of the box in standard errors
 SMOOTH_ENOUGH = 0.05  # share of the smoothing error's variance in the sampling error's
 WARM = 0.25  # share of a box's width; with a larger smoothing error, pressing against its edge means nothing yet
 COOLING = 5.0  # the temperature falls by this factor
+TELLING = 0.2  # share of the free prices; where fewer have users near a tie, cooling on teaches nothing
 MOST_BOXES = 60  # around all users
 
 
@@ -98,9 +99,12 @@ class Search:
     rng: np.random.Generator
     report: Callable[[str, float], None]
 
-    def run(self, prices: np.ndarray, tau: float) -> Prices:
-        """Minimise the dual from `prices`, first at temperature `tau`."""
-        piece, outer, size = self.whole, self.signs, FIRST_SAMPLE
+    def run(self, prices: np.ndarray, tau: float, piece: Piece | None = None, outer: boxes.Box | None = None) -> Prices:
+        """Minimise the dual from `prices`, first at temperature `tau`.
+
+        Where all but the users of `piece` are known to choose the same throughout `outer`, the search begins there.
+        """
+        piece, outer, size = piece or self.whole, outer or self.signs, FIRST_SAMPLE
         error = np.zeros(prices.size)
         while size * 3 < piece.shard.n_users and monotonic() < self.deadline:
             sample = piece.sample(size, self.rng)
@@ -194,7 +198,8 @@ class Search:
             radius = np.where(descent.free | (prices != 0), np.maximum(error, least), 0.0)
             inner = outer.within(prices, radius)
             smaller = inner.open_piece(piece)
-            cold = tau < 1e-13 * max(1.0, abs(descent.value)) / max(1, piece.shard.n_users)
+            told = descent.informative.sum() >= TELLING * descent.free.sum()
+            cold = not told or tau < 1e-13 * max(1.0, abs(descent.value)) / max(1, piece.shard.n_users)
             if boxes.is_small(smaller) or cold or monotonic() > self.deadline:
                 break
             tau /= COOLING
