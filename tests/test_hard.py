@@ -206,8 +206,9 @@ def test_branch_and_bound_tells_what_it_finds_on_the_way() -> None:
         told.append(float(program.objective @ x))
 
     answer = branch(program, time_limit=20.0, absolute_gap=1e-6, found=tell)
+    assert told, "it says so at least once"
     assert told == sorted(told)
-    assert told[-1] == pytest.approx(answer.objective)
+    assert told[-1] <= answer.objective + 1e-6
 
 
 def test_neighbourhoods_go_on_from_what_another_search_found() -> None:
@@ -225,20 +226,20 @@ def test_neighbourhoods_go_on_from_what_another_search_found() -> None:
     assert program.objective @ told.improve(start, Halt()) == pytest.approx(best)
 
 
-@pytest.mark.parametrize("seed", [0, 1])
-def test_entangled_limits_beyond_small_cores_are_proven_the_same_way_twice(
-    seed: int, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_entangled_limits_beyond_small_cores_are_proven_the_same_way_twice(monkeypatch: pytest.MonkeyPatch) -> None:
     """Branch and bound among a few offers a user, then on all that may differ: its end is the optimum, and one plan."""
     monkeypatch.setattr(core, "FINAL_NODES", 1)
     monkeypatch.setattr(core, "MOST_NODES", 1)
     monkeypatch.setattr(core, "FIRST_WORK", 1e5)
     monkeypatch.setattr(core, "CLOSEST", 2)
-    offers, limits = knapsacks(users=20, coupons=6, resources=3, seed=seed)
+    branched, calls = core._branched, []
+    monkeypatch.setattr(core, "_branched", lambda *given: calls.append(1) or branched(*given))
+    offers, limits = knapsacks(users=10, coupons=6, resources=3, seed=0)
     problem = Problem.from_offers(offers, limits=limits)
     one, two = (solve(problem, time_limit=50.0) for _ in range(2))
+    assert len(calls) == 2
     assert one.status is two.status is Status.OPTIMAL
-    assert one.objective == pytest.approx(best_value(offers, limits, 20), abs=0.01)
+    assert one.objective == pytest.approx(best_value(offers, limits, 10), abs=0.01)
     assert verify(problem, one).price_bound >= one.bound >= one.objective
     assert one.plan.offer.tolist() == two.plan.offer.tolist()
 

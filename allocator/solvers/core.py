@@ -41,6 +41,7 @@ CLOSEST = 3  # offers a user, for branch and bound to begin with
 SMALLER = 0.7  # of all that may differ: fewer are worth a search of their own
 CLOSEST_SHARE = 0.5  # of the time that is left, for it
 HOPELESS = 0.15  # of the gap: branch and bound that closes less in that time will not get through
+BEHIND = 0.05  # of the gap: or that is so much behind the neighbourhoods
 MOST_CORE = 120_000
 MOST_CUTS = 20  # plans ruled out for exceeding a limit by less than the solver's tolerance
 
@@ -165,7 +166,7 @@ def _grow(
             if objective > best.objective:
                 best = CorePlan(found.offers, objective, best.bound)
         complete = everyone and reach >= bound - best.objective
-        if complete and found.ending is Ending.OPTIMAL:
+        if complete and found.ending in (Ending.OPTIMAL, Ending.FEASIBLE):
             best = CorePlan(best.offers, best.objective, min(best.bound, max(found.bound, best.objective)))
         if complete and found.ending is Ending.INFEASIBLE and best.offers is None:
             return CorePlan(None, -math.inf, math.inf, infeasible=True), State.SETTLED
@@ -297,9 +298,12 @@ def _branched(
             continue
         if found.offers is not None:
             best = _top(problem, best, [found.offers], best.bound)
+        own = best.objective
         if found.ending is not Ending.OPTIMAL:  # so that what is proven does not depend on the other thread
             best = _top(problem, best, [_plan(problem, part, news.x)], best.bound)
-            if bound - found.bound < HOPELESS * (bound - best.objective):
+            if bound - found.bound < HOPELESS * (bound - best.objective) or own < best.objective - BEHIND * (
+                bound - best.objective
+            ):
                 other = dataclasses.replace(walk, seed=effort.seed + 1).improve(news.x, halt)
                 return best, Found(_plan(problem, part, other), math.inf, Ending.FEASIBLE)
         assert best.offers is not None
