@@ -39,9 +39,8 @@ CORE_GROWTH = 4
 MOST_BESIDE = 25_000  # offers; branch and bound gets nowhere with more of them, and takes a processor
 CLOSEST = 3  # offers a user, for branch and bound to begin with
 SMALLER = 0.7  # of all that may differ: fewer are worth a search of their own
-CLOSEST_SHARE = 0.5  # of the time that is left, for it
-HOPELESS = 0.15  # of the gap: branch and bound that closes less in that time will not get through
-BEHIND = 0.05  # of the gap: or that is so much behind the neighbourhoods
+CLOSEST_SHARE = 0.35  # of the time that is left, for it
+HOPELESS = 0.3  # of the gap: branch and bound that closes less in that time will not get through
 MOST_CORE = 120_000
 MOST_CUTS = 20  # plans ruled out for exceeding a limit by less than the solver's tolerance
 
@@ -298,17 +297,15 @@ def _branched(
             continue
         if found.offers is not None:
             best = _top(problem, best, [found.offers], best.bound)
-        own = best.objective
         if found.ending is not Ending.OPTIMAL:  # so that what is proven does not depend on the other thread
             best = _top(problem, best, [_plan(problem, part, news.x)], best.bound)
-            if bound - found.bound < HOPELESS * (bound - best.objective) or own < best.objective - BEHIND * (
-                bound - best.objective
-            ):
+            if bound - found.bound < HOPELESS * (bound - best.objective):
                 other = dataclasses.replace(walk, seed=effort.seed + 1).improve(news.x, halt)
                 return best, Found(_plan(problem, part, other), math.inf, Ending.FEASIBLE)
         assert best.offers is not None
         opened = _open(part.piece, prices, bound, best)
-        hint = _point(problem, opened.part, best.offers)
+        if found.ending is Ending.OPTIMAL:  # nothing but the proof is left to do, most likely
+            hint = _point(problem, opened.part, best.offers)
         break
     return best, _solve(problem, opened.part, effort, effort.deadline, None, hint, halt, told(opened.part))
 
