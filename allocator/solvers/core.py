@@ -40,7 +40,8 @@ MOST_BESIDE = 25_000  # offers; branch and bound gets nowhere with more of them,
 CLOSEST = 3  # offers a user, for branch and bound to begin with
 SMALLER = 0.7  # of all that may differ: fewer are worth a search of their own
 CLOSEST_SHARE = 0.35  # of the time that is left, for it
-HOPELESS = 0.3  # of the gap: branch and bound that closes less in that time will not get through
+HOPELESS = 0.3  # of the gap: branch and bound that closes less in that time will not get through,
+NEARLY_ALL = 0.9  # where so many of all offers may still differ
 MOST_CORE = 120_000
 MOST_CUTS = 20  # plans ruled out for exceeding a limit by less than the solver's tolerance
 
@@ -299,11 +300,12 @@ def _branched(
             best = _top(problem, best, [found.offers], best.bound)
         if found.ending is not Ending.OPTIMAL:  # so that what is proven does not depend on the other thread
             best = _top(problem, best, [_plan(problem, part, news.x)], best.bound)
-            if bound - found.bound < HOPELESS * (bound - best.objective):
-                other = dataclasses.replace(walk, seed=effort.seed + 1).improve(news.x, halt)
-                return best, Found(_plan(problem, part, other), math.inf, Ending.FEASIBLE)
         assert best.offers is not None
         opened = _open(part.piece, prices, bound, best)
+        stuck = found.ending is not Ending.OPTIMAL and bound - found.bound < HOPELESS * (bound - best.objective)
+        if stuck and opened.part.free.size > NEARLY_ALL * part.piece.shard.value.size:
+            other = dataclasses.replace(walk, seed=effort.seed + 1).improve(news.x, halt)
+            return best, Found(_plan(problem, part, other), math.inf, Ending.FEASIBLE)
         if found.ending is Ending.OPTIMAL:  # nothing but the proof is left to do, most likely
             hint = _point(problem, opened.part, best.offers)
         break
