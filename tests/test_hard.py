@@ -3,6 +3,7 @@
 import dataclasses
 import subprocess
 import sys
+import time
 
 import numpy as np
 import pandas as pd
@@ -12,9 +13,10 @@ from hypothesis import strategies as st
 from scipy.optimize import Bounds, LinearConstraint, milp
 
 from allocator import Limit, Problem, Status, solve, verify
+from allocator.solvers import core
 from allocator.solvers.branching import branch
 from allocator.solvers.ejection import STYLES, chain_round, first_rounds, states_of
-from allocator.solvers.neighbourhoods import Neighbourhoods, restricted
+from allocator.solvers.neighbourhoods import Neighbourhoods, News, restricted
 from allocator.solvers.programs import Ending, Halt, Program
 
 
@@ -193,6 +195,53 @@ def test_branch_and_bound_starts_from_a_plan_and_ends_when_asked() -> None:
     assert branch(program, time_limit=20.0, absolute_gap=1e-6, halt=halted).x is None
     nowhere = dataclasses.replace(program, upper=np.append([1.0], program.upper[1:]))
     assert branch(nowhere, time_limit=20.0, absolute_gap=1e-6).ending is Ending.INFEASIBLE
+
+
+def test_branch_and_bound_tells_what_it_finds_on_the_way() -> None:
+    program, _ = small_program(users=12, coupons=4, room=36.0, seed=3, must=True)
+    told: list[float] = []
+
+    def tell(x: np.ndarray) -> None:
+        assert keeps(program, x)
+        told.append(float(program.objective @ x))
+
+    answer = branch(program, time_limit=20.0, absolute_gap=1e-6, found=tell)
+    assert told, "it says so at least once"
+    assert told == sorted(told)
+    assert told[-1] <= answer.objective + 1e-6
+
+
+def test_neighbourhoods_go_on_from_what_another_search_found() -> None:
+    program, owner = small_program(users=12, coupons=4, room=40.0, seed=1)
+    start, best = np.zeros(owner.size), optimum(program)
+    alone = Neighbourhoods(
+        program, owner, np.zeros(owner.size), best, 0.5, lambda x: keeps(program, x), deadline=np.inf, seed=0
+    )
+    found = alone.improve(start, Halt())
+    news = News(start, 0.0)
+    news.tell(found, best)
+    news.tell(start, 0.0)
+    assert news.x is found, "a worse point is no news"
+    told = dataclasses.replace(alone, bound=best + 10.0, deadline=time.monotonic() + 0.2, news=news)
+    assert program.objective @ told.improve(start, Halt()) == pytest.approx(best)
+
+
+def test_entangled_limits_beyond_small_cores_are_proven_the_same_way_twice(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Branch and bound among a few offers a user, then on all that may differ: its end is the optimum, and one plan."""
+    monkeypatch.setattr(core, "FINAL_NODES", 1)
+    monkeypatch.setattr(core, "MOST_NODES", 1)
+    monkeypatch.setattr(core, "FIRST_WORK", 1e5)
+    monkeypatch.setattr(core, "CLOSEST", 2)
+    branched, calls = core._branched, []
+    monkeypatch.setattr(core, "_branched", lambda *given: calls.append(1) or branched(*given))
+    offers, limits = knapsacks(users=10, coupons=6, resources=3, seed=0)
+    problem = Problem.from_offers(offers, limits=limits)
+    one, two = (solve(problem, time_limit=50.0) for _ in range(2))
+    assert len(calls) == 2
+    assert one.status is two.status is Status.OPTIMAL
+    assert one.objective == pytest.approx(best_value(offers, limits, 10), abs=0.01)
+    assert verify(problem, one).price_bound >= one.bound >= one.objective
+    assert one.plan.offer.tolist() == two.plan.offer.tolist()
 
 
 def test_a_restricted_program_counts_what_is_fixed() -> None:

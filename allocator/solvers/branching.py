@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
 
@@ -33,10 +34,11 @@ def branch(
     nodes: int | None = None,
     hint: np.ndarray | None = None,
     halt: Halt | None = None,
+    found: Callable[[np.ndarray], None] | None = None,
 ) -> Answer:
     """Solve an integer program on one thread, until `absolute_gap` between plan and bound, `nodes` or `time_limit`.
 
-    The arguments are those of `programs.solve_integer`.
+    The arguments are those of `programs.solve_integer`; `found` is called with every better point `(n_columns,)`.
     """
     import highspy
 
@@ -62,6 +64,8 @@ def branch(
     if halt is not None:
         highs.HandleUserInterrupt = True
         halt.watch(Interruptible(highs))
+    if found is not None:
+        highs.cbMipImprovingSolution += lambda event: found(np.round(event.data_out.mip_solution))
     if halt:  # asked for before the search began
         return Answer(Ending.UNKNOWN)
     highs.solve()
@@ -92,10 +96,10 @@ def _answer(highs: Any, program: Program) -> Answer:
     status, info = highs.getModelStatus(), highs.getInfo()
     if status == highspy.HighsModelStatus.kInfeasible:
         return Answer(Ending.INFEASIBLE)
-    if info.primal_solution_status != highspy.SolutionStatus.kSolutionStatusFeasible:
-        return Answer(Ending.UNKNOWN)
-    ending = Ending.OPTIMAL if status == highspy.HighsModelStatus.kOptimal else Ending.FEASIBLE
     bound = float(info.mip_dual_bound)
     if np.isfinite(bound) and (program.objective == np.round(program.objective)).all():
         bound = float(np.floor(bound + EXACT))
+    if info.primal_solution_status != highspy.SolutionStatus.kSolutionStatusFeasible:
+        return Answer(Ending.UNKNOWN, bound=bound if info.mip_node_count > 0 else np.inf)
+    ending = Ending.OPTIMAL if status == highspy.HighsModelStatus.kOptimal else Ending.FEASIBLE
     return Answer(ending, np.asarray(highs.getSolution().col_value), float(info.objective_function_value), bound)

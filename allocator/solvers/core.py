@@ -8,6 +8,7 @@ So once the core holds every offer with a smaller loss, its integer optimum is t
 from __future__ import annotations
 
 import dataclasses
+import functools
 import math
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
@@ -16,17 +17,16 @@ from enum import Enum
 from time import monotonic
 
 import numpy as np
-import scipy.sparse as sp
 
 from allocator.kernels.sums import exact_sum
 from allocator.problem import Problem
 from allocator.solvers.branching import branch
 from allocator.solvers.ejection import REACH, first_rounds, states_of
 from allocator.solvers.exchange import exchanged
-from allocator.solvers.neighbourhoods import Neighbourhoods
-from allocator.solvers.part import Part, part_of
+from allocator.solvers.neighbourhoods import Neighbourhoods, News
+from allocator.solvers.part import Opened, Part, part_of
 from allocator.solvers.piece import Piece
-from allocator.solvers.programs import Answer, Ending, Halt, Program, solve_integer
+from allocator.solvers.programs import Answer, Ending, Halt, solve_integer, tightened, without
 
 MOST_EXCHANGES = 5  # among all users, each time among those that the last gap leaves open
 WORTH_IT = 0.8  # of the gap before; where an exchange leaves more of it, another will not help either
@@ -39,6 +39,11 @@ LONGEST_CORE = 0.4  # of the time, for one core
 CORE_SECONDS = 4.0  # at most; one that takes longer is better left to the search for hard problems
 CORE_GROWTH = 4
 MOST_BESIDE = 25_000  # offers; branch and bound gets nowhere with more of them, and takes a processor
+CLOSEST = 3  # offers a user, for branch and bound to begin with
+SMALLER = 0.7  # of all that may differ: fewer are worth a search of their own
+CLOSEST_SHARE = 0.35  # of the time that is left, for it
+HOPELESS = 0.3  # of the gap: branch and bound that closes less in that time will not get through,
+NEARLY_ALL = 0.9  # where so many of all offers may still differ
 MOST_CORE = 120_000
 MOST_CUTS = 20  # plans ruled out for exceeding a limit by less than the solver's tolerance
 
@@ -167,7 +172,7 @@ def _grow(
             if objective > best.objective:
                 best = CorePlan(found.offers, objective, best.bound)
         complete = everyone and reach >= bound - best.objective
-        if complete and found.ending is Ending.OPTIMAL:
+        if complete and found.ending in (Ending.OPTIMAL, Ending.FEASIBLE):
             best = CorePlan(best.offers, best.objective, min(best.bound, max(found.bound, best.objective)))
         if complete and found.ending is Ending.INFEASIBLE and best.offers is None:
             return CorePlan(None, -math.inf, math.inf, infeasible=True), State.SETTLED
@@ -189,7 +194,8 @@ def _persist(
     problem: Problem, whole: Piece, prices: np.ndarray, bound: float, best: CorePlan, effort: Effort
 ) -> CorePlan:  # fmt: skip
     """Use the time that is left on a hard problem: ejection chains, then branch and bound beside neighbourhoods."""
-    part, lost = _open_part(whole, prices, bound, best)
+    opened = _open(whole, prices, bound, best)
+    part = opened.part
     best, walked = _walk(problem, part, prices, bound, best, effort)
     if best.offers is None:
         found = _solve(problem, part, effort, effort.patience, None) if part.free.size <= MOST_CORE else None
@@ -200,16 +206,16 @@ def _persist(
     if effort.spent(bound, best):
         return best
     if walked:  # a better plan rules out more
-        part, lost = _open_part(whole, prices, bound, best)
-    return _beside(problem, part, lost, prices, bound, best, effort)
+        opened = _open(whole, prices, bound, best)
+    return _beside(problem, opened, prices, bound, best, effort)
 
 
-def _open_part(whole: Piece, prices: np.ndarray, bound: float, best: CorePlan) -> tuple[Part, np.ndarray]:
-    """Return all that may differ in a better plan, and what each flip there loses."""
+def _open(whole: Piece, prices: np.ndarray, bound: float, best: CorePlan) -> Opened:
+    """Return all that may differ in a better plan."""
     tables = whole.folding.tables(prices)
     offer, lost, chosen = whole.executor.losses(whole.shard, tables, _most(best, bound))
     base = whole.executor.choose(whole.shard, tables).picked
-    return part_of(whole, base[~np.isin(base, offer[chosen])], offer), lost
+    return Opened(part_of(whole, base[~np.isin(base, offer[chosen])], offer), lost, chosen, base)
 
 
 def _walk(
@@ -223,7 +229,7 @@ def _walk(
     near = states.near(REACH * (bound - best.objective), start)
     current = near.best() if best.offers is None else near.at(states.point(start, part.free.size))
     _, found = first_rounds(near, current, work=FIRST_WORK, seed=effort.seed, deadline=effort.until(best))
-    plan = np.concatenate([part.offers(near.point(found, part.free.size)), problem.required])
+    plan = _plan(problem, part, near.point(found, part.free.size))
     objective = exact_sum(problem.column("value", plan))
     if objective > best.objective and keeps_limits(problem, plan):
         return CorePlan(plan, objective, best.bound), True
@@ -237,40 +243,93 @@ def _point(problem: Problem, part: Part, plan: np.ndarray) -> np.ndarray:
 
 
 def _beside(
-    problem: Problem, part: Part, lost: np.ndarray, prices: np.ndarray, bound: float, best: CorePlan, effort: Effort
+    problem: Problem, opened: Opened, prices: np.ndarray, bound: float, best: CorePlan, effort: Effort
 ) -> CorePlan:  # fmt: skip
     """Search neighbourhoods of a plan, and where the part is small enough by branch and bound at the same time."""
     assert best.offers is not None
+    part = opened.part
     start = _point(problem, part, best.offers)
     outside = part.fixed + required_value(problem)
-    halt = Halt()
+    halt, news = Halt(), News(start, float(part.program.objective @ start))
     walk = Neighbourhoods(
-        part.program, part.owner, lost, bound - outside, effort.tolerance,
-        lambda x: keeps_limits(problem, np.concatenate([part.offers(x), problem.required])), effort.deadline, effort.seed,
-        states_of(part.program, part.owner, prices),
+        part.program, part.owner, opened.lost, bound - outside, effort.tolerance,
+        lambda x: keeps_limits(problem, _plan(problem, part, x)), effort.deadline, effort.seed,
+        states_of(part.program, part.owner, prices), news,
     )  # fmt: skip
     if part.free.size > MOST_BESIDE:
-        better = walk.improve(start, halt)
-        found = None
-    else:
-        with ThreadPoolExecutor(1) as pool:
-            beside = pool.submit(walk.improve, start, halt)
-            beside.add_done_callback(lambda _: halt.now())
-            try:
-                found = _solve(problem, part, effort, effort.deadline, None, start, halt, branch)
-            finally:
-                halt.now()
-            better = beside.result()
-    proven = math.inf if found is None else found.bound
-    plans = [best.offers, np.concatenate([part.offers(better), problem.required])]
-    if found is not None and found.offers is not None:
-        plans.append(found.offers)
-        if found.ending is Ending.OPTIMAL:
-            # Whatever the neighbourhoods came to meanwhile, the plan must not depend on it.
-            plans = [found.offers]
-    values = [exact_sum(problem.column("value", plan)) for plan in plans]
-    top = int(np.argmax(values))
-    return CorePlan(plans[top], values[top], max(proven, values[top]))
+        return _top(problem, best, [_plan(problem, part, walk.improve(start, halt))], best.bound)
+    with ThreadPoolExecutor(1) as pool:
+        beside = pool.submit(walk.improve, start, halt)
+        beside.add_done_callback(lambda _: halt.now())
+        try:
+            best, found = _branched(problem, opened, prices, bound, best, effort, halt, news, walk)
+        finally:
+            halt.now()
+        better = beside.result()
+    if found.ending is Ending.OPTIMAL and found.offers is not None:
+        # Whatever the neighbourhoods came to meanwhile, the plan must not depend on it.
+        return _top(problem, best, [found.offers], found.bound)
+    plans = [_plan(problem, part, better), *([] if found.offers is None else [found.offers])]
+    return _top(problem, best, plans, found.bound)
+
+
+def _branched(
+    problem: Problem, opened: Opened, prices: np.ndarray, bound: float, best: CorePlan, effort: Effort, halt: Halt, news: News,
+    walk: Neighbourhoods,
+) -> tuple[CorePlan, Found]:  # fmt: skip
+    """Branch and bound, first among what loses least, then on all that may differ; return the best plan before, and that.
+
+    A good plan loses little in total, so it loses next to nothing at each user: most of the time the optimum is among a
+    few offers a user, and what its value rules out makes the whole small. It begins there without a plan: one to start
+    from draws the solver's own search to its surroundings, where chains and neighbourhoods look already. Where even the
+    few are too many for it, another walk through neighbourhoods is the better use of the time.
+    """
+    part, hint = opened.part, None
+    size = CLOSEST * (int(part.owner.max(initial=-1)) + 1)
+    until = monotonic() + CLOSEST_SHARE * (effort.deadline - monotonic())
+
+    def told(few: Part) -> Callable[..., Answer]:
+        def tell(x: np.ndarray) -> None:
+            point = _point(problem, part, few.offers(x))
+            if keeps_limits(problem, _plan(problem, part, point)):
+                news.tell(point, float(part.program.objective @ point))
+
+        return functools.partial(branch, found=tell)
+
+    while size < SMALLER * part.free.size and monotonic() < until and not halt:
+        few = opened.closest(size)
+        found = _solve(problem, few, effort, until, None, None, halt, told(few))
+        if found.offers is None and found.ending is Ending.INFEASIBLE:
+            size *= 2
+            continue
+        if found.offers is not None:
+            best = _top(problem, best, [found.offers], best.bound)
+        if found.ending is not Ending.OPTIMAL:  # so that what is proven does not depend on the other thread
+            best = _top(problem, best, [_plan(problem, part, news.x)], best.bound)
+        assert best.offers is not None
+        opened = _open(part.piece, prices, bound, best)
+        stuck = found.ending is not Ending.OPTIMAL and bound - found.bound < HOPELESS * (bound - best.objective)
+        if stuck and opened.part.free.size > NEARLY_ALL * part.piece.shard.value.size:
+            other = dataclasses.replace(walk, seed=effort.seed + 1).improve(news.x, halt)
+            return best, Found(_plan(problem, part, other), math.inf, Ending.FEASIBLE)
+        if found.ending is Ending.OPTIMAL:  # nothing but the proof is left to do, most likely
+            hint = _point(problem, opened.part, best.offers)
+        break
+    return best, _solve(problem, opened.part, effort, effort.deadline, None, hint, halt, told(opened.part))
+
+
+def _plan(problem: Problem, part: Part, x: np.ndarray) -> np.ndarray:
+    """Return the problem's offers that a point of a part stands for, with the required ones."""
+    return np.concatenate([part.offers(x), problem.required])
+
+
+def _top(problem: Problem, best: CorePlan, plans: list[np.ndarray], proven: float) -> CorePlan:
+    """Return the best of a plan and others, the first of equals, under a bound."""
+    for plan in plans:
+        value = exact_sum(problem.column("value", plan))
+        if value > best.objective:
+            best = CorePlan(plan, value, best.bound)
+    return CorePlan(best.offers, best.objective, max(min(best.bound, proven), best.objective))
 
 
 def _most(best: CorePlan, bound: float) -> float:
@@ -293,19 +352,16 @@ def _solve(
     """Choose among a part's free offers by branch and bound, so that exact sums keep every limit."""
     program = part.program
 
-    def plan_of(x: np.ndarray) -> np.ndarray:
-        return np.concatenate([part.offers(x), problem.required])
-
     proven = math.inf
     for _ in range(MOST_CUTS):
         answer = method(
             program, time_limit=until - monotonic(), absolute_gap=0.4 * effort.tolerance, seed=effort.seed, nodes=nodes,
             hint=hint, halt=halt,
         )  # fmt: skip
+        proven = min(proven, part.fixed + answer.bound + required_value(problem))
         if answer.x is None:
             return Found(None, proven, answer.ending)
-        proven = min(proven, part.fixed + answer.bound + required_value(problem))
-        plan = plan_of(answer.x)
+        plan = _plan(problem, part, answer.x)
         if keeps_limits(problem, plan):
             return Found(plan, proven, answer.ending)
         # Within the solver's tolerance, but not exactly. That plan is infeasible, so to rule out it alone keeps every
@@ -317,28 +373,9 @@ def _solve(
         answer = solve_integer(
             tighter, time_limit=until - monotonic(), absolute_gap=0.4 * effort.tolerance, seed=effort.seed, nodes=nodes
         )
-        if answer.x is not None and keeps_limits(problem, plan_of(answer.x)):
-            return Found(plan_of(answer.x), proven, Ending.FEASIBLE)
+        if answer.x is not None and keeps_limits(problem, _plan(problem, part, answer.x)):
+            return Found(_plan(problem, part, answer.x), proven, Ending.FEASIBLE)
     return Found(None, proven, Ending.UNKNOWN)
-
-
-def tightened(program: Program, n_limits: int, share: float) -> Program:
-    """Return the program with less room in its first `n_limits` rows, by a share of their own size."""
-    size = np.where(np.isinf(program.upper), np.abs(program.lower), np.abs(program.upper))
-    room = np.where(np.arange(size.size) < n_limits, share * (1.0 + np.where(np.isinf(size), 0.0, size)), 0.0)
-    return dataclasses.replace(program, lower=program.lower + room, upper=program.upper - room)
-
-
-def without(program: Program, x: np.ndarray) -> Program:
-    """Return the program with one 0/1 point ruled out: at least one of its entries differs."""
-    taken = x > 0.5
-    cut = sp.csr_matrix(np.where(taken, 1.0, -1.0)[None, :])
-    return dataclasses.replace(
-        program,
-        matrix=sp.csr_matrix(sp.vstack([program.matrix, cut])),
-        lower=np.append(program.lower, -np.inf),
-        upper=np.append(program.upper, taken.sum() - 1.0),
-    )
 
 
 def required_value(problem: Problem) -> float:

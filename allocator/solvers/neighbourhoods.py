@@ -11,6 +11,7 @@ from __future__ import annotations
 import dataclasses
 from collections.abc import Callable
 from dataclasses import dataclass
+from threading import Lock
 from time import monotonic
 
 import numpy as np
@@ -27,6 +28,30 @@ FAR = 20.0  # times the loss of the last of them: no choice worth opening near t
 CHAINS_EVERY = 3  # rounds
 LONGER, LONGEST_WALK = 1.2, 8.0  # rounds of chains grow to so many times their first work
 WIDER, NARROWER = 1.1, 0.85  # neighbourhoods, after a round that was solved, or not
+
+
+class News:
+    """The best point that the searches of one program know of, which run at the same time."""
+
+    def __init__(self, x: np.ndarray, value: float) -> None:
+        self._lock = Lock()
+        self._known = (x, value)
+
+    @property
+    def x(self) -> np.ndarray:
+        """The point, `(n_columns,)` 0/1."""
+        return self._known[0]
+
+    def tell(self, x: np.ndarray, value: float) -> None:
+        """Make a point known, if it is better than what is."""
+        with self._lock:
+            if value > self._known[1]:
+                self._known = (x, value)
+
+    def better(self, x: np.ndarray, value: float) -> tuple[np.ndarray, float]:
+        """Return the known point and its value, or this one where that is not better."""
+        known = self._known
+        return known if known[1] > value else (x, value)
 
 
 @dataclass(frozen=True, eq=False)
@@ -49,6 +74,8 @@ class Neighbourhoods:
         Tells whether a point keeps every limit exactly.
     states
         The program as states for ejection chains, which then take every third round; `None` where it has none.
+    news
+        What other searches of the same program find: a better point of theirs is where this one goes on from.
     """
 
     program: Program
@@ -60,6 +87,7 @@ class Neighbourhoods:
     deadline: float
     seed: int
     states: States | None = None
+    news: News | None = None
 
     def improve(self, x: np.ndarray, halt: Halt) -> np.ndarray:
         """Return the best point found from `x`, `(n_columns,)` 0/1, until the bound, the deadline or a halt."""
@@ -73,6 +101,9 @@ class Neighbourhoods:
         widths = [float(FIRST_USERS), float(FIRST_USERS)]  # of close users, and of any
         rounds = 0
         while self.bound - value > self.tolerance and monotonic() < self.deadline and not halt:
+            if self.news is not None:
+                self.news.tell(x, value)
+                x, value = self.news.better(x, value)
             gap = self.bound - value
             rounds += 1
             if self.states is not None and rounds % CHAINS_EVERY == 0:

@@ -42,6 +42,30 @@ class Part:
         return np.concatenate([*self.piece.picked, taken])
 
 
+@dataclass(frozen=True, eq=False)
+class Opened:
+    """All that may differ in a better plan.
+
+    Attributes
+    ----------
+    lost, chosen
+        `(free,)` of the part: what a flip loses, currency, and whether it is among the best choices at the prices.
+    base
+        Those best choices, the piece's offer indices.
+    """
+
+    part: Part
+    lost: np.ndarray
+    chosen: np.ndarray
+    base: np.ndarray
+
+    def closest(self, n: int) -> Part:
+        """Return the part of the `n` offers that lose the least, all others as they are best at the prices."""
+        core = np.sort(np.argsort(self.lost, kind="stable")[:n])
+        offer = self.part.free[core]
+        return part_of(self.part.piece, self.base[~np.isin(self.base, offer[self.chosen[core]])], offer)
+
+
 def part_of(piece: Piece, kept: np.ndarray, free: np.ndarray) -> Part:
     """Free these offers of a piece and keep those."""
     folding, shard = piece.folding, piece.shard

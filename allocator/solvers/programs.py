@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
@@ -93,6 +94,25 @@ class Halt:
     def __bool__(self) -> bool:
         """Whether the end was asked for."""
         return self._event.is_set()
+
+
+def tightened(program: Program, n_limits: int, share: float) -> Program:
+    """Return the program with less room in its first `n_limits` rows, by a share of their own size."""
+    size = np.where(np.isinf(program.upper), np.abs(program.lower), np.abs(program.upper))
+    room = np.where(np.arange(size.size) < n_limits, share * (1.0 + np.where(np.isinf(size), 0.0, size)), 0.0)
+    return dataclasses.replace(program, lower=program.lower + room, upper=program.upper - room)
+
+
+def without(program: Program, x: np.ndarray) -> Program:
+    """Return the program with one 0/1 point ruled out: at least one of its entries differs."""
+    taken = x > 0.5
+    cut = sp.csr_matrix(np.where(taken, 1.0, -1.0)[None, :])
+    return dataclasses.replace(
+        program,
+        matrix=sp.csr_matrix(sp.vstack([program.matrix, cut])),
+        lower=np.append(program.lower, -np.inf),
+        upper=np.append(program.upper, taken.sum() - 1.0),
+    )
 
 
 def solve_linear(program: Program, time_limit: float = 60.0) -> Answer:
