@@ -27,12 +27,13 @@ from allocator.solvers.folding import fold
 from allocator.solvers.piece import Piece
 from allocator.solvers.prices import Search
 from allocator.solvers.relaxation import limit_matrix
+from allocator.solvers.warming import small_problems
 
 if TYPE_CHECKING:
     import pandas as pd
 
 CENT = 0.01  # currency; a gap below it counts as optimal
-PATIENCE = 1 / 3  # of the time limit, for a first plan; then the limits are looked at one by one
+PATIENCE = 1 / 2  # of the time left after the prices, for a first plan; then the limits are looked at one by one
 Progress = Callable[[str, float], None]
 
 
@@ -64,8 +65,9 @@ def solve(
     UsageError
         Where an argument makes no sense. Infeasible is a status, not an exception.
     """
-    if not time_limit > 0 or gap < 0 or (threads is not None and threads < 1):
+    if not time_limit > 0 or not gap >= 0 or (threads is not None and threads < 1):
         raise UsageError("time_limit must be above 0, gap at least 0 and threads at least 1")
+    _compile()
     begin = monotonic()
     report = progress or (lambda stage, share: None)
     broken = _broken_rules(problem)
@@ -83,7 +85,7 @@ def solve(
     tolerance = max(CENT, gap * abs(bound)) * 0.9
     found = core.search(
         problem, piece, minimum.piece, minimum.prices, bound,
-        tolerance=tolerance, deadline=begin + time_limit, seed=seed, patience=begin + PATIENCE * time_limit,
+        tolerance=tolerance, deadline=begin + time_limit, seed=seed, patience=priced + PATIENCE * (begin + time_limit - priced),
     )  # fmt: skip
     if found.offers is None and not found.infeasible:
         found = _last_attempt(problem, piece, minimum.prices, begin + time_limit, seed)
@@ -91,6 +93,20 @@ def solve(
     if found.offers is None:
         return _explained(problem, piece, None, begin, time_limit, seed, report, known=found.infeasible)
     return _with_plan(problem, minimum.prices, bound, found, passes.passes, seconds, gap)
+
+
+class _Compiled:
+    """Whether the kernels are compiled in this process."""
+
+    done = False
+
+
+def _compile() -> None:
+    """Have the kernels compiled, or loaded, before a clock starts: on a fresh machine that takes half a minute."""
+    if not _Compiled.done:
+        _Compiled.done = True
+        for problem in small_problems():
+            solve(problem)
 
 
 def _last_attempt(problem: Problem, piece: Piece, prices: np.ndarray, deadline: float, seed: int) -> core.CorePlan:
@@ -271,6 +287,7 @@ def frontier(
 
     `time_limit` (seconds) is each budget's. Raises `UsageError` where the problem has no limit of that name, or a budget is not above 0.
     """
+    _compile()
     at = problem.limit_index(limit)
     numbers = sorted({positive_budget(budget) for budget in budgets})
     if not numbers:

@@ -12,6 +12,7 @@ import numpy as np
 from numba import njit
 
 LOOKED_AT = 24  # thirds, for each pair of changes
+MOST_RAISES = 6  # of what broken limits cost
 PATIENCE = 150  # shakes without a better plan
 MOST_FITS = 3_000_000  # pairs of changes that one search for threes looks at
 
@@ -355,9 +356,18 @@ def exchange(  # type: ignore[no-untyped-def]
     for i in range(start.size):
         if start[i] >= 0:
             value += apply(start[i], owner, dv, du, current, above, below)
-    value, evaluations = sweep(
-        everything, 0, owner, dv, du, current, above, below, weight, value, room - tolerance, evaluations
-    )
+    # A limit that is broken by less than one change mends can be worth less than that change loses: raise what it costs
+    # until it is mended.
+    weight = weight.copy()
+    for _ in range(MOST_RAISES):
+        for partners in (0, moves.size):
+            value, evaluations = sweep(
+                moves if partners else everything, partners, owner, dv, du, current, above, below, weight, value,
+                room - tolerance, evaluations,
+            )  # fmt: skip
+        if shortfall(above, below, weight) == 0.0 or evaluations <= 0:
+            break
+        weight *= 4.0
     best, best_score, best_value = current.copy(), -np.inf, 0.0
     best_above, best_below = above.copy(), below.copy()
     kept, kept_gap = current.copy(), np.inf

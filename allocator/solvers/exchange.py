@@ -15,7 +15,7 @@ CHOICES = 4_000  # that take part
 SWEPT = (150, 600)  # of them that are tried in pairs with each other; the work is their square, so first with few
 FOR_EACH = 40  # of them that use more of a limit, and that use less
 EVALUATIONS = 60_000_000  # pairs of choices looked at, at most
-FEW_LIMITS = 10  # with more of them a pair takes longer, and fewer are looked at
+FEW_LIMITS = 40  # with more of them a pair takes longer, and fewer are looked at
 FAR_ABOVE = 4.0  # times its price, what a limit costs that is broken
 
 
