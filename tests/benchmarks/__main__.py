@@ -15,6 +15,7 @@ from allocator.demo import Market, market
 from tests.benchmarks.families import families
 from tests.benchmarks.models import market_model
 from tests.benchmarks.peers import EXACT, PeerRun, run_peer
+from tests.benchmarks.variants import variants
 
 README = Path(__file__).resolve().parents[2] / "README.md"
 MARKS = ("<!-- benchmarks:start -->", "<!-- benchmarks:end -->")
@@ -63,6 +64,20 @@ def scale_table(sizes: list[int], repeats: int) -> list[str]:
         rows.append(
             f"| {size:,} | {result.gap:.4f} | {result.proof.value.replace('_', ' ')} | {took:.2f} | {took / bare:,.0f} | "
             f"{result.passes:.1f} | {checked:.2f} |"
+        )
+        print(rows[-1], flush=True)
+    return rows
+
+
+def variant_table(size: int, seconds: float) -> list[str]:
+    """Return a row for each variant of the market: gap, relative gap, seconds."""
+    rows = [f"| {size:,} users | limits | gap | relative | proof | seconds |", "| --- | --- | --- | --- | --- | --- |"]
+    for name, problem in variants(size):
+        result = solve(problem, time_limit=seconds)
+        verify(problem, result)
+        rows.append(
+            f"| {name} | {len(problem.limits)} | {result.gap:.4f} | {result.relative_gap:.1e} | "
+            f"{result.proof.value.replace('_', ' ')} | {result.seconds['total']:.1f} |"
         )
         print(rows[-1], flush=True)
     return rows
@@ -122,6 +137,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--sizes", default="1000,10000,100000,1000000,10000000", help="users of the markets")
     parser.add_argument("--repeats", type=int, default=5)
+    parser.add_argument("--variants", default="100000", help="users of the market's variants; empty: none")
     parser.add_argument("--peers", default="10000", help="users of the markets that peers get; empty: none")
     parser.add_argument("--frontier", type=int, default=100_000, help="users of the frontier's market; 0: none")
     parser.add_argument(
@@ -133,6 +149,7 @@ def main() -> None:
     parts = [[f"Measured by `python -m tests.benchmarks` on {os.cpu_count()} cores; money in currency units."]]
     if chosen.sizes:
         parts.append(scale_table([int(size) for size in chosen.sizes.split(",")], chosen.repeats))
+    parts += [variant_table(int(size), chosen.seconds) for size in chosen.variants.split(",") if size]
     parts += [peer_table(int(size), chosen.seconds) for size in chosen.peers.split(",") if size]
     if chosen.frontier:
         parts.append([frontier_line(chosen.frontier)])
