@@ -21,10 +21,11 @@ from allocator.plan import Plan
 from allocator.problem import Problem
 from allocator.problem.intake import positive_budget
 from allocator.result import Diagnosis, LimitUse, Prices, Proof, Result, Status
-from allocator.solvers import core
+from allocator.solvers import core, ties
 from allocator.solvers.curve import Curve
 from allocator.solvers.folding import fold
 from allocator.solvers.piece import Piece
+from allocator.solvers.prices import Prices as Minimum
 from allocator.solvers.prices import Search
 from allocator.solvers.relaxation import limit_matrix
 
@@ -81,16 +82,34 @@ def solve(
         return _explained(problem, piece, minimum.prices, begin, time_limit, seed, report)
     report("integer", 0.0)
     tolerance = max(CENT, gap * abs(bound)) * 0.9
+    prices, found = _integer(problem, search, minimum, bound, tolerance, begin, time_limit, tau, seed)
+    if prices is not minimum.prices:
+        other = piece.exact(prices)[0] + core.required_value(problem)
+        prices, bound = (prices, other) if other < bound else (minimum.prices, bound)
+    if found.offers is None and not found.infeasible:
+        found = _last_attempt(problem, piece, prices, begin + time_limit, seed)
+    seconds = {"prices": priced - begin, "integer": monotonic() - priced, "total": monotonic() - begin}
+    if found.offers is None:
+        return _explained(problem, piece, None, begin, time_limit, seed, report, known=found.infeasible)
+    return _with_plan(problem, prices, bound, found, passes.passes, seconds, gap)
+
+
+def _integer(
+    problem: Problem, search: Search, minimum: Minimum, bound: float, tolerance: float, begin: float, time_limit: float,
+    tau: float, seed: int,
+) -> tuple[np.ndarray, core.CorePlan]:  # fmt: skip
+    """Return a plan near the bound, and the prices that it comes from (those of `minimum`, unless ties had to be broken)."""
+    piece = search.whole
+    if not minimum.exact or ties.is_tied(minimum.piece, minimum.prices):
+        apart = dataclasses.replace(search, whole=ties.told_apart(piece, tolerance, search.rng))
+        other = apart.run(np.zeros(minimum.prices.size), tau)
+        if not other.infeasible:
+            piece, minimum, bound = apart.whole, other, other.value + core.required_value(problem)
     found = core.search(
         problem, piece, minimum.piece, minimum.prices, bound,
         tolerance=tolerance, deadline=begin + time_limit, seed=seed, patience=begin + PATIENCE * time_limit,
     )  # fmt: skip
-    if found.offers is None and not found.infeasible:
-        found = _last_attempt(problem, piece, minimum.prices, begin + time_limit, seed)
-    seconds = {"prices": priced - begin, "integer": monotonic() - priced, "total": monotonic() - begin}
-    if found.offers is None:
-        return _explained(problem, piece, None, begin, time_limit, seed, report, known=found.infeasible)
-    return _with_plan(problem, minimum.prices, bound, found, passes.passes, seconds, gap)
+    return minimum.prices, found
 
 
 def _last_attempt(problem: Problem, piece: Piece, prices: np.ndarray, deadline: float, seed: int) -> core.CorePlan:

@@ -135,11 +135,14 @@ def walk(
 
 def _narrowed(piece: Piece, outer: Box, prices: np.ndarray, radius: np.ndarray) -> tuple[Piece, Box, np.ndarray] | None:
     """Narrow a box until few enough users are open; `None` where too many are tied at the prices themselves."""
-    for _ in range(20):
+    before = piece.shard.n_users
+    for _ in range(40):
         box = outer.within(prices, radius)
         inside = box.open_piece(piece)
         if is_small(inside):
             return inside, box, radius
         share = min(SMALL / max(1, inside.shard.n_users), SMALL_OFFERS / max(1, inside.shard.n_offers))
-        radius = radius * min(0.8, max(0.05, share))
+        stuck = inside.shard.n_users > 0.95 * before  # near ties: the box is far wider than what tells them apart
+        before = inside.shard.n_users
+        radius = radius * (0.1 if stuck else min(0.8, max(0.05, share)))
     return None
