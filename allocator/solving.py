@@ -102,7 +102,8 @@ def _integer(
     piece = search.whole
     if not minimum.exact or ties.is_tied(minimum.piece, minimum.prices):
         apart = dataclasses.replace(search, whole=ties.told_apart(piece, tolerance, search.rng))
-        other = apart.run(np.zeros(minimum.prices.size), tau)
+        start = (minimum.prices, tau * 1e-6) if minimum.exact else (np.zeros(minimum.prices.size), tau)
+        other = apart.run(*start)
         if not other.infeasible:
             piece, minimum, bound = apart.whole, other, other.value + core.required_value(problem)
     found = core.search(

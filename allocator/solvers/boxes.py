@@ -15,6 +15,7 @@ from allocator.solvers import newton
 from allocator.solvers.folding import Folding
 from allocator.solvers.piece import Piece
 from allocator.solvers.relaxation import limit_matrix, minimise_in_box
+from allocator.solvers.twins import distinct_users
 
 SMALL = 4_000  # users that the exact linear program takes
 SMALL_OFFERS = 60_000
@@ -113,7 +114,8 @@ def walk(
         if found is None:
             break
         inside, box, radius = found
-        optimum = minimise_in_box(inside, prices, box.low, box.high, max(1.0, deadline - monotonic()))
+        kinds = None if is_small(inside) else distinct_users(inside.shard)
+        optimum = minimise_in_box(inside, prices, box.low, box.high, max(1.0, deadline - monotonic()), kinds)
         if optimum is None:
             break
         before, prices = prices, optimum.prices
@@ -144,5 +146,7 @@ def _narrowed(piece: Piece, outer: Box, prices: np.ndarray, radius: np.ndarray) 
         share = min(SMALL / max(1, inside.shard.n_users), SMALL_OFFERS / max(1, inside.shard.n_offers))
         stuck = inside.shard.n_users > 0.95 * before  # near ties: the box is far wider than what tells them apart
         before = inside.shard.n_users
+        if stuck and distinct_users(inside.shard)[0].size <= SMALL // 2:
+            return inside, box, radius
         radius = radius * (0.1 if stuck else min(0.8, max(0.05, share)))
     return None
