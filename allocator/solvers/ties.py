@@ -21,7 +21,9 @@ NOTHING = 1e-9  # of an offer's typical size: a loss that is only rounding
 
 def is_tied(piece: Piece, prices: np.ndarray) -> bool:
     """Tell whether flips of very many of the piece's offers lose nothing at these prices."""
-    size = float(np.nanmean(np.abs(piece.shard.value))) if piece.shard.n_users else 0.0
+    if piece.shard.n_offers <= TIED:
+        return False
+    size = float(np.nansum(np.abs(piece.shard.value))) / piece.shard.n_offers
     offer, _, _ = piece.executor.losses(piece.shard, piece.folding.tables(prices), NOTHING * size)
     return bool(offer.size > TIED)
 
