@@ -303,10 +303,9 @@ def frontier(
         budget = numbers[position]
         changed = problem.with_bounds(limit, at_least=problem.limits[at].at_least, at_most=budget)
         bound = minimum.value + core.required_value(problem)
-        found = core.search(
-            changed, everyone, minimum.piece, minimum.prices, bound,
-            tolerance=max(CENT, 1e-6 * abs(bound)), deadline=monotonic() + time_limit, seed=seed,
-        )  # fmt: skip
+        here = dataclasses.replace(search, whole=everyone, deadline=monotonic() + time_limit)
+        tolerance = max(CENT, 1e-6 * abs(bound))
+        _, found = _integer(changed, here, minimum, bound, tolerance, monotonic(), time_limit, tau, seed)
         search.deadline = monotonic() + time_limit
         offers = np.empty(0, np.int64) if found.offers is None else found.offers
         rows[budget] = FrontierRow(
