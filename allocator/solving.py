@@ -21,10 +21,11 @@ from allocator.plan import Plan
 from allocator.problem import Problem
 from allocator.problem.intake import positive_budget
 from allocator.result import Diagnosis, LimitUse, Prices, Proof, Result, Status
-from allocator.solvers import core
+from allocator.solvers import core, ties
 from allocator.solvers.curve import Curve
 from allocator.solvers.folding import fold
 from allocator.solvers.piece import Piece
+from allocator.solvers.prices import Prices as Minimum
 from allocator.solvers.prices import Search
 from allocator.solvers.relaxation import limit_matrix
 from allocator.solvers.warming import small_problems
@@ -83,16 +84,36 @@ def solve(
         return _explained(problem, piece, minimum.prices, begin, time_limit, seed, report)
     report("integer", 0.0)
     tolerance = max(CENT, gap * abs(bound)) * 0.9
-    found = core.search(
-        problem, piece, minimum.piece, minimum.prices, bound,
-        tolerance=tolerance, deadline=begin + time_limit, seed=seed, patience=priced + PATIENCE * (begin + time_limit - priced),
-    )  # fmt: skip
+    prices, found = _integer(problem, search, minimum, bound, tolerance, begin, time_limit, tau, seed)
+    if prices is not minimum.prices:
+        other = piece.exact(prices)[0] + core.required_value(problem)
+        prices, bound = (prices, other) if other < bound else (minimum.prices, bound)
     if found.offers is None and not found.infeasible:
-        found = _last_attempt(problem, piece, minimum.prices, begin + time_limit, seed)
+        found = _last_attempt(problem, piece, prices, begin + time_limit, seed)
     seconds = {"prices": priced - begin, "integer": monotonic() - priced, "total": monotonic() - begin}
     if found.offers is None:
         return _explained(problem, piece, None, begin, time_limit, seed, report, known=found.infeasible)
-    return _with_plan(problem, minimum.prices, bound, found, passes.passes, seconds, gap)
+    return _with_plan(problem, prices, bound, found, passes.passes, seconds, gap)
+
+
+def _integer(
+    problem: Problem, search: Search, minimum: Minimum, bound: float, tolerance: float, begin: float, time_limit: float,
+    tau: float, seed: int,
+) -> tuple[np.ndarray, core.CorePlan]:  # fmt: skip
+    """Return a plan near the bound, and the prices that it comes from (those of `minimum`, unless ties had to be broken)."""
+    piece = search.whole
+    if not minimum.exact or ties.is_tied(minimum.piece, minimum.prices):
+        apart = dataclasses.replace(search, whole=ties.told_apart(piece, tolerance, search.rng))
+        start = (minimum.prices, tau * 1e-6) if minimum.exact else (np.zeros(minimum.prices.size), tau)
+        other = apart.run(*start)
+        if not other.infeasible:
+            piece, minimum, bound = apart.whole, other, other.value + core.required_value(problem)
+    now, deadline = monotonic(), begin + time_limit
+    found = core.search(
+        problem, piece, minimum.piece, minimum.prices, bound,
+        tolerance=tolerance, deadline=deadline, seed=seed, patience=now + PATIENCE * (deadline - now),
+    )  # fmt: skip
+    return minimum.prices, found
 
 
 class _Compiled:
@@ -300,10 +321,9 @@ def frontier(
         budget = numbers[position]
         changed = problem.with_bounds(limit, at_least=problem.limits[at].at_least, at_most=budget)
         bound = minimum.value + core.required_value(problem)
-        found = core.search(
-            changed, everyone, minimum.piece, minimum.prices, bound,
-            tolerance=max(CENT, 1e-6 * abs(bound)), deadline=monotonic() + time_limit, seed=seed,
-        )  # fmt: skip
+        here = dataclasses.replace(search, whole=everyone, deadline=monotonic() + time_limit)
+        tolerance = max(CENT, 1e-6 * abs(bound))
+        _, found = _integer(changed, here, minimum, bound, tolerance, monotonic(), time_limit, tau, seed)
         search.deadline = monotonic() + time_limit
         offers = np.empty(0, np.int64) if found.offers is None else found.offers
         rows[budget] = FrontierRow(

@@ -15,6 +15,7 @@ from allocator.solvers import newton
 from allocator.solvers.folding import Folding
 from allocator.solvers.piece import Piece
 from allocator.solvers.relaxation import limit_matrix, minimise_in_box
+from allocator.solvers.twins import distinct_users
 
 SMALL = 4_000  # users that the exact linear program takes
 SMALL_OFFERS = 60_000
@@ -114,7 +115,8 @@ def walk(
         if found is None:
             break
         inside, box, radius = found
-        optimum = minimise_in_box(inside, prices, box.low, box.high, max(1.0, deadline - monotonic()))
+        kinds = None if is_small(inside) else distinct_users(inside.shard)
+        optimum = minimise_in_box(inside, prices, box.low, box.high, max(1.0, deadline - monotonic()), kinds)
         if optimum is None:
             break
         before, prices = prices, optimum.prices
@@ -139,11 +141,16 @@ def walk(
 
 def _narrowed(piece: Piece, outer: Box, prices: np.ndarray, radius: np.ndarray) -> tuple[Piece, Box, np.ndarray] | None:
     """Narrow a box until few enough users are open; `None` where too many are tied at the prices themselves."""
-    for _ in range(20):
+    before = piece.shard.n_users
+    for _ in range(40):
         box = outer.within(prices, radius)
         inside = box.open_piece(piece)
         if is_small(inside):
             return inside, box, radius
         share = min(SMALL / max(1, inside.shard.n_users), SMALL_OFFERS / max(1, inside.shard.n_offers))
-        radius = radius * min(0.8, max(0.05, share))
+        stuck = inside.shard.n_users > 0.95 * before  # near ties: the box is far wider than what tells them apart
+        before = inside.shard.n_users
+        if stuck and distinct_users(inside.shard)[0].size <= SMALL // 2:
+            return inside, box, radius
+        radius = radius * (0.1 if stuck else min(0.8, max(0.05, share)))
     return None

@@ -199,7 +199,7 @@ class Search:
             inner = outer.within(prices, radius)
             smaller = inner.open_piece(piece)
             told = descent.informative.sum() >= TELLING * descent.free.sum()
-            cold = not told or tau < 1e-13 * max(1.0, abs(descent.value)) / max(1, piece.shard.n_users)
+            cold = not told or self.is_cold(tau, descent.value, piece)
             if boxes.is_small(smaller) or cold or monotonic() > self.deadline:
                 break
             tau /= COOLING
@@ -209,7 +209,16 @@ class Search:
                 if result.exact or result.infeasible:
                     return result, pressed
         walk = boxes.walk(piece, outer, prices, radius, self.scale, floor, self.deadline)
-        return self.settle(walk.piece, walk.prices, floor, exact=walk.exact), walk.pressed
+        result = self.settle(walk.piece, walk.prices, floor, exact=walk.exact)
+        lost = not walk.exact and not walk.pressed.any() and not result.infeasible and not boxes.is_small(piece)
+        if lost and not self.is_cold(tau, result.value, piece) and monotonic() < self.deadline:
+            # The walk met more ties than the linear program takes. Smoothed, they do no harm.
+            return self.descend(piece, outer, walk.prices, tau / COOLING, floor)
+        return result, walk.pressed
+
+    def is_cold(self, tau: float, value: float, piece: Piece) -> bool:
+        """Tell whether a lower temperature would change the dual by rounding only."""
+        return tau < 1e-13 * max(1.0, abs(value)) / max(1, piece.shard.n_users)
 
     def settle(self, piece: Piece, prices: np.ndarray, floor: float, *, exact: bool) -> Prices:
         """Evaluate the dual at final prices."""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 from dataclasses import dataclass
 
 import numpy as np
@@ -101,14 +102,25 @@ def rule_matrix(piece: Piece, offer: np.ndarray) -> tuple[sp.csr_matrix, np.ndar
 
 
 def minimise_in_box(
-    piece: Piece, prices: np.ndarray, low: np.ndarray, high: np.ndarray, time_limit: float
+    piece: Piece,
+    prices: np.ndarray,
+    low: np.ndarray,
+    high: np.ndarray,
+    time_limit: float,
+    kinds: tuple[np.ndarray, np.ndarray] | None = None,
 ) -> BoxOptimum | None:
     """Minimise the dual of a small piece over a box; `None` where the LP solver gives up.
 
     The box goes from `low` to `high`, which may be infinite; where they are equal, the price stays as in `prices`.
+    `kinds`: one user of each kind in the piece, and how many there are of it (`twins`); then only these are looked at.
     The box appears in the primal as capacity that can be bought at the box's upper price and sold at its lower one.
     """
+    times = np.ones(piece.shard.n_users)
+    if kinds is not None:
+        times = kinds[1].astype(np.float64)
+        piece = dataclasses.replace(piece, shard=piece.shard.take(kinds[0]))
     offer = open_offers(piece, low, high)
+    times = times[piece.shard.users_of(offer)]
     folding = piece.folding
     limits = np.flatnonzero(high > low)
     rest = np.flatnonzero((high <= low) & (prices != 0))
@@ -117,6 +129,7 @@ def minimise_in_box(
         value = value - prices[rest] @ limit_matrix(piece.shard, folding, offer, rest)
     uses = limit_matrix(piece.shard, folding, offer, limits)
     rules, tops = rule_matrix(piece, offer)
+    tops = tops * times[rules.indices[rules.indptr[:-1]]]  # the offers of a rule are all one user's
     n = limits.size
     low, high = low[limits], high[limits]
     # Zero is where a one-sided limit's price ends by nature: nothing lies beyond it, so nothing is traded there.
@@ -131,7 +144,7 @@ def minimise_in_box(
         matrix=sp.csr_matrix(sp.vstack([sp.hstack([uses, trade]), sp.hstack([rules, nothing])])),
         lower=np.concatenate([folding.at_least[limits], np.full(tops.size, -np.inf)]),
         upper=np.concatenate([folding.at_most[limits], tops]),
-        ceiling=np.concatenate([np.ones(offer.size), np.full(n_trades, np.inf)]),
+        ceiling=np.concatenate([times, np.full(n_trades, np.inf)]),
         integer=np.zeros(offer.size + n_trades, dtype=bool),
     )
     answer = solve_linear(program, time_limit)

@@ -31,17 +31,24 @@ def dual(problem: Problem, prices: np.ndarray, *, of_value: float) -> float:
 
     With 0 every plan that keeps the limits earns 0, so that a number below 0 proves that there is none (Farkas' lemma).
     """
-    parts = []
+    return rounded_dual(problem, prices, of_value=of_value)[0]
+
+
+def rounded_dual(problem: Problem, prices: np.ndarray, *, of_value: float) -> tuple[float, float]:
+    """Return `dual`, and how much of it is room for rounding: where terms cancel, far more than its own last digits."""
+    parts, errors = [], []
     for y, limit in zip(prices.tolist(), problem.limits, strict=True):
         number = limit.at_most if y > 0 else limit.at_least
         if y and number is not None:
-            parts += [y * number, abs(y * number) * ROUNDING]
+            parts.append(y * number)
+            errors.append(abs(y * number) * ROUNDING)
     charges = _charges(problem, prices)
     for chunk in _chunks(problem):
         reduced, error = _reduced(problem, chunk, charges, of_value)
-        parts += [_best(problem, chunk, reduced), error]
-    total = math.fsum(parts)
-    return total + abs(total) * 1e-15
+        parts.append(_best(problem, chunk, reduced))
+        errors.append(error)
+    total = math.fsum([*parts, *errors])
+    return total + abs(total) * 1e-15, math.fsum(errors)
 
 
 @dataclass(frozen=True)
