@@ -101,14 +101,22 @@ def _integer(
     tau: float, seed: int,
 ) -> tuple[np.ndarray, core.CorePlan]:  # fmt: skip
     """Return a plan near the bound, and the prices that it comes from (those of `minimum`, unless ties had to be broken)."""
-    piece = search.whole
-    if not minimum.exact or ties.is_tied(minimum.piece, minimum.prices):
+    piece, deadline = search.whole, begin + time_limit
+    tied = not minimum.exact
+    if minimum.exact and ties.is_tied(minimum.piece, minimum.prices):
+        # Ties may not matter: offers that use and earn the same are as good as one.
+        effort = core.Effort(tolerance, monotonic(), deadline, deadline, seed)
+        best = core.first_plan(problem, piece, minimum.piece, minimum.prices, bound, effort)
+        tied = not effort.spent(bound, best)
+        if not tied:
+            return minimum.prices, best
+    if tied:
         apart = dataclasses.replace(search, whole=ties.told_apart(piece, tolerance, search.rng))
         start = (minimum.prices, tau * 1e-6) if minimum.exact else (np.zeros(minimum.prices.size), tau)
         other = apart.run(*start)
         if not other.infeasible:
             piece, minimum, bound = apart.whole, other, other.value + core.required_value(problem)
-    now, deadline = monotonic(), begin + time_limit
+    now = monotonic()
     found = core.search(
         problem, piece, minimum.piece, minimum.prices, bound,
         tolerance=tolerance, deadline=deadline, seed=seed, patience=now + PATIENCE * (deadline - now),

@@ -13,7 +13,7 @@ from numba import njit
 
 LOOKED_AT = 24  # thirds, for each pair of changes
 MOST_RAISES = 6  # of what broken limits cost
-PATIENCE = 150  # shakes without a better plan
+PATIENCE = 60  # shakes without a better plan
 MOST_FITS = 3_000_000  # pairs of changes that one search for threes looks at
 
 

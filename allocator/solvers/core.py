@@ -28,7 +28,8 @@ from allocator.solvers.part import Opened, Part, part_of
 from allocator.solvers.piece import Piece
 from allocator.solvers.programs import Answer, Ending, Halt, solve_integer, tightened, without
 
-MOST_EXCHANGES = 5  # among all users, each time among those that the last gap leaves open
+LEAST_EXCHANGES = 3
+MOST_EXCHANGES = 6  # among all users, each time among those that the last gap leaves open
 WORTH_IT = 0.8  # of the gap before; where an exchange leaves more of it, another will not help either
 FIRST_CORE = 300  # offers
 CORE_PER_LIMIT = 100  # more offers for each limit that binds
@@ -112,14 +113,7 @@ def search(
     it has no plan by then, at `patience`.
     """
     effort = Effort(tolerance, monotonic(), deadline, min(deadline, patience), seed)
-    best = _exchanged(problem, near, prices, bound, CorePlan(None, -math.inf, math.inf), effort)
-    for _ in range(MOST_EXCHANGES):
-        if effort.spent(bound, best) or best.offers is None:
-            break
-        before = bound - best.objective
-        best = _exchanged(problem, whole, prices, bound, best, effort)
-        if bound - best.objective > WORTH_IT * before:
-            break
+    best = first_plan(problem, whole, near, prices, bound, effort)
     if effort.spent(bound, best):
         return best
     for piece in (near,) if near is whole else (near, whole):
@@ -131,11 +125,26 @@ def search(
     return _persist(problem, whole, prices, bound, best, effort)
 
 
+def first_plan(
+    problem: Problem, whole: Piece, near: Piece, prices: np.ndarray, bound: float, effort: Effort
+) -> CorePlan:
+    """Return a plan by exchanges alone, among ever more users with ever more effort."""
+    best = _exchanged(problem, near, prices, bound, CorePlan(None, -math.inf, math.inf), effort)
+    for turn in range(1, MOST_EXCHANGES):
+        if effort.spent(bound, best) or (best.offers is None and turn > 1):
+            break
+        before = bound - best.objective
+        best = _exchanged(problem, whole, prices, bound, best, effort, 2.0**turn)
+        if turn >= LEAST_EXCHANGES and bound - best.objective > WORTH_IT * before:
+            break
+    return best
+
+
 def _exchanged(
-    problem: Problem, piece: Piece, prices: np.ndarray, bound: float, best: CorePlan, effort: Effort
+    problem: Problem, piece: Piece, prices: np.ndarray, bound: float, best: CorePlan, effort: Effort, share: float = 1.0
 ) -> CorePlan:
     """Round and exchange among the offers that a better plan could differ in: often all that is needed, else a start."""
-    offers = exchanged(piece, prices, _most(best, bound), 0.9 * effort.tolerance, effort.seed, best.offers)
+    offers = exchanged(piece, prices, _most(best, bound), 0.9 * effort.tolerance, effort.seed, share, best.offers)
     if offers is None:
         return best
     offers = np.concatenate([offers, problem.required])

@@ -14,7 +14,7 @@ OFFERS = 20_000  # with the smallest losses, that are looked at
 CHOICES = 4_000  # that take part
 SWEPT = (150, 600)  # of them that are tried in pairs with each other; the work is their square, so first with few
 FOR_EACH = 40  # of them that use more of a limit, and that use less
-EVALUATIONS = 60_000_000  # pairs of choices looked at, at most
+EVALUATIONS = 4_000_000  # pairs of choices looked at, at most, times the effort
 FEW_LIMITS = 40  # with more of them a pair takes longer, and fewer are looked at
 FAR_ABOVE = 4.0  # times its price, what a limit costs that is broken
 
@@ -65,13 +65,19 @@ class Pool:
 
 
 def exchanged(
-    piece: Piece, prices: np.ndarray, most: float, tolerance: float, seed: int, start: np.ndarray | None = None
+    piece: Piece,
+    prices: np.ndarray,
+    most: float,
+    tolerance: float,
+    seed: int,
+    effort: float = 1.0,
+    start: np.ndarray | None = None,
 ) -> np.ndarray | None:
     """Return the problem's offers of a good plan within a piece, or `None` where the limits could not be kept.
 
     Only offers whose flip loses at most `most` change. Begins with the plan `start` (the problem's offers) where it differs
     from the best choices in such offers only, else with the best choices. Stops within `tolerance` (currency) of the
-    bound at `prices`. The sums are not exact: the caller checks the limits.
+    bound at `prices`, or when the `effort` is spent. The sums are not exact: the caller checks the limits.
     """
     folding = piece.folding
     _, used, choices = piece.exact(prices)
@@ -91,7 +97,7 @@ def exchanged(
     keys = rng.integers(-(2**62), 2**62, prices.size)
     current, gap = pool.start(), np.inf
     everything = np.concatenate([-1 - np.unique(pool.owner), np.arange(pool.owner.size)])
-    evaluations = int(EVALUATIONS * min(1.0, FEW_LIMITS / max(1, prices.size)))
+    evaluations = int(effort * EVALUATIONS * min(1.0, FEW_LIMITS / max(1, prices.size)))
     for width in SWEPT:
         swept = np.arange(min(width, pool.owner.size))
         found, reached = kernels.exchange(
