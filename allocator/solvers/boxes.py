@@ -102,16 +102,25 @@ def radius_by_users(piece: Piece, prices: np.ndarray, quota: np.ndarray, scale: 
 
 
 def walk(
-    piece: Piece, outer: Box, prices: np.ndarray, radius: np.ndarray, scale: np.ndarray, floor: float, deadline: float
+    piece: Piece,
+    outer: Box,
+    prices: np.ndarray,
+    radius: np.ndarray,
+    scale: np.ndarray,
+    floor: float,
+    deadline: float,
+    opened: tuple[Piece, Box, np.ndarray] | None = None,
 ) -> Walk:
     """Move a small box from `prices` through a piece, which is the dual inside `outer`, to the minimum or its edge.
 
     `radius` is the first box's half widths; `scale` as in `prices.Search`. Stops once the dual falls below `floor`.
+    `opened` is the first box with its open users and half widths, where the caller has them already.
     """
     quota = np.full(prices.size, max(SEVERAL, WALKING // max(1, prices.size)))
     inside, small, before_value = piece, is_small(piece), np.inf
     for _ in range(MOST_STEPS):
-        found = (piece, outer, radius) if small else _narrowed(piece, outer, prices, radius)
+        found = (piece, outer, radius) if small else opened or _narrowed(piece, outer, prices, radius)
+        opened = None
         if found is None:
             break
         inside, box, radius = found

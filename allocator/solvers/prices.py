@@ -184,7 +184,7 @@ class Search:
 
         Returns the prices, and where they press against `outer`.
         """
-        radius = np.tile(outer.high - outer.low, (2, 1))
+        radius, opened = np.tile(outer.high - outer.low, (2, 1)), None
         while not boxes.is_small(piece):
             descent = newton.minimise(
                 piece, prices, tau, self.cover, self.scale, outer.low, outer.high, floor=floor, deadline=self.deadline
@@ -200,7 +200,8 @@ class Search:
             smaller = inner.open_piece(piece)
             told = descent.informative.sum() >= TELLING * descent.free.sum()
             cold = not told or self.is_cold(tau, descent.value, piece)
-            if boxes.is_small(smaller) or cold or monotonic() > self.deadline:
+            opened = (smaller, inner, radius) if boxes.is_small(smaller) else None
+            if opened or cold or monotonic() > self.deadline:
                 break
             tau /= COOLING
             if smaller.shard.n_users <= 0.5 * piece.shard.n_users:
@@ -208,7 +209,7 @@ class Search:
                 prices = result.prices
                 if result.exact or result.infeasible:
                     return result, pressed
-        walk = boxes.walk(piece, outer, prices, radius, self.scale, floor, self.deadline)
+        walk = boxes.walk(piece, outer, prices, radius, self.scale, floor, self.deadline, opened)
         result = self.settle(walk.piece, walk.prices, floor, exact=walk.exact)
         lost = not walk.exact and not walk.pressed.any() and not result.infeasible and not boxes.is_small(piece)
         if lost and not self.is_cold(tau, result.value, piece) and monotonic() < self.deadline:
