@@ -1,4 +1,4 @@
-"""`allocate`: the main job without a subcommand, and `allocate frontier`."""
+"""`allocate`: the main job without a subcommand, `allocate frontier`, and the commands of `allocator.cli.commands`."""
 
 from __future__ import annotations
 
@@ -13,8 +13,11 @@ import typer
 
 from allocator.cli import exits, jobs
 from allocator.cli.amounts import parse_amount
+from allocator.cli.commands import Command
 from allocator.cli.inputs import Source
 from allocator.cli.screen import Screen
+
+COMMANDS: tuple[Command, ...] = ()
 
 app = typer.Typer(
     name="allocate", add_completion=False, rich_markup_mode=None, pretty_exceptions_enable=False, no_args_is_help=False
@@ -159,6 +162,10 @@ def frontier(
         ),
         verbose=verbose,
     )
+
+
+for module in COMMANDS:
+    module.register(app)
 
 
 def _refuse_lost_options(context: typer.Context) -> None:

@@ -156,7 +156,10 @@ def _write(
         path.write_text(page(final), encoding="utf-8")
 
     with screen.stage("write"):
-        made_from = manifest(source.files, effort.seed, sys.argv[1:])
+        parts = {"offers": source.offers, "campaign": source.campaign, "users": source.users}
+        named = {part: None if name is None else str(name) for part, name in parts.items()}
+        text = None if source.campaign is None else source.campaign.read_text(encoding="utf-8-sig")
+        made_from = manifest(source.files, effort.seed, sys.argv[1:], {"budget": data.terms.budget, **named}, text)
         contents: dict[str, Content] = {
             "manifest.json": to_json(made_from),
             "plan.parquet": write_plan,

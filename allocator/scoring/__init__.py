@@ -1,0 +1,1 @@
+"""Effects x relevance x coupon terms -> offers."""

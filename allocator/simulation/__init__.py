@@ -1,0 +1,1 @@
+"""Markets with known truth, replay of plans, design and measurement of campaigns."""
