@@ -15,6 +15,7 @@ STAGES = {
     "solve": "solving (the first run compiles, once)",
     "verify": "checking the plan independently",
     "strategies": "comparing with simpler strategies",
+    "market": "making the market",
     "write": "writing",
 }
 
