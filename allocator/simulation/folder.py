@@ -24,7 +24,7 @@ from allocator.tables.output import Content, write_folder
 
 BLOCK = 1 << 15  # users whose lines are in memory at a time
 CODED = ["item_id", "time", "quantity"]  # columns with few different numbers
-QUANTITY_SHARE = 0.4  # of the users whose best offer is of the scarcest coupon
+QUANTITY_SHARE = 0.25  # of the users whose best offer is of the scarcest coupon
 BUDGET_SHARE = 0.5  # of what every user's best offer would cost
 NEW_DAYS, LAPSED_DAYS, LOYAL_VISITS = 84, 56, 2.0  # segments: tenure, idle days, visits a period
 EPOCH = datetime.date(1970, 1, 1)
