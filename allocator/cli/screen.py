@@ -12,6 +12,8 @@ from rich.status import Status as Spinner
 
 STAGES = {
     "read": "reading the input",
+    "score": "predicting",
+    "train": "training",
     "solve": "solving (the first run compiles, once)",
     "verify": "checking the plan independently",
     "strategies": "comparing with simpler strategies",
@@ -35,6 +37,7 @@ class Screen:
         self._begin = monotonic()
         self._quiet, self._verbose = quiet, verbose
         self._spinner: Spinner | None = None
+        self._stage = "solve"
 
     @property
     def total(self) -> float:
@@ -45,6 +48,7 @@ class Screen:
     def stage(self, name: str) -> Iterator[None]:
         """Time a stage and show it while it runs."""
         begin = monotonic()
+        self._stage = name
         console = Console(stderr=True, highlight=False)
         if console.is_terminal and not self._quiet and not self._verbose:
             self._spinner = console.status(f"{STAGES[name]} ...")
@@ -60,9 +64,9 @@ class Screen:
             sys.stderr.write(f"{STAGES[name]}: {self.seconds[name]:.2f} s\n")
 
     def progress(self, stage: str, share: float) -> None:
-        """Show how far the solver is; its callback."""
+        """Show how far a long stage is; its callback."""
         if self._spinner is not None:
-            self._spinner.update(f"{STAGES['solve']}: {stage}" + (f" {share:.0%}" if 0 < share <= 1 else ""))
+            self._spinner.update(f"{STAGES[self._stage]}: {stage}" + (f" {share:.0%}" if 0 < share <= 1 else ""))
 
     def note(self, text: str) -> None:
         """Say something that is not the result."""
