@@ -12,6 +12,8 @@ from rich.status import Status as Spinner
 
 STAGES = {
     "read": "reading the input",
+    "score": "predicting",
+    "train": "training",
     "solve": "solving (the first run compiles, once)",
     "verify": "checking the plan independently",
     "strategies": "comparing with simpler strategies",
