@@ -183,7 +183,7 @@ def campaign_text(market: Market) -> str:
     keys: dict[str, object] = {
         "name": f"market {market.seed}", "currency": "USD", "budget": budget, "max_per_user": 1,
         "start": market.settings.start, "margin": known.margin, "contact_cost": known.contact_cost,
-        "redemption_shock": known.shock,
+        "spend_is": "before_discount", "redemption_shock": known.shock,
     }  # fmt: skip
     lines = ["[campaign]", *(f"{key} = {_toml(item)}" for key, item in keys.items() if key in Header.model_fields)]
     for k, coupon in enumerate(market.coupons):

@@ -125,7 +125,6 @@ def _split_cost(
     cost: np.ndarray, chance: np.ndarray, liability: np.ndarray | None, campaign: Campaign, said: list[str]
 ) -> tuple[np.ndarray, np.ndarray]:
     """Return what issuing an offer costs and what its redemption does; chance x the latter + the former is the cost."""
-    fixed = getattr(campaign.campaign, "contact_cost", None)
     if liability is not None:
         contact = np.maximum(cost - chance * liability, 0.0)
         odd = int(np.count_nonzero(chance * liability > cost * (1 + 1e-9) + 1e-9))
@@ -134,11 +133,11 @@ def _split_cost(
                 f"{counted(odd, 'offer has', 'offers have')} a liability above cost / redeem_probability: a redemption "
                 "is taken to cost the latter"
             )
-    elif fixed is not None:
-        contact = np.minimum(fixed, cost)
     else:
-        contact = np.zeros_like(cost)
-        said.append("the plan has no liability: a redemption is taken to cost cost / redeem_probability")
+        contact = np.minimum(campaign.campaign.contact_cost, cost)
+        said.append(
+            "the plan has no liability: a redemption is taken to cost (cost - contact_cost) / redeem_probability"
+        )
     contact = np.where(chance > 0, contact, cost)
     return contact, np.divide(cost - contact, chance, out=np.zeros_like(cost), where=chance > 0)
 
