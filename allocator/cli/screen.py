@@ -15,6 +15,7 @@ STAGES = {
     "solve": "solving (the first run compiles, once)",
     "verify": "checking the plan independently",
     "strategies": "comparing with simpler strategies",
+    "report": "working out other budgets and segments for the report",
     "write": "writing",
 }
 

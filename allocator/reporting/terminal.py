@@ -12,6 +12,7 @@ from rich.text import Text
 
 from allocator.problem import Problem
 from allocator.reporting import words
+from allocator.reporting.findings import worth
 from allocator.reporting.summary import Summary, Terms, covered
 from allocator.result import LimitUse
 from allocator.solving import FrontierRow
@@ -145,7 +146,7 @@ def _coupons(console: Console, summary: Summary) -> None:
 def _limits(console: Console, summary: Summary) -> None:
     shown = list(summary.limits)
     if len(shown) > MOST_LIMITS:
-        shown = sorted(shown, key=words.worth, reverse=True)[:MOST_LIMITS]
+        shown = sorted(shown, key=worth, reverse=True)[:MOST_LIMITS]
     table = _table(f"Limits, and what one more unit of each would earn ({summary.currency})", console)
     table.add_column("limit")
     table.add_column("measure")
