@@ -80,10 +80,10 @@ def uplift(summary: Summary) -> str:
     )
     here = min(gains or summary.issued, users[-1])
     lead = (
-        f"The best {users[fifth] / users[-1]:.0%} of users would bring {words.money(value[fifth], unit)}; as many picked at random "
+        f"The best {words.share(users[fifth] / users[-1], digits=0)} of users would bring {words.money(value[fifth], unit)}; as many picked at random "
         f"{words.money(random[fifth], unit)}. Beyond {users[top]:,} users a coupon loses money on average."
         if top < len(users) - 1
-        else f"The best {users[fifth] / users[-1]:.0%} of users would bring {words.money(value[fifth], unit)}; as many picked at "
+        else f"The best {words.share(users[fifth] / users[-1], digits=0)} of users would bring {words.money(value[fifth], unit)}; as many picked at "
         f"random {words.money(random[fifth], unit)}."
     )
     numbers = table(
@@ -125,7 +125,7 @@ def uplift(summary: Summary) -> str:
 
 def _uplift_step(curve: UpliftCurve, random: float, k: int, unit: str) -> str:
     users, value = curve.users, curve.value
-    return f"{users[k]:,} users ({users[k] / users[-1]:.0%}): {value[k]:,.0f} {unit} best first, {random:,.0f} {unit} at random."
+    return f"{users[k]:,} users ({words.share(users[k] / users[-1], digits=0)}): {value[k]:,.0f} {unit} best first, {random:,.0f} {unit} at random."
 
 
 def spending(summary: Summary) -> str:
@@ -171,7 +171,7 @@ def spending_words(summary: Summary) -> str:
             "How far the spend may stray is not known: the offers carry no redeem_probability. The budget holds for the expected "
             "spend."
         )
-    chance = "less than 1 %" if risk.over_budget < 0.01 else f"about {risk.over_budget:.0%}".replace("%", " %")
+    chance = "less than 1 %" if risk.over_budget < 0.01 else f"about {words.share(risk.over_budget, digits=0)}"
     return (
         f"The budget holds for the expected spend: the chance that the real one exceeds it is {chance}. In one campaign of "
         f"twenty it is above {words.money(risk.percentile_95, summary.currency)}."

@@ -103,13 +103,17 @@ def _head(column: Column) -> str:
     return f'<th scope="col"{kind}>{escape(column.title)}</th>' if column.title else '<td class="chart"></td>'
 
 
+def _key(cell: Cell) -> str:
+    """Return what a cell is sorted by; whole numbers look the same however they were kept."""
+    key = float(cell.key) if isinstance(cell.key, int) else cell.key
+    return "" if key is None or key != key else f' data-v="{escape(str(key))}"'
+
+
 def _row(row: Row) -> str:
     first, *rest = row
-    key = "" if first.key is None else f' data-v="{escape(str(first.key))}"'
-    return f'<tr><th scope="row"{key}>{first.html}</th>{"".join(_cell(cell) for cell in rest)}</tr>'
+    return f'<tr><th scope="row"{_key(first)}>{first.html}</th>{"".join(_cell(cell) for cell in rest)}</tr>'
 
 
 def _cell(cell: Cell) -> str:
     kind = f' class="{cell.kind}"' if cell.kind else ""
-    key = "" if cell.key is None else f' data-v="{escape(str(cell.key))}"'
-    return f"<td{kind}{key}>{cell.html}</td>"
+    return f"<td{kind}{_key(cell)}>{cell.html}</td>"

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import Any
 
+from allocator.errors import counted
 from allocator.reporting import words
 from allocator.reporting.disclosure import FEW, MOST_ROWS
 from allocator.reporting.findings import Segment, Segments, worth
@@ -26,6 +27,7 @@ from allocator.reporting.markup import (
 from allocator.reporting.summary import CouponUse, Summary
 from allocator.result import Conflict, LimitUse
 
+MOST_NAMES = 8  # of what stands together in a row
 HIDDEN = Cell('<abbr title="about fewer than 10 users, or would give such a number away">few users</abbr>', None, "few")
 
 
@@ -70,7 +72,7 @@ def strategies(summary: Summary) -> str:
     lead += (
         f"this plan earns {words.money(ahead, summary.currency)} more." if ahead >= 0 else "more, but it breaks limits."
     )
-    titles = ["strategy", "earns", "", "spends", "offers", "this plan earns", "fails"]
+    titles = ["strategy", "earns", "", "spends", "offers", "this plan is ahead by", "fails"]
     kinds = {"fails": "text"}
     columns = [Column(title, kinds.get(title, "")) for title in (titles if fails else titles[:-1])]
     return section("strategies", "Against simpler strategies", text(lead), table("Simpler strategies", columns, rows))
@@ -105,9 +107,8 @@ def coupons(summary: Summary) -> str:
     lead += f"; {shown[0].name} earns most." if shown else "."
     foot: list[Row] = []
     if others:
-        foot.append(
-            _coupon(_together(others), 0.0, f"{len(others):,} other coupons" if len(others) > 1 else "1 other coupon")
-        )
+        title = counted(len(others), "other coupon", "other coupons")
+        foot.append(_coupon(_together(others), 0.0, noted(plain(title), _some([coupon.name for coupon in others]))))
     columns = [
         Column("coupon"),
         Column("offers"),
@@ -128,18 +129,11 @@ def coupons(summary: Summary) -> str:
 def _together_note(others: Sequence[CouponUse]) -> str:
     if not others:
         return ""
-    few = any(coupon.issued < FEW for coupon in others)
-    why = (
-        f"Coupons that fewer than {FEW} users get stand together, so that nobody can be told from a number"
-        if few
-        else ""
-    )
-    more = (
-        f"the {MOST_ROWS} that earn most have a row of their own"
-        if len(others) + MOST_ROWS > MOST_ROWS and not few
-        else ""
-    )
-    return f'<p class="note">{text(why or more[0].upper() + more[1:])}.</p>'
+    if any(coupon.issued < FEW for coupon in others):
+        why = f"Coupons that fewer than {FEW} users get stand together, with others, so that no number tells of few."
+    else:
+        why = f"The {MOST_ROWS} coupons that earn most have a row of their own."
+    return f'<p class="note">{text(why)}</p>'
 
 
 def _together(items: Sequence[CouponUse]) -> CouponUse:
@@ -148,8 +142,13 @@ def _together(items: Sequence[CouponUse]) -> CouponUse:
     )
 
 
-def _coupon(coupon: CouponUse, top: float, title: str = "") -> Row:
-    first = plain(title) if title else label(coupon.name)
+def _some(names: Sequence[str]) -> str:
+    more = len(names) - MOST_NAMES
+    return ", ".join(names[:MOST_NAMES]) + (f" and {more:,} more" if more > 0 else "")
+
+
+def _coupon(coupon: CouponUse, top: float, together: Cell | None = None) -> Row:
+    first = label(coupon.name) if together is None else together
     if coupon.issued < FEW:
         return [first, HIDDEN, HIDDEN, HIDDEN, bar(0.0, top, main=True), HIDDEN]
     each = coupon.value / coupon.issued
@@ -181,7 +180,7 @@ def _segments(one: Segments, few: set[str]) -> str:
     hidden = [row for row in one.rows if row.name in few or 0 < row.users < FEW or 0 < row.reached < FEW]
     shown = [row for row in one.rows if row not in hidden]
     top = max((row.value for row in shown), default=0.0)
-    foot = [_segment(_merged(hidden), 0.0)] if hidden else []
+    foot = [_segment(_merged(hidden), 0.0, _some([row.name for row in hidden]))] if hidden else []
     titles = ["users", "get offers", "share", "spends", "earns"]
     columns = [Column(one.attribute), *(Column(title) for title in titles), Column(""), Column("earns per user")]
     title = f"Offers by {one.attribute}"
@@ -189,17 +188,18 @@ def _segments(one: Segments, few: set[str]) -> str:
 
 
 def _merged(rows: Sequence[Segment]) -> Segment:
-    title = f"{len(rows):,} other segments" if len(rows) > 1 else "another segment"
+    title = counted(len(rows), "other segment", "other segments")
     users, reached, issued = (sum(getattr(row, key) for row in rows) for key in ("users", "reached", "issued"))
     return Segment(title, users, reached, issued, sum(row.cost for row in rows), sum(row.value for row in rows))
 
 
-def _segment(row: Segment, top: float) -> Row:
+def _segment(row: Segment, top: float, note: str = "") -> Row:
+    first = noted(label(row.name), note)
     if 0 < row.users < FEW or 0 < row.reached < FEW:
-        return [label(row.name), *[HIDDEN] * 5, bar(0.0, top, main=True), HIDDEN]
+        return [first, *[HIDDEN] * 5, bar(0.0, top, main=True), HIDDEN]
     share = row.reached / row.users if row.users else 0.0
     return [
-        label(row.name), count(row.users), count(row.reached), Cell(words.share(share), share), number(row.cost),
+        first, count(row.users), count(row.reached), Cell(words.share(share), share), number(row.cost),
         number(row.value), bar(row.value, top, main=True), number(row.value / row.users if row.users else 0.0),
     ]  # fmt: skip
 

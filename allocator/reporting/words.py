@@ -19,9 +19,9 @@ def quantity(number: float | None, measure: str) -> str:
     return f"{number:,.0f}" if measure == "count" and float(number).is_integer() else f"{number:,.2f}"
 
 
-def share(number: float, *, sign: bool = False) -> str:
-    """Return a share as a percentage with one decimal; `sign` puts a plus before gains."""
-    return f"{number * 100:{'+' if sign else ''},.1f} %"
+def share(number: float, *, sign: bool = False, digits: int = 1) -> str:
+    """Return a share as a percentage with so many decimals; `sign` puts a plus before gains."""
+    return f"{number * 100:{'+' if sign else ''},.{digits}f} %"
 
 
 def headline(summary: Summary) -> str:
