@@ -148,7 +148,11 @@ class _Drawing:
     def _line(self, number: int, line: Line) -> str:
         at = [(self.x(x), self.y(number, y)) for x, y in zip(line.x, line.y, strict=True)]
         path = "M" + "L".join(f"{x:.1f} {y:.1f}" for x, y in at)
-        dots = "".join(f'<circle class="dot" cx="{x:.1f}" cy="{y:.1f}" r="3.5"/>' for x, y in at) if line.dots else ""
+        here = self.x(self.chart.here)
+        dots = "".join(
+            f'<circle class="dot{" own" if x == here else ""}" cx="{x:.1f}" cy="{y:.1f}" r="{5 if x == here else 3.5}"/>'
+            for x, y in (at if line.dots else ())
+        )
         return f'<path class="line {line.kind}" d="{path}"/>{dots}'
 
     def _x_axis(self, bottom: float) -> str:

@@ -113,7 +113,7 @@ def uplift(summary: Summary) -> str:
         here_name="this plan",
         slider="Number of users",
         steps=[_uplift_step(curve, random[k], k, unit) for k in range(len(users))],
-        at=min(bisect_left(users, here), len(users) - 1),
+        at=min(range(len(users)), key=lambda k: abs(users[k] - here)),
     )
     note = (
         "<p class='note'>Each user counts with the one offer that would earn most, whatever it costs; budget and limits are "
@@ -133,11 +133,14 @@ def spending(summary: Summary) -> str:
     risk, unit = summary.findings.spend_risk, summary.currency
     if risk is None:
         return ""
-    top = max(risk.worst, summary.budget)
+    top = max(
+        amount for amount in (risk.worst, risk.percentile_95, risk.expected, summary.budget) if amount is not None
+    )
     lines = [("expected", risk.expected, "on average")]
     if risk.percentile_95 is not None:
         lines.append(("95th percentile", risk.percentile_95, "one campaign in twenty spends more"))
-    lines.append(("worst case", risk.worst, "every coupon that is issued is redeemed"))
+    if risk.worst is not None:
+        lines.append(("worst case", risk.worst, "every coupon that is issued is redeemed"))
     rows = [
         [noted(plain(name), meaning), number(amount), bar(amount, top, main=position == 0, mark=summary.budget),
          Cell(_against(amount, summary.budget), amount - summary.budget)]

@@ -177,7 +177,7 @@ def assumptions(problem: Problem, background: Background) -> tuple[Assumption, .
     if "liability" in columns:
         liability = "a column of the offers"
     elif problem.face_value is None or np.isnan(problem.face_value).all():
-        liability = "the offer's cost"
+        liability = "not known; the offer's cost in limits"
     else:
         liability = "the coupon's face value"
     redeem = "a column of the offers" if "redeem_probability" in columns else "not known"
@@ -197,7 +197,13 @@ def _risk(problem: Problem, result: Result, budget: float) -> SpendRisk:
     offer = result.plan.offer
     known = "redeem_probability" in problem.offers.columns
     chance = problem.column("redeem_probability", offer) if known else None
-    return spend_risk(result.plan.cost, problem.column("liability", offer), chance, budget)
+    if "liability" in problem.offers.columns:
+        liability = problem.column("liability", offer)
+    elif problem.face_value is not None:
+        liability = problem.face_value[result.plan.coupon]
+    else:
+        liability = np.full(offer.size, math.nan)
+    return spend_risk(result.plan.cost, liability, chance, budget)
 
 
 def _segments(result: Result, part: Partition) -> Segments:

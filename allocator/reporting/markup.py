@@ -6,6 +6,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from html import escape
 
+LONGEST = 70  # of a name, in characters
 PAGE_ROWS = 25  # of a table, before a button shows the rest
 
 
@@ -14,9 +15,15 @@ def text(words: str) -> str:
     return escape(words)
 
 
+def short(words: str) -> str:
+    """Return a name, cut where it is too long to be read at a glance."""
+    return words if len(words) <= LONGEST else words[: LONGEST - 1] + "…"
+
+
 def name(words: str) -> str:
-    """Return a name from outside: escaped, and apart from the text around it where it runs right to left."""
-    return f"<bdi>{escape(words)}</bdi>"
+    """Return a name from outside: escaped, short, and apart from the text around it where it runs right to left."""
+    whole = f' title="{escape(words)}"' if len(words) > LONGEST else ""
+    return f"<bdi{whole}>{escape(short(words))}</bdi>"
 
 
 @dataclass(frozen=True)

@@ -21,6 +21,7 @@ from allocator.reporting.markup import (
     number,
     plain,
     section,
+    short,
     table,
     text,
 )
@@ -66,12 +67,14 @@ def strategies(summary: Summary) -> str:
         rows.append(_strategy(row.name, row.objective, row.spend, row.issued, more, ", ".join(row.unmet), top))
     if not fails:
         rows = [row[:-1] for row in rows]
-    best = ordered[0]
+    best = next((row for row in ordered if row.meets_limits), ordered[0])
     ahead = summary.objective - best.objective
-    lead = f"The best simpler one, {best.name}, earns {words.money(best.objective, summary.currency)}: "
-    lead += (
-        f"this plan earns {words.money(ahead, summary.currency)} more." if ahead >= 0 else "more, but it breaks limits."
-    )
+    lead = f"The best simpler one, {best.name}, earns {words.money(best.objective, summary.currency)}"
+    lead += "" if best.meets_limits else f", but fails {', '.join(map(short, best.unmet))}"
+    if ahead >= 0:
+        lead += f": this plan earns {words.money(ahead, summary.currency)} more."
+    else:
+        lead += f", {words.money(-ahead, summary.currency)} more than this plan."
     titles = ["strategy", "earns", "", "spends", "offers", "this plan is ahead by", "fails"]
     kinds = {"fails": "text"}
     columns = [Column(title, kinds.get(title, "")) for title in (titles if fails else titles[:-1])]
@@ -104,7 +107,7 @@ def coupons(summary: Summary) -> str:
     top = max((coupon.value for coupon in shown), default=0.0)
     unused = len(summary.coupons) - len(issued)
     lead = f"{len(issued):,} of {len(summary.coupons):,} coupons are issued" if unused else "Every coupon is issued"
-    lead += f"; {shown[0].name} earns most." if shown else "."
+    lead = text(lead) + (f"; {name(shown[0].name)} earns most." if shown else ".")
     foot: list[Row] = []
     if others:
         title = counted(len(others), "other coupon", "other coupons")
@@ -120,7 +123,7 @@ def coupons(summary: Summary) -> str:
     return section(
         "coupons",
         "Offers by coupon",
-        f"{text(lead)} Amounts in {text(summary.currency)}.",
+        f"{lead} Amounts in {text(summary.currency)}.",
         table("Offers by coupon", columns, [_coupon(coupon, top) for coupon in shown], foot),
         _together_note(others),
     )
@@ -144,7 +147,7 @@ def _together(items: Sequence[CouponUse]) -> CouponUse:
 
 def _some(names: Sequence[str]) -> str:
     more = len(names) - MOST_NAMES
-    return ", ".join(names[:MOST_NAMES]) + (f" and {more:,} more" if more > 0 else "")
+    return ", ".join(map(short, names[:MOST_NAMES])) + (f" and {more:,} more" if more > 0 else "")
 
 
 def _coupon(coupon: CouponUse, top: float, together: Cell | None = None) -> Row:
@@ -163,6 +166,8 @@ def segments(summary: Summary) -> str:
     if not found:
         return ""
     parts = [_segments(one, set(summary.findings.suppressed.segments.get(one.attribute, ()))) for one in found]
+    if not any(parts):
+        return ""
     few = any(summary.findings.suppressed.segments.values())
     note = (
         f'<p class="note">Segments of fewer than {FEW} users stand together with the next smallest.</p>' if few else ""
@@ -179,7 +184,9 @@ def segments(summary: Summary) -> str:
 def _segments(one: Segments, few: set[str]) -> str:
     hidden = [row for row in one.rows if row.name in few or 0 < row.users < FEW or 0 < row.reached < FEW]
     shown = [row for row in one.rows if row not in hidden]
-    top = max((row.value for row in shown), default=0.0)
+    if not shown:
+        return ""
+    top = max(row.value for row in shown)
     foot = [_segment(_merged(hidden), 0.0, _some([row.name for row in hidden]))] if hidden else []
     titles = ["users", "get offers", "share", "spends", "earns"]
     columns = [Column(one.attribute), *(Column(title) for title in titles), Column(""), Column("earns per user")]

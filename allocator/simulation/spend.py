@@ -26,7 +26,7 @@ class SpendRisk:
     percentile_95
         One campaign in twenty spends more; `None` as above.
     worst
-        Every coupon that is issued is redeemed.
+        Every coupon that is issued is redeemed; `None` where neither that chance nor the liability is known.
     over_budget
         About the chance that the spend exceeds the budget, 0 to 1; `None` as above.
     """
@@ -34,7 +34,7 @@ class SpendRisk:
     expected: float
     deviation: float | None
     percentile_95: float | None
-    worst: float
+    worst: float | None
     over_budget: float | None
 
 
@@ -52,13 +52,19 @@ def spend_risk(
     Parameters
     ----------
     cost, liability, redeem_probability
-        `(n_issued,)` float64: currency, currency, and 0 to 1 (`None`: not known).
+        `(n_issued,)` float64: currency; currency, NaN where it is not known (then all of the cost is for redemptions:
+        the liability is cost / redeem_probability); and 0 to 1 (`None`: not known).
     budget
         Currency.
     """
-    expected, worst = exact_sum(cost), exact_sum(np.maximum(cost, liability))
+    expected, unknown = exact_sum(cost), np.isnan(liability)
     if redeem_probability is None:
+        worst = None if unknown.any() else exact_sum(np.maximum(cost, liability))
         return SpendRisk(expected, None, None, worst, None)
+    possible = unknown & (redeem_probability > 0)
+    liability = np.where(unknown, cost, liability)
+    np.divide(cost, redeem_probability, out=liability, where=possible)
+    worst = exact_sum(np.maximum(cost, liability))
     share = np.divide(cost, liability, out=np.ones_like(cost), where=liability > 0)
     chance = np.minimum(np.minimum(redeem_probability, share), 1.0)
     spread = chance * (1.0 - chance) * liability**2
