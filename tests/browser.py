@@ -13,6 +13,8 @@ import os
 import select
 import shutil
 import subprocess
+import sys
+import tempfile
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -173,3 +175,16 @@ def _high(pipe: tuple[int, int]) -> tuple[int, int]:
     for end in pipe:
         os.close(end)
     return one, two
+
+
+def main() -> None:
+    """Take README's picture: `python -m tests.browser plan/report.html examples/report.png`."""
+    page, target = map(Path, sys.argv[1:])
+    with tempfile.TemporaryDirectory() as profile, started(Path(profile)) as browser:
+        browser.look(size=(1000, 1330))
+        browser.open(page)
+        target.write_bytes(browser.picture(whole=False))
+
+
+if __name__ == "__main__":
+    main()

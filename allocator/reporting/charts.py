@@ -14,6 +14,7 @@ from html import escape
 
 WIDE, NARROW = (720, 300), (360, 260)
 LEFT, RIGHT, TOP, BOTTOM = 52, 16, 30, 44  # margins, in the units of the picture
+LEAST_RANGE = 0.01  # of the numbers on an axis that does not begin with 0
 LETTER = 7  # width of a letter, about
 BELOW = 128  # height of a second panel
 
@@ -190,7 +191,8 @@ def _scale(panel: Panel) -> tuple[float, float, list[float]]:
     """Return the lowest and highest number of a panel's axis, and its ticks."""
     every = [y for line in panel.lines for y in line.y if math.isfinite(y)]
     low, high = min(every, default=0.0), max(every, default=1.0)
-    if panel.from_zero or low == high:
+    # Of a line that is nearly flat, ticks would all read the same.
+    if panel.from_zero or high - low < LEAST_RANGE * max(abs(low), abs(high)) or low == high:
         low, high = min(low, 0.0), max(high, 0.0)
     ticks = _ticks(low, high, panel.ticks)
     return min(low, ticks[0]), max(high, ticks[-1]), ticks
