@@ -12,6 +12,7 @@ import pyarrow as pa
 from scipy.special import stdtrit
 
 from allocator.campaign.terms import Campaign
+from allocator.errors import counted
 from allocator.kernels.best import best_offers
 from allocator.kernels.sums import exact_sum
 from allocator.problem import Problem
@@ -158,9 +159,12 @@ def trace(
     least = own.at_least or 0.0
     budgets = [number for share in BUDGETS if (number := round(share * budget, 2)) > least and number != budget]
     others = frontier(problem, budgets, time_limit=BUDGET_SECONDS, threads=threads, seed=seed).rows
-    planned = [row for row in others if math.isfinite(row.objective)]
+    planned = [row for row in others if math.isfinite(row.objective) and not 0 < row.issued < FEW]
     without = len(others) - len(planned)
-    note = f"With {without} of the smaller budgets no plan keeps every limit, or none was found." if without else ""
+    note = ""
+    if without:
+        note = f"For {counted(without, 'other budget', 'other budgets')} there is no plan that keeps every limit, none was "
+        note += f"found in time, or it issues fewer than {FEW} offers."
     return tuple(sorted([here, *planned], key=lambda row: row.budget)), note
 
 

@@ -187,7 +187,7 @@ def _segments(one: Segments, few: set[str]) -> str:
     if not shown:
         return ""
     top = max(row.value for row in shown)
-    foot = [_segment(_merged(hidden), 0.0, _some([row.name for row in hidden]))] if hidden else []
+    foot = [_segment(_merged(hidden), 0.0)] if hidden else []  # without their names: one could be a person's
     titles = ["users", "get offers", "share", "spends", "earns"]
     columns = [Column(one.attribute), *(Column(title) for title in titles), Column(""), Column("earns per user")]
     title = f"Offers by {one.attribute}"
@@ -200,8 +200,8 @@ def _merged(rows: Sequence[Segment]) -> Segment:
     return Segment(title, users, reached, issued, sum(row.cost for row in rows), sum(row.value for row in rows))
 
 
-def _segment(row: Segment, top: float, note: str = "") -> Row:
-    first = noted(label(row.name), note)
+def _segment(row: Segment, top: float) -> Row:
+    first = label(row.name)
     if 0 < row.users < FEW or 0 < row.reached < FEW:
         return [first, *[HIDDEN] * 5, bar(0.0, top, main=True), HIDDEN]
     share = row.reached / row.users if row.users else 0.0
