@@ -147,13 +147,13 @@ def test_without_chances_of_redemption_only_the_worst_case_is_known(plain: Case)
 
 
 def test_no_standard_error_no_interval(plain: Case) -> None:
-    assert interval(plain.result, plain.offers) is None
+    assert interval(plain.result, plain.offers) == (None, "the offers carry no standard error")
     assert "no interval: the offers carry no standard error" in Text(page(plain.plainly)).words
 
 
 def test_standard_errors_give_two_intervals_one_for_errors_that_are_shared() -> None:
     made = case(["x"] * N, [], {"value_error": np.full(3 * N, 0.5)})
-    found = interval(made.result, made.offers)
+    found, _ = interval(made.result, made.offers)
     n = len(made.result.plan)
     assert found is not None
     assert found.high - made.result.objective == pytest.approx(1.96 * 0.5 * math.sqrt(n), rel=1e-3)
@@ -165,20 +165,25 @@ def test_draws_give_an_interval_of_the_plans_value() -> None:
     shift = rng.normal(0.0, 0.2, 40)  # the same for all offers: errors that do not average out
     made = case(["x"] * N, [], {})
     draws = {f"value_draw_{k}": made.offers["value"].to_numpy() + shift[k] for k in range(40)}
-    for name, column in draws.items():
-        made.offers.append_column(name, pa.array(column))
     offers = pa.table({**{name: made.offers[name] for name in made.offers.column_names}, **draws})
-    found = interval(made.result, offers)
+    found, _ = interval(made.result, offers)
     half = 2.0227 * shift.std(ddof=1) * len(made.result.plan)  # t with 39 degrees of freedom
     assert found is not None
     assert (found.source, found.draws) == ("value_draw", 40)
     assert found.high - made.result.objective == pytest.approx(half, rel=1e-3)
 
 
-@pytest.mark.parametrize("bad", [np.nan, -1.0])
-def test_unusable_standard_errors_are_no_standard_errors(bad: float) -> None:
+@pytest.mark.parametrize("bad", [np.nan, -1.0, "much"])
+def test_unusable_standard_errors_are_no_standard_errors(bad: float | str) -> None:
     made = case(["x"] * N, [], {"value_error": np.full(3 * N, bad)})
-    assert interval(made.result, made.offers) is None
+    found, why = interval(made.result, made.offers)
+    assert found is None
+    assert "value_error" in why
+
+
+def test_few_draws_give_no_interval() -> None:
+    made = case(["x"] * N, [], {f"value_draw_{k}": np.ones(3 * N) for k in range(3)})
+    assert interval(made.result, made.offers) == (None, "3 draws are too few; 5 are needed")
 
 
 # Other budgets, targeting, segments
@@ -218,6 +223,18 @@ def test_segments_add_up_to_the_plan(plain: Case) -> None:
     assert sum(row.users for row in segments.rows) == N
     assert sum(row.issued for row in segments.rows) == len(plain.result.plan)
     assert math.fsum(row.value for row in segments.rows) == pytest.approx(plain.result.objective)
+
+
+def test_an_attribute_of_many_values_that_a_limit_names_is_shown_by_its_largest() -> None:
+    region = [f"r{k % 30}" if k % 2 else "main" for k in range(N)]
+    made = case(region, [Limit("main", "count", at_least=5, users={"region": "main"})])
+    (part,) = partition(made.problem, made.result, made.users)
+    assert len(part.names) == 16  # main and fifteen odd ones
+    many = case([f"r{k % 40}" for k in range(N)], [Limit("r1", "count", at_least=1, users={"region": "r1"})])
+    (part,) = partition(many.problem, many.result, many.users)
+    assert part.names[-1] == "(all others)"
+    assert len(part.names) == 20
+    assert np.bincount(part.code).sum() == N
 
 
 # Few users

@@ -112,6 +112,8 @@ class Findings:
 
     Attributes
     ----------
+    interval_note
+        Why there is no interval; empty where there is one.
     frontier
         What other budgets would earn, the budget's own among them, ascending.
     frontier_note
@@ -124,6 +126,7 @@ class Findings:
 
     spend_risk: SpendRisk | None = None
     objective_interval: Interval | None = None
+    interval_note: str = "the offers carry no standard error"
     frontier: tuple[FrontierRow, ...] = ()
     frontier_note: str = ""
     segments: tuple[Segments, ...] = ()

@@ -33,7 +33,7 @@ POINTS = 60  # of the uplift curve
 BUDGETS = (0.5, 0.75, 0.9, 1.1, 1.25, 1.5)  # of the frontier, as shares of the budget
 MOST_OFFERS = 20_000_000  # for which a frontier is traced: about 20 seconds
 BUDGET_SECONDS = 2.0  # for each budget of the frontier, beside its prices
-UNKNOWN = "(not known)"
+UNKNOWN, OTHERS = "(not known)", "(all others)"
 
 
 @dataclass(frozen=True, eq=False)
@@ -62,9 +62,11 @@ def quick_findings(problem: Problem, result: Result, background: Background, bud
     """Return what comes from the issued offers alone, hence at once: the spend, the interval, the assumptions."""
     if not len(result.plan):
         return Findings(model=background.model, assumptions=assumptions(problem, background))
+    span, without = interval(result, background.offers)
     return Findings(
         spend_risk=_risk(problem, result, budget),
-        objective_interval=interval(result, background.offers),
+        objective_interval=span,
+        interval_note=without,
         model=background.model,
         assumptions=assumptions(problem, background),
     )
@@ -80,6 +82,7 @@ def full_findings(
     return Findings(
         spend_risk=quick.spend_risk,
         objective_interval=quick.objective_interval,
+        interval_note=quick.interval_note,
         frontier=rows,
         frontier_note=note,
         segments=tuple(_segments(result, part) for part in partitions),
@@ -90,23 +93,28 @@ def full_findings(
     )
 
 
-def interval(result: Result, offers: pa.Table) -> Interval | None:
-    """Return a 95 % interval of the plan's value where the offers carry draws or standard errors of it."""
+def interval(result: Result, offers: pa.Table) -> tuple[Interval | None, str]:
+    """Return a 95 % interval of the plan's value from the offers' draws or standard errors; or why there is none."""
     names = [name for name in offers.column_names if name.startswith(DRAW)]
-    taken = pa.array(result.plan.row)
+    taken, at, faults = pa.array(result.plan.row), result.objective, []
     if len(names) >= LEAST_DRAWS:
-        sums = np.array([exact_sum(_numbers(offers[name].take(taken))) for name in names])
-        if np.isfinite(sums).all():
+        sums = np.array(
+            [exact_sum(numbers) for name in names if (numbers := _numbers(offers[name].take(taken))) is not None]
+        )
+        if sums.size == len(names):
             # The spread of the draws around the plan's own value; few draws need the wider t distribution.
             half = float(stdtrit(len(names) - 1, 0.975) * sums.std(ddof=1))
-            return Interval(result.objective - half, result.objective + half, None, None, "value_draw", len(names))
+            return Interval(at - half, at + half, None, None, "value_draw", len(names)), ""
+        faults.append(f"a column {DRAW}... of the offers holds something that is no number")
+    elif names:
+        faults.append(f"{counted(len(names), 'draw is', 'draws are')} too few; {LEAST_DRAWS} are needed")
     if ERROR in offers.column_names:
         error = _numbers(offers[ERROR].take(taken))
-        if np.isfinite(error).all() and (error >= 0).all():
+        if error is not None and (error >= 0).all():
             apart, shared = NORMAL_975 * math.sqrt(exact_sum(error**2)), NORMAL_975 * exact_sum(error)
-            at = result.objective
-            return Interval(at - apart, at + apart, at - shared, at + shared, ERROR, 0)
-    return None
+            return Interval(at - apart, at + apart, at - shared, at + shared, ERROR, 0), ""
+        faults.append(f"{ERROR} of the offers holds something that is no number of 0 or more")
+    return None, "; ".join(faults) or "the offers carry no standard error"
 
 
 def partition(problem: Problem, result: Result, users: pa.Table | None) -> list[Partition]:
@@ -118,11 +126,21 @@ def partition(problem: Problem, result: Result, users: pa.Table | None) -> list[
     wanted = list(dict.fromkeys([*named, *(name for name in attributes if _few_values(users, name))]))
     found = []
     for name in wanted[:MOST_ATTRIBUTES]:
-        attribute = attributes[name]
-        if attribute.values.size <= MOST_VALUES and attribute.values.size > 1:
-            code = attribute.code
-            found.append(Partition(name, _labels(attribute), code[problem.user_row], code[result.plan.user]))
+        names, code = _collapsed(attributes[name], problem.user_row)
+        if len(names) > 1:
+            found.append(Partition(name, names, code[problem.user_row], code[result.plan.user]))
     return found
+
+
+def _collapsed(attribute: Attribute, rows: np.ndarray) -> tuple[tuple[str, ...], np.ndarray]:
+    """Return the names of an attribute's values and each user's code; beyond the most values, the smallest are one."""
+    names, code = _labels(attribute), attribute.code
+    if len(names) <= MOST_VALUES:
+        return names, code
+    largest = np.argsort(-np.bincount(code[rows], minlength=len(names)), kind="stable")[: MOST_VALUES - 1]
+    renumber = np.full(len(names), MOST_VALUES - 1)
+    renumber[largest] = np.arange(largest.size)
+    return (*(names[k] for k in largest), OTHERS), renumber[code]
 
 
 def uplift_curve(problem: Problem) -> UpliftCurve | None:
@@ -249,11 +267,13 @@ def _in_words(value: Any) -> str:
     return str(value).lower() if isinstance(value, bool) else f"{value:g}" if isinstance(value, float) else str(value)
 
 
-def _numbers(column: pa.ChunkedArray) -> np.ndarray:
+def _numbers(column: pa.ChunkedArray) -> np.ndarray | None:
+    """Return a column as finite numbers; `None` where it holds anything else."""
     try:
-        return column.cast(pa.float64()).to_numpy(zero_copy_only=False)  # nulls become NaN
-    except pa.ArrowException:  # not numbers
-        return np.full(len(column), math.nan)
+        numbers = column.cast(pa.float64()).to_numpy(zero_copy_only=False)  # nulls become NaN
+    except pa.ArrowException:
+        return None
+    return numbers if np.isfinite(numbers).all() else None
 
 
 def _running(numbers: np.ndarray, ends: np.ndarray) -> tuple[float, ...]:

@@ -105,7 +105,7 @@ def interval(summary: Summary) -> str:
     """Say within what the plan's value lies, or why that is not known."""
     found, unit = summary.findings.objective_interval, summary.currency
     if found is None:
-        return "no interval: the offers carry no standard error"
+        return f"no interval: {summary.findings.interval_note}"
     span = f"95 % interval {found.low:,.0f} to {found.high:,.0f} {unit}"
     if found.shared_low is None or found.shared_high is None:
         return f"{span}, from {found.draws} draws of the offers' values"

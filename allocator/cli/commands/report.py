@@ -45,7 +45,9 @@ def _make(plan: Path, output: Path | None, *, force: bool, show: bool, quiet: bo
     from allocator.tables.plan_folder import SUMMARY, read_plan_folder
 
     folder = read_plan_folder(plan)
-    html = page(summary_of(folder.summary, str(folder.path / SUMMARY)))
+    # A model may have told the manifest of itself alone.
+    model = folder.summary.get("model") or folder.manifest.get("model")
+    html = page(summary_of({**folder.summary, "model": model}, str(folder.path / SUMMARY)))
     target = folder.path / REPORT if output is None else output
     write_file(target, html, force=force or output is None)
     typer.echo(str(target))
