@@ -13,7 +13,7 @@ import typer
 
 from allocator.cli import exits, jobs
 from allocator.cli.amounts import parse_amount
-from allocator.cli.commands import Command, check, market, score, simulate, train
+from allocator.cli.commands import Command, check, market, report, score, simulate, train
 from allocator.cli.inputs import Source
 from allocator.cli.screen import Screen
 
@@ -21,8 +21,9 @@ COMMANDS: tuple[Command, ...] = (
     check,
     train,
     score,
-    market,
+    report,
     simulate,
+    market,
 )
 
 app = typer.Typer(

@@ -22,6 +22,7 @@ from allocator.result import Proof, Result, Status
 if TYPE_CHECKING:
     import pyarrow as pa
 
+    from allocator.reporting.findings import Findings
     from allocator.reporting.summary import Summary
     from allocator.solving import FrontierRow
     from allocator.tables.output import Content
@@ -83,6 +84,7 @@ def _plan(source: Source, effort: Effort, output: Output, screen: Screen) -> int
     if output.dry_run:
         return _understood(data, output)
     result, certificate, strategies = _solve(data, effort, screen)
+    findings = _findings(data, result, effort, output, screen)
     summary = summaries.summarise(
         data.problem,
         result,
@@ -90,6 +92,7 @@ def _plan(source: Source, effort: Effort, output: Output, screen: Screen) -> int
         certificate=certificate,
         strategies=strategies,
         seconds=_seconds(screen, result),
+        findings=findings,
     )
     if output.path is not None and summary.has_plan:
         summary = _write(output, data, result, summary, source, effort, screen)
@@ -123,6 +126,17 @@ def _solve(data: Input, effort: Effort, screen: Screen) -> tuple[Result, Any, Se
     return result, certificate, strategies
 
 
+def _findings(data: Input, result: Result, effort: Effort, output: Output, screen: Screen) -> Findings:
+    """Return what the report shows; without a report only what comes at once."""
+    from allocator.reporting import insight
+
+    background = insight.Background(data.table, data.users, data.campaign)
+    if output.path is None or not len(result.plan):
+        return insight.quick_findings(data.problem, result, background, data.terms.budget)
+    with screen.stage("report"):
+        return insight.full_findings(data.problem, result, background, data.terms.budget, effort.threads, effort.seed)
+
+
 def _seconds(screen: Screen, result: Result) -> dict[str, float]:
     times = screen.seconds
     named = {
@@ -133,6 +147,7 @@ def _seconds(screen: Screen, result: Result) -> dict[str, float]:
         "plan": max(0.0, times["solve"] - result.seconds["prices"] - result.seconds["integer"]),
         "verify": times.get("verify", 0.0),
         "strategies": times.get("strategies", 0.0),
+        "report": times.get("report", 0.0),
         "write": times.get("write", 0.0),
         "total": screen.total,
     }

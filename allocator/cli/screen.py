@@ -19,6 +19,7 @@ STAGES = {
     "strategies": "comparing with simpler strategies",
     "market": "making the market",
     "simulate": "running campaigns",
+    "report": "working out other budgets and segments for the report",
     "write": "writing",
     "check": "checking every file",
 }

@@ -5,12 +5,14 @@ from __future__ import annotations
 import json
 import math
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, field
 from typing import Any
 
 import numpy as np
 
 from allocator.problem import Problem
+from allocator.reporting.disclosure import suppressed
+from allocator.reporting.findings import Findings
 from allocator.result import Diagnosis, LimitUse, Result
 from allocator.solvers.strategies import StrategyResult
 from allocator.solving import FrontierRow
@@ -74,7 +76,10 @@ class Loosening:
 
 @dataclass(frozen=True)
 class Summary:
-    """The content of summary.json, in its order. Amounts in currency; NaN where there is no plan (null in JSON)."""
+    """The content of summary.json, in its order. Amounts in currency; NaN where there is no plan (null in JSON).
+
+    In the file the fields of `findings` follow those of the summary itself.
+    """
 
     schema_version: int
     status: str
@@ -100,6 +105,7 @@ class Summary:
     coupons: tuple[CouponUse, ...]
     diagnosis: Diagnosis | None
     notes: tuple[str, ...]
+    findings: Findings = field(default_factory=Findings)
 
     @property
     def has_plan(self) -> bool:
@@ -109,7 +115,7 @@ class Summary:
     def document(self) -> dict[str, Any]:
         """Return plain dictionaries, lists, strings and finite numbers."""
         plain: dict[str, Any] = _plain(asdict(self))
-        return plain
+        return plain | plain.pop("findings")
 
 
 def summarise(
@@ -120,6 +126,7 @@ def summarise(
     certificate: Certificate | None,
     strategies: Sequence[StrategyResult],
     seconds: Mapping[str, float],
+    findings: Findings | None = None,
 ) -> Summary:
     """Bring together what a run found.
 
@@ -129,6 +136,8 @@ def summarise(
         What the independent check returned; `None` where there was no plan to check.
     seconds
         Wall time by stage; `read`, `prices`, `integer`, `write` and `total` among them.
+    findings
+        What the report shows beside the plan itself.
     """
     return Summary(
         schema_version=SCHEMA_VERSION,
@@ -158,6 +167,7 @@ def summarise(
         coupons=_coupons(problem, result),
         diagnosis=result.diagnosis,
         notes=tuple(result.notes),
+        findings=Findings(suppressed=suppressed(problem, result, ())) if findings is None else findings,
     )
 
 
