@@ -12,7 +12,7 @@ from typing import Annotated
 import typer
 
 from allocator.cli import exits, jobs
-from allocator.cli.amounts import parse_amount
+from allocator.cli.amounts import parse_amount, parse_share
 from allocator.cli.commands import Command
 from allocator.cli.inputs import Source
 from allocator.cli.screen import Screen
@@ -80,6 +80,16 @@ Threads = Annotated[
 Seed = Annotated[
     int, typer.Option("--seed", min=0, metavar="NUMBER", help="Seed of the samples that the prices start from.")
 ]
+Holdout = Annotated[
+    float | None,
+    typer.Option(
+        "--holdout",
+        parser=parse_share,
+        metavar="SHARE",
+        help="Keep this share of the users, drawn at random within strata, without any coupon: a control group "
+        "for `allocate measure`. 5% or 0.05.",
+    ),
+]
 AsJson = Annotated[bool, typer.Option("--json", help="Print one JSON document on stdout instead of tables.")]
 Force = Annotated[bool, typer.Option("--force", help="Replace an existing output.")]
 Quiet = Annotated[bool, typer.Option("-q", "--quiet", help="Nothing on stderr but errors.")]
@@ -104,6 +114,7 @@ def allocate(
     quiet: Quiet = False,
     verbose: Verbose = False,
     dry_run: DryRun = False,
+    holdout: Holdout = None,
     version: Annotated[
         bool, typer.Option("--version", callback=_version, is_eager=True, help="Print the version and exit.")
     ] = False,
@@ -122,6 +133,7 @@ def allocate(
             jobs.Effort(time_limit, gap, threads, seed),
             jobs.Output(output, force, as_json, dry_run),
             Screen(quiet=quiet, verbose=verbose),
+            holdout,
         ),
         verbose=verbose,
     )

@@ -43,6 +43,7 @@ class Input:
     problem: Problem
     table: pa.Table
     terms: Terms
+    users: pa.Table | None = None
 
 
 def read(source: Source) -> Input:
@@ -72,7 +73,7 @@ def read(source: Source) -> Input:
         face_value=campaign.face_values or None,
         source=source.offers,
     )
-    return Input(problem, table, Terms(campaign.name, campaign.currency, budget))
+    return Input(problem, table, Terms(campaign.name, campaign.currency, budget), users)
 
 
 def _demo(source: Source) -> Input:
@@ -91,4 +92,4 @@ def _demo(source: Source) -> Input:
         face_value=made.face_values,
         source="the demo campaign",
     )
-    return Input(problem, made.offers, Terms("demo", demo.CURRENCY, source.budget))
+    return Input(problem, made.offers, Terms("demo", demo.CURRENCY, source.budget), made.users)

@@ -12,10 +12,12 @@ from rich.status import Status as Spinner
 
 STAGES = {
     "read": "reading the input",
+    "holdout": "planning for everyone, to draw the control group",
     "solve": "solving (the first run compiles, once)",
     "verify": "checking the plan independently",
     "strategies": "comparing with simpler strategies",
     "write": "writing",
+    "measure": "measuring",
 }
 
 

@@ -21,6 +21,7 @@ def page(summary: Summary) -> str:
     title = escape(summary.campaign)
     if summary.has_plan:
         lines = [words.headline(summary), words.proof(summary)]
+        lines += [words.holdout(summary)] if summary.holdout is not None else []
         sections = [_cards(summary), _advice(summary), _strategies(summary), _coupons(summary), _limits(summary)]
     else:
         lines, sections = words.no_plan(summary), [_conflicts(summary)]

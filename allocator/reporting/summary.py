@@ -73,6 +73,39 @@ class Loosening:
 
 
 @dataclass(frozen=True)
+class HoldoutLine:
+    """The random control group of a plan.
+
+    Attributes
+    ----------
+    share
+        Chance of being held out.
+    users, controls
+        Users held out, and those of them who were planned to get a coupon: they are compared with.
+    strata
+        Groups within which they were drawn.
+    moved
+        Users whose coupon in the plan is another than planned before the draw.
+    seed
+        Of the draw.
+    objective_without
+        Value of the plan with nobody held out, currency, and `costs`: how much that is above this plan's.
+    within
+        By how much `costs` may be off, currency: the gaps of both plans; below 0.02 where both are proven optimal.
+    """
+
+    share: float
+    users: int
+    controls: int
+    strata: int
+    moved: int
+    seed: int
+    objective_without: float
+    costs: float
+    within: float
+
+
+@dataclass(frozen=True)
 class Summary:
     """The content of summary.json, in its order. Amounts in currency; NaN where there is no plan (null in JSON)."""
 
@@ -100,6 +133,7 @@ class Summary:
     coupons: tuple[CouponUse, ...]
     diagnosis: Diagnosis | None
     notes: tuple[str, ...]
+    holdout: HoldoutLine | None = None
 
     @property
     def has_plan(self) -> bool:
@@ -120,6 +154,7 @@ def summarise(
     certificate: Certificate | None,
     strategies: Sequence[StrategyResult],
     seconds: Mapping[str, float],
+    holdout: HoldoutLine | None = None,
 ) -> Summary:
     """Bring together what a run found.
 
@@ -158,6 +193,7 @@ def summarise(
         coupons=_coupons(problem, result),
         diagnosis=result.diagnosis,
         notes=tuple(result.notes),
+        holdout=holdout,
     )
 
 
