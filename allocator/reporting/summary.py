@@ -142,8 +142,8 @@ class Summary:
 
     def document(self) -> dict[str, Any]:
         """Return plain dictionaries, lists, strings and finite numbers."""
-        plain: dict[str, Any] = _plain(asdict(self))
-        return plain
+        content: dict[str, Any] = plain(asdict(self))
+        return content
 
 
 def summarise(
@@ -237,7 +237,7 @@ def covered(problem: Problem) -> tuple[list[int], list[int]]:
 
 def frontier_document(rows: Sequence[FrontierRow], terms: Terms, seconds: Mapping[str, float]) -> dict[str, Any]:
     """Return a frontier as one document; null where a budget has no plan."""
-    document: dict[str, Any] = _plain(
+    document: dict[str, Any] = plain(
         {
             "schema_version": SCHEMA_VERSION,
             "campaign": terms.campaign,
@@ -281,11 +281,12 @@ def _unused(problem: Problem) -> tuple[LimitUse, ...]:
     )
 
 
-def _plain(item: Any) -> Any:
+def plain(item: Any) -> Any:
+    """Return mappings, lists and finite numbers; `None` for other numbers."""
     if isinstance(item, Mapping):
-        return {str(key): _plain(value) for key, value in item.items()}
+        return {str(key): plain(value) for key, value in item.items()}
     if isinstance(item, (list, tuple)):
-        return [_plain(value) for value in item]
+        return [plain(value) for value in item]
     if isinstance(item, (float, np.floating)):
         return float(item) if math.isfinite(item) else None
     return int(item) if isinstance(item, np.integer) else item

@@ -55,6 +55,10 @@ class Money:
             )
         return cls(number, float(terms.get("contact_cost", 0.0)), observed, tuple(notes))
 
+    def spend_of(self, value: Any, cost: Any) -> Any:
+        """Return the further spend, after discounts, that value and cost of a plan rest on: numbers or arrays, currency."""
+        return (value + cost) / self.margin - cost
+
 
 @dataclass(frozen=True)
 class Effects:
@@ -80,8 +84,8 @@ class Effects:
         Margin of what the coupons brought, less their cost, currency.
     iroi
         Net per currency unit of cost, with Fieller's interval.
-    planned_net, planned_cost
-        What the plan promised for the same users, currency.
+    planned_net, planned_cost, planned_revenue
+        What the plan promised for the same users, currency; its revenue follows from value, cost and margin.
     variance_kept
         Variance of the lift after adjusting by the pre-period, as a share of that before.
     """
@@ -99,6 +103,7 @@ class Effects:
     iroi: Estimate
     planned_net: float
     planned_cost: float
+    planned_revenue: float
     variance_kept: float
 
 
@@ -209,6 +214,7 @@ class Sample:
             iroi=iroi,
             planned_net=float(self.value[treated].sum()),
             planned_cost=float(self.cost[treated].sum()),
+            planned_revenue=self.money.spend_of(float(self.value[treated].sum()), float(self.cost[treated].sum())),
             variance_kept=float(found.variance_kept[at["spend"]]),
         )
 

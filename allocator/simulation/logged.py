@@ -25,6 +25,7 @@ from allocator.tables.plan_folder import PlanFolder, read_plan_folder
 
 MOST_INDICATORS = 30  # coupons that get a feature of their own in the reward model
 SUSPECT = 4.0  # standard errors by which weights may miss their mean of 1 before it is said
+INFORMED = 6.0  # standard errors between the arms that no plan made apart reaches by chance
 LEAST_EFFECTIVE = 100.0  # users that the log is worth, below which its normal intervals are not to be trusted
 NOT_FEATURES = {
     "user_id",
@@ -99,7 +100,7 @@ def other_plan(
 ) -> OtherPlan:
     """Estimate the net revenue of another plan from one that was run with a holdout.
 
-    Raises `DataError` where the two plans have fewer than two users in common.
+    Raises `DataError` where the two plans have no common ground, or the other one depends on who was held out here.
     """
     folder = other if isinstance(other, PlanFolder) else read_plan_folder(other)
     theirs = _coupons_of(folder, assignment.user_ids)
@@ -108,10 +109,11 @@ def other_plan(
     planned = (assignment.planned > 0) & assignment.randomised & found.known
     agrees, nothing = theirs == ours, theirs == ""
     rows = np.flatnonzero(planned & (agrees | nothing))
-    if rows.size < 2:
+    if min(int(assignment.held[rows].sum()), int((~assignment.held[rows]).sum())) < 2:
         raise DataError(
             f"{folder.path}: the other plan gives {rows.size:,} users what this one planned, or nothing; there is no common ground"
         )
+    _refuse_informed(folder, nothing[rows], assignment.held[rows])
     sample = Sample.of(found.columns, rows, assignment, money)
     net, held = _net(sample), ~sample.treated
     chance = np.where(held, assignment.share, 1.0 - assignment.share)
@@ -135,6 +137,20 @@ def other_plan(
         own=offpolicy.dr(logs[1], confidence=confidence),
         difference=student(float(gap.mean()), float(gap.std(ddof=1)) / math.sqrt(gap.size), gap.size - 1.0, confidence),
     )
+
+
+def _refuse_informed(folder: PlanFolder, nothing: np.ndarray, held: np.ndarray) -> None:
+    """Refuse a plan that depends on the draw: its choices would be compared with themselves.
+
+    A plan made apart gives nothing to the held-out as often as to others.
+    """
+    shares, overall = (float(nothing[held].mean()), float(nothing[~held].mean())), float(nothing.mean())
+    spread = math.sqrt(max(overall * (1 - overall), 1e-12) * (1 / held.sum() + 1 / (~held).sum()))
+    if abs(shares[0] - shares[1]) > INFORMED * spread:
+        raise DataError(
+            f"{folder.path}: the plan knows who was held out here: it gives nothing to {shares[0]:.1%} of them, and to "
+            f"{shares[1]:.1%} of the others; make it for the same users without --holdout, or with another --seed"
+        )
 
 
 def _net(sample: Sample) -> np.ndarray:

@@ -132,7 +132,7 @@ def measure(
     check_confidence(confidence)
     folder = plan if isinstance(plan, PlanFolder) else read_plan_folder(plan)
     assignment = read_assignment(folder)
-    terms = _campaign_table(folder.campaign_text)
+    terms = campaign_table(folder.campaign_text)
     given = _absent(absent)
     use = (assignment.planned > 0) & assignment.randomised
     found = read_outcomes(outcomes, assignment.user_ids, start=start or terms.get("start"), wanted=use, absent=given)
@@ -166,7 +166,7 @@ def measure(
     )
 
 
-def _campaign_table(text: str | None) -> Mapping[str, Any]:
+def campaign_table(text: str | None) -> Mapping[str, Any]:
     """Return the [campaign] table of the campaign's file, which was checked when the plan was made."""
     return {} if text is None else dict(tomllib.loads(text).get("campaign", {}))
 
