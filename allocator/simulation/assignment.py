@@ -89,12 +89,13 @@ def read_assignment(folder: PlanFolder) -> Assignment:
 
 
 def _codes(column: pa.ChunkedArray, blank_first: bool = True) -> tuple[np.ndarray, tuple[str, ...]]:
-    """Return codes and names; with `blank_first` code 0 is the empty name. Codes keep the order of the dictionary."""
+    """Return codes and names in the order of the alphabet, so that strata's neighbours are alike.
+
+    With `blank_first` code 0 is the empty name, whether it occurs or not.
+    """
     coded = one_chunk(column if pa.types.is_dictionary(column.type) else column.dictionary_encode())
     names = [str(name) for name in coded.dictionary.to_pylist()]
+    ordered = sorted({*names, *([""] if blank_first else [])})
+    index = {name: place for place, name in enumerate(ordered)}
     code = coded.indices.to_numpy(zero_copy_only=False).astype(np.int64)
-    if not blank_first:
-        return code, tuple(names)
-    order = [name for name in names if name]
-    index = {"": 0} | {name: place for place, name in enumerate(order, start=1)}
-    return np.array([index[name] for name in names], np.int64)[code], ("", *order)
+    return np.array([index[name] for name in names], np.int64)[code], tuple(ordered)

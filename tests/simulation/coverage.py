@@ -1,11 +1,7 @@
-"""How often each estimator's interval covers the truth, over many simulated campaigns.
-
-`python -m tests.simulation.coverage --campaigns 1000` prints the table.
-"""
+"""How often each estimator's interval covers the truth, over many simulated campaigns."""
 
 from __future__ import annotations
 
-import argparse
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 
@@ -120,18 +116,3 @@ def coverages(campaigns: int, seed: int = 0) -> list[Coverage]:
         )
         for name, items in found.items()
     ]  # fmt: skip
-
-
-def main() -> None:
-    """Print the table."""
-    parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--campaigns", type=int, default=1_000)
-    parser.add_argument("--seed", type=int, default=0)
-    asked = parser.parse_args()
-    print("| estimator | covers | bias, s.e. | spread, s.e. |\n| --- | --- | --- | --- |")
-    for item in coverages(asked.campaigns, asked.seed):
-        print(f"| {item.name} | {item.share:.1%} | {item.bias:+.3f} | {item.spread:.3f} |")
-
-
-if __name__ == "__main__":
-    main()
