@@ -6,6 +6,7 @@ interval needs no bootstrap.
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass
 
 import numpy as np
@@ -60,7 +61,7 @@ def qini(
     order = np.argsort(-score, kind="stable")
     place = _mean_ranks(score, order)
     terms = z * (0.5 - (place + 0.5) / n)
-    coefficient = student(float(terms.mean()), float(terms.std(ddof=1)) / np.sqrt(n), n - 1.0, confidence)
+    coefficient = student(float(terms.mean()), float(terms.std(ddof=1)) / math.sqrt(n), n - 1.0, confidence)
     cumulated = np.concatenate([[0.0], np.cumsum(z[order])]) / n
     at = np.linspace(0, n, points).round().astype(np.int64)
     return Qini(coefficient, at / n, cumulated[at])

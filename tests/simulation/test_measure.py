@@ -45,7 +45,9 @@ def test_the_truth_lies_in_the_intervals(run: Run) -> None:
     assert found.balance is not None
     assert found.balance.p_value > 0.001
     assert found.qini is not None
-    assert found.qini.coefficient.low > 0
+    rank = np.argsort(np.argsort(-world.assignment.value))
+    area = ((world.gain() - world.cost()) * (0.5 - (rank + 0.5) / USERS)).mean()
+    assert found.qini.coefficient.low < area < found.qini.coefficient.high
     assert len(found.fifths) == 5
     assert (found.contaminated, found.moved, found.notes) == (0, 0, ())
     assert whole.variance_kept < 0.9

@@ -50,8 +50,9 @@ def campaign(n_users: int, share: float, rng: np.random.Generator, *, observed: 
     """Draw users, their potential outcomes and a control group; spend is skewed with many zeros."""
     coupon = rng.choice([1, 2, 3], n_users, p=[0.5, 0.3, 0.2])
     taste = rng.gamma(1.5, 12.0, n_users)
-    before = taste * rng.gamma(2.0, 0.5, n_users) * (rng.random(n_users) < 0.7)
-    base = taste * rng.gamma(2.0, 0.5, n_users) * (rng.random(n_users) < 0.5)
+    habit = taste * rng.gamma(1.0, 1.0, n_users)  # what the period before tells, and strata do not
+    before = habit * rng.gamma(4.0, 0.25, n_users) * (rng.random(n_users) < 0.9)
+    base = habit * rng.gamma(4.0, 0.25, n_users) * (rng.random(n_users) < 0.8)
     uplift = 0.15 * taste * coupon * rng.gamma(1.0, 1.0, n_users)
     redeemed = rng.random(n_users) < 0.2 + 0.1 * coupon
     discount = np.where(redeemed, FACE[coupon], 0.0)
