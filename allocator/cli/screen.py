@@ -14,6 +14,7 @@ STAGES = {
     "read": "reading the input",
     "score": "predicting",
     "train": "training",
+    "holdout": "planning for everyone, to draw the control group",
     "solve": "solving (the first run compiles, once)",
     "verify": "checking the plan independently",
     "strategies": "comparing with simpler strategies",
@@ -22,6 +23,7 @@ STAGES = {
     "report": "working out other budgets and segments for the report",
     "write": "writing",
     "check": "checking every file",
+    "measure": "measuring",
 }
 
 

@@ -71,6 +71,7 @@ def _plan(summary: Summary) -> str:
             _head(summary, words.headline(summary)),
             _cards(summary),
             f"<p>{text(words.proof(summary))}</p>",
+            "" if summary.holdout is None else f"<p>{text(words.holdout(summary))}</p>",
             sections.advice(summary),
             *_warnings(summary),
             f'<nav aria-label="Parts of this report"><ul>{links}</ul></nav>\n',

@@ -75,6 +75,39 @@ class Loosening:
 
 
 @dataclass(frozen=True)
+class HoldoutLine:
+    """The random control group of a plan.
+
+    Attributes
+    ----------
+    share
+        Chance of being held out.
+    users, controls
+        Users held out, and those of them who were planned to get a coupon: they are compared with.
+    strata
+        Groups within which they were drawn.
+    moved
+        Users whose coupon in the plan is another than planned before the draw.
+    seed
+        Of the draw.
+    objective_without
+        Value of the plan with nobody held out, currency, and `costs`: how much that is above this plan's.
+    within
+        By how much `costs` may be off, currency: the gaps of both plans; below 0.02 where both are proven optimal.
+    """
+
+    share: float
+    users: int
+    controls: int
+    strata: int
+    moved: int
+    seed: int
+    objective_without: float
+    costs: float
+    within: float
+
+
+@dataclass(frozen=True)
 class Summary:
     """The content of summary.json, in its order. Amounts in currency; NaN where there is no plan (null in JSON).
 
@@ -106,6 +139,7 @@ class Summary:
     diagnosis: Diagnosis | None
     notes: tuple[str, ...]
     findings: Findings = field(default_factory=Findings)
+    holdout: HoldoutLine | None = None
 
     @property
     def has_plan(self) -> bool:
@@ -114,8 +148,8 @@ class Summary:
 
     def document(self) -> dict[str, Any]:
         """Return plain dictionaries, lists, strings and finite numbers."""
-        plain: dict[str, Any] = _plain(asdict(self))
-        return plain | plain.pop("findings")
+        content: dict[str, Any] = plain(asdict(self))
+        return content | content.pop("findings")
 
 
 def summarise(
@@ -127,6 +161,7 @@ def summarise(
     strategies: Sequence[StrategyResult],
     seconds: Mapping[str, float],
     findings: Findings | None = None,
+    holdout: HoldoutLine | None = None,
 ) -> Summary:
     """Bring together what a run found.
 
@@ -168,6 +203,7 @@ def summarise(
         diagnosis=result.diagnosis,
         notes=tuple(result.notes),
         findings=Findings(suppressed=suppressed(problem, result, ())) if findings is None else findings,
+        holdout=holdout,
     )
 
 
@@ -211,7 +247,7 @@ def covered(problem: Problem) -> tuple[list[int], list[int]]:
 
 def frontier_document(rows: Sequence[FrontierRow], terms: Terms, seconds: Mapping[str, float]) -> dict[str, Any]:
     """Return a frontier as one document; null where a budget has no plan."""
-    document: dict[str, Any] = _plain(
+    document: dict[str, Any] = plain(
         {
             "schema_version": SCHEMA_VERSION,
             "campaign": terms.campaign,
@@ -255,11 +291,12 @@ def _unused(problem: Problem) -> tuple[LimitUse, ...]:
     )
 
 
-def _plain(item: Any) -> Any:
+def plain(item: Any) -> Any:
+    """Return mappings, lists and finite numbers; `None` for other numbers."""
     if isinstance(item, Mapping):
-        return {str(key): _plain(value) for key, value in item.items()}
+        return {str(key): plain(value) for key, value in item.items()}
     if isinstance(item, (list, tuple)):
-        return [_plain(value) for value in item]
+        return [plain(value) for value in item]
     if isinstance(item, (float, np.floating)):
         return float(item) if math.isfinite(item) else None
     return int(item) if isinstance(item, np.integer) else item

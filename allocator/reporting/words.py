@@ -80,6 +80,21 @@ def loosen(summary: Summary) -> str:
     )
 
 
+def holdout(summary: Summary) -> str:
+    """Say who is held out and what that costs; empty where nobody is."""
+    line = summary.holdout
+    if line is None:
+        return ""
+    within = (
+        "" if line.within < 0.02 else f" (within {money(line.within, summary.currency)}: not both are proven optimal)"
+    )
+    return (
+        f"Held out at random: {line.users:,} users ({share(line.share)}), {line.controls:,} of whom would have got a coupon: "
+        f"the control group that `allocate measure` compares with. Without it the plan would earn "
+        f"{money(line.costs, summary.currency)} more{within}."
+    )
+
+
 def no_plan(summary: Summary) -> list[str]:
     """Say why there is no plan: which limits conflict, what repairs them, and why one can believe it."""
     if summary.status != "infeasible":
