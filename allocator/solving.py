@@ -164,7 +164,7 @@ def _search(problem: Problem, piece: Piece, deadline: float, seed: int, report: 
         most = int(caps.sum()) if caps.size else piece.shard.n_users * min(piece.shard.cap, problem.n_coupons)
         floor = most * float(np.fmin.reduce(piece.shard.value, initial=0.0)) - 1.0
     tau = max(float(np.abs(value).mean()) if value.size else 1.0, 1e-9)
-    return Search(piece, folding.cover(), _typical_use(few, present), floor, deadline, rng, report), tau
+    return Search(piece, _typical_use(few, present), floor, deadline, rng, report), tau
 
 
 def _typical_use(few: Piece, present: np.ndarray) -> np.ndarray:
