@@ -10,7 +10,6 @@ from allocator.executors.shard import Shard
 from allocator.kernels import passes, smoothing
 from allocator.kernels.blocks import map_blocks
 
-
 NOTHING = (np.empty((0, 0)), np.empty((0, 0, 0)))
 
 

@@ -6,7 +6,6 @@ from dataclasses import dataclass
 from time import monotonic
 
 import numpy as np
-import scipy.linalg as la
 
 from allocator.solvers.piece import Piece
 from allocator.solvers.quadratic import minimise_quadratic

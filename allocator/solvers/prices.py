@@ -108,6 +108,9 @@ class Search:
             sample = piece.sample(size, self.rng)
             floor = self.floor * size / piece.shard.n_users
             survey = self.cool(sample, outer, prices, tau, floor, error)
+            if monotonic() > self.deadline:
+                prices, tau = survey.prices, survey.tau
+                break
             result, _ = self.descend(sample, outer, survey.prices, survey.tau / COOLING, floor)
             if result.infeasible or survey.value < floor:
                 return self.unbounded(result.prices)
@@ -178,7 +181,7 @@ class Search:
         Returns the prices, and where they press against `outer`.
         """
         radius, opened = np.tile(outer.high - outer.low, (2, 1)), None
-        while not boxes.is_small(piece):
+        while not boxes.is_small(piece) and monotonic() <= self.deadline:
             descent = newton.minimise(
                 piece, prices, tau, self.scale, outer.low, outer.high, floor=floor, deadline=self.deadline
             )
