@@ -76,7 +76,7 @@ def read(source: Source) -> Input:
 
 
 def _demo(source: Source) -> Input:
-    from allocator.cli import demo
+    from allocator.demo import builtin as demo
 
     if source.campaign is not None or source.users is not None:
         given = "--users" if source.campaign is None else "--campaign"

@@ -16,6 +16,8 @@ STAGES = {
     "verify": "checking the plan independently",
     "strategies": "comparing with simpler strategies",
     "write": "writing",
+    "explain": "looking the plan's inputs up",
+    "compare": "comparing the plans",
 }
 
 

@@ -2,57 +2,45 @@
 
 from __future__ import annotations
 
-import sys
 from collections.abc import Sequence
 
-from rich import box
 from rich.console import Console
-from rich.table import Table
 from rich.text import Text
 
 from allocator.problem import Problem
 from allocator.reporting import words
+from allocator.reporting.console import bar, new_table, print_line, print_lines, print_table, stdout
 from allocator.reporting.summary import Summary, Terms, covered
 from allocator.result import LimitUse
 from allocator.solving import FrontierRow
 
-BAR = 24  # characters
-PIPE_WIDTH = 200  # characters; room for every column
 MOST_LIMITS, MOST_COUPONS = 15, 12
 SPARKS = "▁▂▃▄▅▆▇█"
 
 
-class _Console(Console):
-    """A console that leaves a closed pipe to the caller; rich would exit with an error of its own."""
-
-    def on_broken_pipe(self) -> None:
-        """Pass the error on."""
-        raise BrokenPipeError
-
-
 def show(summary: Summary) -> None:
     """Print a summary on stdout."""
-    console = _console()
+    console = stdout()
     if not summary.has_plan:
-        _lines(console, words.no_plan(summary))
+        print_lines(console, words.no_plan(summary))
         return
-    _line(console, words.headline(summary), style="bold")
-    _line(console, words.proof(summary), style="green" if summary.status == "optimal" else "yellow")
-    _line(console, f"verified: {'true' if summary.verified else 'false'}")
+    print_line(console, words.headline(summary), style="bold")
+    print_line(console, words.proof(summary), style="green" if summary.status == "optimal" else "yellow")
+    print_line(console, f"verified: {'true' if summary.verified else 'false'}")
     _coupons(console, summary)
     _limits(console, summary)
-    _line(console, words.loosen(summary), style="bold")
+    print_line(console, words.loosen(summary), style="bold")
     _strategies(console, summary)
-    _line(console, _times(summary), style="dim")
+    print_line(console, _times(summary), style="dim")
     for note in summary.notes:
-        _line(console, note)
+        print_line(console, note)
 
 
 def show_frontier(rows: Sequence[FrontierRow], currency: str) -> None:
     """Print what each budget earns, on stdout."""
-    console = _console()
+    console = stdout()
     top = max((row.objective for row in rows if row.objective > 0), default=0.0)
-    table = _table(f"What each budget earns ({currency})", console)
+    table = new_table(f"What each budget earns ({currency})", console)
     for name in ("budget", "earns", "at most", "spends", "offers", "one more earns"):
         table.add_column(name, justify="right", no_wrap=True)
     if console.is_terminal:
@@ -61,14 +49,14 @@ def show_frontier(rows: Sequence[FrontierRow], currency: str) -> None:
         numbers = [row.budget, row.objective, row.bound, row.spend]
         cells = ["no plan" if number != number else f"{number:,.2f}" for number in numbers]
         cells += [f"{row.issued:,}", f"{row.price:,.4f}"]
-        table.add_row(*cells, *([_bar(row.objective, top)] if console.is_terminal else []))
+        table.add_row(*cells, *([bar(row.objective, top)] if console.is_terminal else []))
     console.print(table)
     planned = [row for row in rows if row.objective == row.objective]
     if len(planned) > 1:
         first, last = planned[0], planned[-1]
         if console.is_terminal:
-            _line(console, f"earns {_sparks([row.objective for row in planned])}")
-        _line(
+            print_line(console, f"earns {_sparks([row.objective for row in planned])}")
+        print_line(
             console,
             f"One more {currency} of budget earns {first.price:,.2f} {currency} at {first.budget:,.0f} "
             f"and {last.price:,.2f} {currency} at {last.budget:,.0f}.",
@@ -77,76 +65,40 @@ def show_frontier(rows: Sequence[FrontierRow], currency: str) -> None:
 
 def show_understood(problem: Problem, terms: Terms) -> None:
     """Print what was read, on stdout, without solving."""
-    console = _console()
-    _line(
+    console = stdout()
+    print_line(
         console,
         f"{terms.campaign}: {problem.n_users:,} users, {problem.n_coupons:,} coupons, {problem.offers.present:,} offers, "
         f"{len(problem.limits):,} limits; amounts in {terms.currency}.",
         style="bold",
     )
-    table = _table("Limits", console, "limit", "measure")
+    table = new_table("Limits", console, "limit", "measure")
     for name in ("at least", "at most", "users", "coupons"):
         table.add_column(name, justify="right", no_wrap=True)
     for limit, users, coupons in zip(problem.limits, *covered(problem), strict=True):
         sides = [words.quantity(side, limit.measure_name) for side in (limit.at_least, limit.at_most)]
         table.add_row(Text(limit.name), Text(limit.measure_name), *sides, f"{users:,}", f"{coupons:,}")
     console.print(table)
-    _line(console, "The input is sound. Nothing was solved (--dry-run).")
-
-
-def _console() -> Console:
-    """Return a console on stdout: as wide as the terminal, or wide enough for every column in a pipe."""
-    return _Console(highlight=False, width=None if sys.stdout.isatty() else PIPE_WIDTH)
-
-
-def _line(console: Console, text: str, style: str = "") -> None:
-    # In a pipe a sentence is one line, so that grep and diff work on it.
-    console.print(Text(text, style=style), soft_wrap=not console.is_terminal)
-
-
-def _print(console: Console, table: Table) -> None:
-    console.print()
-    console.print(table)
-    if table.box is None:
-        console.print()
-
-
-def _lines(console: Console, lines: Sequence[str]) -> None:
-    for line in lines:
-        _line(console, line)
-
-
-def _table(title: str, console: Console, *columns: str) -> Table:
-    # Names come from the caller: as Text, their brackets are no markup.
-    table = Table(
-        title=Text(title),
-        title_justify="left",
-        title_style="bold" if console.is_terminal else "",
-        box=box.SIMPLE_HEAD if console.is_terminal else None,
-        pad_edge=False,
-    )
-    for name in columns:
-        table.add_column(name)
-    return table
+    print_line(console, "The input is sound. Nothing was solved (--dry-run).")
 
 
 def _coupons(console: Console, summary: Summary) -> None:
     used = sorted((coupon for coupon in summary.coupons if coupon.issued), key=lambda coupon: -coupon.value)
-    table = _table(f"Offers by coupon ({summary.currency})", console, "coupon")
+    table = new_table(f"Offers by coupon ({summary.currency})", console, "coupon")
     for name in ("offers", "spends", "earns"):
         table.add_column(name, justify="right", no_wrap=True)
     for coupon in used[:MOST_COUPONS]:
         table.add_row(Text(coupon.name), f"{coupon.issued:,}", f"{coupon.cost:,.2f}", f"{coupon.value:,.2f}")
-    _print(console, table)
+    print_table(console, table)
     if len(used) > MOST_COUPONS:
-        _line(console, f"and {len(used) - MOST_COUPONS:,} more coupons (--json lists all)")
+        print_line(console, f"and {len(used) - MOST_COUPONS:,} more coupons (--json lists all)")
 
 
 def _limits(console: Console, summary: Summary) -> None:
     shown = list(summary.limits)
     if len(shown) > MOST_LIMITS:
         shown = sorted(shown, key=words.worth, reverse=True)[:MOST_LIMITS]
-    table = _table(f"Limits, and what one more unit of each would earn ({summary.currency})", console)
+    table = new_table(f"Limits, and what one more unit of each would earn ({summary.currency})", console)
     table.add_column("limit")
     table.add_column("measure")
     for name in ("used", "at least", "at most"):
@@ -156,11 +108,11 @@ def _limits(console: Console, summary: Summary) -> None:
     table.add_column("one more earns", justify="right", no_wrap=True)
     for use in shown:
         numbers = [words.quantity(number, use.measure) for number in (use.used, use.at_least, use.at_most)]
-        bar = [_bar(use.used, use.at_most or 0.0, 10)] if console.is_terminal else []
-        table.add_row(Text(use.name), Text(use.measure), *numbers, *bar, _price(use))
-    _print(console, table)
+        bars = [bar(use.used, use.at_most or 0.0, 10)] if console.is_terminal else []
+        table.add_row(Text(use.name), Text(use.measure), *numbers, *bars, _price(use))
+    print_table(console, table)
     if len(shown) < len(summary.limits):
-        _line(console, f"and {len(summary.limits) - len(shown):,} limits that matter less (--json lists all)")
+        print_line(console, f"and {len(summary.limits) - len(shown):,} limits that matter less (--json lists all)")
 
 
 def _price(use: LimitUse) -> str:
@@ -170,7 +122,7 @@ def _price(use: LimitUse) -> str:
 def _strategies(console: Console, summary: Summary) -> None:
     if not summary.strategies:
         return
-    table = _table(f"Compared with simpler strategies under the same limits ({summary.currency})", console)
+    table = new_table(f"Compared with simpler strategies under the same limits ({summary.currency})", console)
     table.add_column("strategy", no_wrap=True)
     for name in ("earns", "spends", "offers", "this plan earns"):
         table.add_column(name, justify="right", no_wrap=True)
@@ -184,9 +136,9 @@ def _strategies(console: Console, summary: Summary) -> None:
         for row in sorted(summary.strategies, key=lambda row: -row.objective)
     ]
     for name, objective, spend, issued, more, unmet in lines:
-        bar = [_bar(objective, top)] if console.is_terminal else []
-        table.add_row(name, f"{objective:,.2f}", f"{spend:,.2f}", f"{issued:,}", more, *bar, Text(unmet))
-    _print(console, table)
+        bars = [bar(objective, top)] if console.is_terminal else []
+        table.add_row(name, f"{objective:,.2f}", f"{spend:,.2f}", f"{issued:,}", more, *bars, Text(unmet))
+    print_table(console, table)
 
 
 def _more(ours: float, theirs: float) -> str:
@@ -197,10 +149,6 @@ def _times(summary: Summary) -> str:
     seconds = summary.seconds
     parts = [f"{name} {seconds[name]:.2f} s" for name in seconds if name != "total"]
     return f"{', '.join(parts)}; {seconds['total']:.2f} s in all, {summary.passes:,.1f} passes over the offers."
-
-
-def _bar(number: float, top: float, width: int = BAR) -> str:
-    return "█" * max(0, min(width, round(width * number / top))) if top > 0 and number == number else ""
 
 
 def _sparks(numbers: Sequence[float]) -> str:

@@ -1,0 +1,77 @@
+"""How anything is printed on stdout: tables and bars on a terminal; in a pipe plain columns, without colour or bars."""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Sequence
+
+from rich import box
+from rich.console import Console
+from rich.table import Table
+from rich.text import Text
+
+BAR = 24  # characters
+PIPE_WIDTH = 200  # characters; room for every column
+
+
+class Stdout(Console):
+    """A console that leaves a closed pipe to the caller; rich would exit with an error of its own."""
+
+    def on_broken_pipe(self) -> None:
+        """Pass the error on."""
+        raise BrokenPipeError
+
+
+def stdout() -> Console:
+    """Return a console on stdout: as wide as the terminal, or wide enough for every column in a pipe."""
+    return Stdout(highlight=False, width=None if sys.stdout.isatty() else PIPE_WIDTH)
+
+
+def print_line(console: Console, text: str, style: str = "") -> None:
+    """Print a sentence; in a pipe it is one line, so that grep and diff work on it."""
+    console.print(Text(text, style=style), soft_wrap=not console.is_terminal)
+
+
+def print_lines(console: Console, lines: Sequence[str]) -> None:
+    """Print sentences, each on a line of its own."""
+    for line in lines:
+        print_line(console, line)
+
+
+def print_table(console: Console, table: Table) -> None:
+    """Print a table, set off from what stands around it."""
+    console.print()
+    console.print(table)
+    if table.box is None:
+        console.print()
+
+
+def new_table(title: str, console: Console, *columns: str) -> Table:
+    """Return an empty table with these columns of text."""
+    # Names come from the caller: as Text, their brackets are no markup.
+    table = Table(
+        title=Text(title),
+        title_justify="left",
+        title_style="bold" if console.is_terminal else "",
+        box=box.SIMPLE_HEAD if console.is_terminal else None,
+        pad_edge=False,
+    )
+    for name in columns:
+        table.add_column(name)
+    return table
+
+
+def numbers(table: Table, *names: str) -> None:
+    """Add columns of numbers to a table."""
+    for name in names:
+        table.add_column(Text(name), justify="right", no_wrap=True)
+
+
+def bar(number: float, top: float, width: int = BAR) -> str:
+    """Return a bar as long as the number is of `top`; none where there is nothing to show."""
+    return "█" * max(0, min(width, round(width * number / top))) if top > 0 and number == number else ""
+
+
+def visible(name: object) -> str:
+    """Return a name from the caller's files with what a terminal would obey, not show, written out."""
+    return "".join(sign if sign.isprintable() else repr(sign)[1:-1] for sign in str(name))
