@@ -10,7 +10,7 @@ from rich.text import Text
 
 from allocator.explaining.comparing import Comparison, InputChange, LimitChange
 from allocator.explaining.facts import Facts
-from allocator.reporting.console import bar, new_table, numbers, print_line, print_table, stdout, visible
+from allocator.reporting.console import bar, is_narrow, new_table, numbers, print_line, print_table, stdout, visible
 from allocator.reporting.words import money, quantity, share
 from allocator.result import LimitUse
 
@@ -117,14 +117,14 @@ def _bars(console: Console, found: Comparison) -> None:
 def _coupons(console: Console, found: Comparison) -> None:
     used = [item for item in found.coupons if any(item.issued)]
     used.sort(key=lambda item: -abs(item.value[1] - item.value[0]))
-    table = new_table(f"Coupons ({found.after.currency})", console, "coupon")
-    numbers(table, "offers before", "after", "earns", "change", "spends", "change")
+    table = new_table(f"Coupons ({found.after.currency})", console)
+    _names(table, "coupon")
+    numbers(table, "before", "offers now", "earns", "change", "spends", "change")
     _chart(console, table)
     top = max((abs(item.value[1] - item.value[0]) for item in used), default=0.0)
     for item in used[:MOST_ROWS]:
-        change = item.value[1] - item.value[0]
-        cells = [f"{number:,}" for number in item.issued] + [*_moved(item.value), *_moved(item.cost)]
-        table.add_row(Text(visible(item.name)), *cells, *_swing(console, change, top))
+        cells = [f"{number:,}" for number in item.issued] + [*_moved(console, item.value), *_moved(console, item.cost)]
+        table.add_row(Text(visible(item.name)), *cells, *_swing(console, item.value[1] - item.value[0], top))
     print_table(console, table)
     _rest(console, len(used), "coupons that change less")
 
@@ -134,11 +134,17 @@ def _limits(console: Console, found: Comparison) -> None:
     if not items:
         return
     items.sort(key=lambda item: not item.differs)
-    table = new_table("Limits whose numbers or prices differ", console, "limit", "measure")
-    numbers(table, "at least", "at most", "used", "one more earns")
+    table = new_table("Limits whose numbers or prices differ", console)
+    _names(table, "limit")
+    columns = {"at_least": "at least", "at_most": "at most", "used": "used", "price": "one more earns"}
+    if is_narrow(console):
+        columns.pop("used")
+    else:
+        table.add_column("measure")
+    numbers(table, *columns.values())
     for item in items[:MOST_ROWS]:
-        cells = [_shift(item, name) for name in ("at_least", "at_most", "used", "price")]
-        table.add_row(Text(visible(item.name)), Text(visible(item.measure)), *cells)
+        measure = [] if is_narrow(console) else [Text(visible(item.measure))]
+        table.add_row(Text(visible(item.name)), *measure, *(_shift(item, name) for name in columns))
     print_table(console, table)
     _rest(console, len(items), "limits")
 
@@ -166,13 +172,13 @@ def _price_moves(item: LimitChange) -> bool:
 def _transitions(console: Console, found: Comparison) -> None:
     if not found.transitions:
         return
-    table = new_table(f"From what to what ({found.after.currency})", console, "before", "after")
+    table = new_table(f"From what to what ({found.after.currency})", console, "before", "now")
     numbers(table, "users", "earns more", "spends more")
     _chart(console, table)
     top = max(item.users for item in found.transitions)
     for item in found.transitions[:MOST_ROWS]:
-        cells = [f"{item.users:,}", f"{item.value:+,.2f}", f"{item.cost:+,.2f}"]
-        bars = [bar(item.users, top, 12)] if console.is_terminal else []
+        cells = [f"{item.users:,}", *(_signed(console, number) for number in (item.value, item.cost))]
+        bars = [bar(item.users, top, 12)] if console.is_terminal and not is_narrow(console) else []
         table.add_row(Text(_set(item.before)), Text(_set(item.after)), *cells, *bars)
     print_table(console, table)
     rest = found.transitions[MOST_ROWS:]
@@ -185,34 +191,43 @@ def _segments(console: Console, found: Comparison) -> None:
     for name in dict.fromkeys(item.attribute for item in found.segments):
         items = [item for item in found.segments if item.attribute == name]
         table = new_table(f"By {visible(name)} ({found.after.currency})", console)
-        table.add_column(Text(visible(name)), no_wrap=True, min_width=8)
-        numbers(table, "users", "kept", "switched", "gained", "lost", "earns", "change", "spends more")
+        _names(table, visible(name))
+        numbers(table, "kept", "switched", "gained", "lost", "earns", "change", "spends more")
         _chart(console, table)
         top = max(abs(item.value[1] - item.value[0]) for item in items)
         for item in items:
-            change, counts = item.value[1] - item.value[0], item.counts
-            became = (item.users, counts.kept, counts.switched, counts.gained, counts.lost)
-            cells = [f"{number:,}" for number in became]
-            cells += [*_moved(item.value), _moved(item.cost)[1]]
-            table.add_row(Text(visible(item.level)), *cells, *_swing(console, change, top))
+            counts = item.counts
+            cells = [f"{number:,}" for number in (counts.kept, counts.switched, counts.gained, counts.lost)]
+            cells += [*_moved(console, item.value), _moved(console, item.cost)[1]]
+            table.add_row(Text(visible(item.level)), *cells, *_swing(console, item.value[1] - item.value[0], top))
         print_table(console, table)
 
 
+def _names(table: Table, title: str) -> None:
+    """Add the column of names: the last to give way where a terminal is narrow."""
+    table.add_column(Text(title), no_wrap=True, min_width=10)
+
+
 def _chart(console: Console, table: Table) -> None:
-    if console.is_terminal:
+    if console.is_terminal and not is_narrow(console):
         table.add_column("", no_wrap=True)
 
 
 def _swing(console: Console, change: float, top: float) -> list[Text]:
-    """Return a bar in green for a gain, in red for a loss, on a terminal."""
-    if not console.is_terminal:
+    """Return a bar in green for a gain, in red for a loss, on a terminal that is wide enough."""
+    if not console.is_terminal or is_narrow(console):
         return []
     return [Text(bar(abs(change), top, 10), style="green" if change > 0 else "red")]
 
 
-def _moved(pair: tuple[float, float]) -> list[str]:
-    """Return a number as it is now, and its change."""
-    return [f"{pair[1]:,.2f}", f"{pair[1] - pair[0]:+,.2f}"]
+def _moved(console: Console, pair: tuple[float, float]) -> list[str]:
+    """Return a number as it is now, and its change; whole where the terminal is narrow."""
+    now = f"{pair[1]:,.0f}" if is_narrow(console) else f"{pair[1]:,.2f}"
+    return [now, _signed(console, pair[1] - pair[0])]
+
+
+def _signed(console: Console, number: float) -> str:
+    return f"{number:+,.0f}" if is_narrow(console) else f"{number:+,.2f}"
 
 
 def _set(coupons: Sequence[str]) -> str:

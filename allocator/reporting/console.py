@@ -12,6 +12,7 @@ from rich.text import Text
 
 BAR = 24  # characters
 PIPE_WIDTH = 200  # characters; room for every column
+NARROW = 120  # characters; below it wide tables say less
 
 
 class Stdout(Console):
@@ -25,6 +26,11 @@ class Stdout(Console):
 def stdout() -> Console:
     """Return a console on stdout: as wide as the terminal, or wide enough for every column in a pipe."""
     return Stdout(highlight=False, width=None if sys.stdout.isatty() else PIPE_WIDTH)
+
+
+def is_narrow(console: Console) -> bool:
+    """Return whether wide tables must say less to be readable."""
+    return console.width < NARROW
 
 
 def print_line(console: Console, text: str, style: str = "") -> None:

@@ -7,10 +7,11 @@ from collections.abc import Iterator
 from rich.console import Console
 from rich.text import Text
 
+from allocator.explaining.choices import Why
 from allocator.explaining.coupons import CouponExplanation, Segment, SegmentTree
 from allocator.explaining.tree import FEWEST
 from allocator.explaining.users import OfferLine, UserExplanation
-from allocator.reporting.console import bar, new_table, numbers, print_line, print_table, stdout, visible
+from allocator.reporting.console import bar, is_narrow, new_table, numbers, print_line, print_table, stdout, visible
 from allocator.reporting.words import money, share
 
 MOST_CHARGES = 4  # limits with a column of their own
@@ -46,16 +47,17 @@ def _offers(console: Console, found: UserExplanation) -> None:
 
 
 def _worth(console: Console, found: UserExplanation, here: list[OfferLine]) -> None:
+    narrow = is_narrow(console)
+    predicted = [] if narrow else [name for name in PREDICTED if any(name in line.predictions for line in here)]
     limits = _charging(here)
-    columns = limits[:MOST_CHARGES] if len(limits) <= MOST_CHARGES else limits[: MOST_CHARGES - 1]
+    columns = [] if narrow else limits if len(limits) <= MOST_CHARGES else limits[: MOST_CHARGES - 1]
     table = new_table(f"What each coupon would earn with this user ({found.currency})", console, "coupon")
-    predicted = [name for name in PREDICTED if any(name in line.predictions for line in here)]
     numbers(table, *(PREDICTED[name] for name in predicted), "value", "cost")
     numbers(table, *(f"- {visible(name)}" for name in columns))
     if len(columns) < len(limits):
-        numbers(table, "- other limits")
+        numbers(table, "- other limits" if columns else "- limits")
     numbers(table, "after prices")
-    table.add_column("", no_wrap=False)
+    table.add_column("")
     for line in here[:MOST_COUPONS]:
         takes = _takes(line)
         cells = [share(line.predictions[name]) if name in line.predictions else "" for name in predicted]
@@ -64,8 +66,8 @@ def _worth(console: Console, found: UserExplanation, here: list[OfferLine]) -> N
         if len(columns) < len(limits):
             cells.append(f"{sum(number for name, number in takes.items() if name not in columns):,.2f}")
         cells.append(f"{line.after_prices:,.2f}")
-        style = "bold" if line.issued else ""
-        table.add_row(Text(visible(line.coupon)), *cells, Text(visible(line.reason)), style=style)
+        words = visible(in_short(line) if narrow else line.reason)
+        table.add_row(Text(visible(line.coupon)), *cells, Text(words), style="bold" if line.issued else "")
     print_table(console, table)
     if len(here) > MOST_COUPONS:
         print_line(console, f"and {len(here) - MOST_COUPONS:,} more coupons (--json lists all)")
@@ -78,6 +80,21 @@ def _charging(here: list[OfferLine]) -> list[str]:
         for name, takes in _takes(line).items():
             most[name] = max(most.get(name, 0.0), abs(takes))
     return sorted(most, key=lambda name: -most[name])
+
+
+def in_short(line: OfferLine) -> str:
+    """Say in a few words why an offer is issued or not; `reason` says it in full."""
+    words = {
+        Why.ISSUED: "issued",
+        Why.REQUIRED: "required",
+        Why.FORBIDDEN: "forbidden",
+        Why.LOSES: "loses money",
+        Why.PRICED_OUT: f"priced out: {line.limit}",
+        Why.EXCLUSIVE: f"exclusive: {line.rival}",
+        Why.MAX_PER_USER: f"less than {line.rival}" if line.rival else "none allowed",
+        Why.CLOSE_CALL: "close call",
+    }
+    return words[line.why]
 
 
 def _takes(line: OfferLine) -> dict[str, float]:
@@ -134,17 +151,18 @@ def _tree(console: Console, title: str, tree: SegmentTree, currency: str) -> Non
         looked = ", ".join(visible(name) for name in tree.columns) or "nothing that a rule can be written in"
         print_line(console, f"{title}: no segment gets it clearly more often than others ({looked}).")
         return
-    table = new_table(title, console)
-    table.add_column("segment")
+    narrow = is_narrow(console)
+    table = new_table(f"{title} ({currency})", console, "segment")
     numbers(table, "eligible", "get it", "share")
-    if console.is_terminal:
+    if console.is_terminal and not narrow:
         table.add_column("", no_wrap=True)
-    numbers(table, f"earns each ({currency})", "costs each")
+    numbers(table, "earns each", *([] if narrow else ["costs each"]))
     top = max(segment.share for _, segment in _walk(tree.root, "", ""))
     for name, segment in _walk(tree.root, "", ""):
         averages = ["" if number is None else f"{number:,.2f}" for number in (segment.value, segment.cost)]
-        bars = [bar(segment.share, top, 12)] if console.is_terminal else []
-        table.add_row(Text(name), f"{segment.users:,}", f"{segment.holders:,}", share(segment.share), *bars, *averages)
+        bars = [bar(segment.share, top, 12)] if console.is_terminal and not narrow else []
+        cells = [f"{segment.users:,}", f"{segment.holders:,}", share(segment.share), *bars]
+        table.add_row(Text(name), *cells, *averages[: 1 if narrow else 2])
     print_table(console, table)
     print_line(
         console,
