@@ -8,22 +8,13 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-import pyarrow as pa
-import pyarrow.compute as pc
-
 from allocator.errors import DataError, UsageError
 from allocator.explaining import wording
-from allocator.explaining.choices import Candidate, Charge, Verdict, Why, after_prices, best, verdicts
-from allocator.explaining.facts import Facts
-from allocator.explaining.inputs import Opened, open_plan
-from allocator.explaining.near import near_ids
-from allocator.limit import Limit
-from allocator.problem.intake import exclusive_groups
+from allocator.explaining.cases import Case, case_of_folder, case_of_result
+from allocator.explaining.choices import TIE, Candidate, Charge, Verdict, Why, best, verdicts
+from allocator.explaining.inputs import open_plan
+from allocator.result import Result
 from allocator.tables.plan_folder import PlanFolder
-from allocator.tables.user_columns import UserColumns
-
-# What `score` writes beside the schema's columns; shown where it is there.
-PREDICTIONS = ("redeem_probability", "purchase_without", "purchase_with", "relevance")
 
 
 @dataclass(frozen=True)
@@ -96,7 +87,7 @@ class UserExplanation:
 
 
 def explain_user(
-    plan: str | Path | PlanFolder,
+    plan: str | Path | PlanFolder | Result,
     user: int | str,
     *,
     offers: str | None = None,
@@ -108,9 +99,9 @@ def explain_user(
     Parameters
     ----------
     plan
-        What `allocate -o` wrote.
+        What `allocate -o` wrote, or what `solve` returned.
     user
-        The user's id; an integer id may be given as text.
+        The user's id; an integer id may be given as text. Of a result whose users have no ids: the position.
     offers, users, campaign
         Where these lie now, where they are not where they were when the plan was made.
 
@@ -121,151 +112,29 @@ def explain_user(
     DataError
         Where a file is damaged, of another version, changed, or gone.
     """
-    opened = open_plan(plan, offers=offers, users=users, campaign=campaign)
-    name = str(user)
-    rows = opened.offers_of_user(name, PREDICTIONS)
-    mine = _issued(opened.folder, name)
-    if not rows.num_rows and not mine:
-        _refuse_unknown(opened, name)
-    attributes = _attributes(opened, name)
-    most = _may_get(opened, attributes)
-    candidates = _candidates(opened, rows, mine, attributes)
-    groups = exclusive_groups(opened.rules.exclusive, opened.rules.coupons)
-    group = {coupon: int(g) for coupon, g in zip(opened.rules.coupons, groups, strict=True) if g >= 0}
-    by_price = best(candidates, most, group)
-    missed = _missed(candidates, by_price)
-    _refuse_impossible(opened, missed)
-    lines = _lines(opened, rows, candidates, verdicts(candidates, most, group))
+    if isinstance(plan, Result):
+        if offers is not None or users is not None or campaign is not None:
+            raise UsageError("a result in memory knows its offers, users and campaign; give none of them")
+        case = case_of_result(plan, user)
+    else:
+        case = case_of_folder(open_plan(plan, offers=offers, users=users, campaign=campaign), str(user))
+    by_price = best(case.candidates, case.most, case.group)
+    missed = _missed(case.candidates, by_price)
+    _refuse_impossible(case, missed)
+    lines = _lines(case, verdicts(case.candidates, case.most, case.group))
     return UserExplanation(
-        plan=opened.facts.path,
-        campaign=opened.facts.campaign,
-        currency=opened.facts.currency,
-        user=name,
-        attributes=attributes,
-        may_get=most,
+        plan=case.plan,
+        campaign=case.campaign,
+        currency=case.currency,
+        user=case.user,
+        attributes=case.attributes,
+        may_get=case.most,
         issued=tuple(line.coupon for line in lines if line.issued),
         offers=lines,
         missed=missed,
-        statement=wording.statement(name, lines, most, opened.facts.currency),
-        notes=(*opened.notes, *wording.notes(opened.facts, missed, tuple(item.coupon for item in by_price))),
+        statement=wording.statement(case.user, lines, case.most, case.currency),
+        notes=(*case.notes, *wording.notes(case.proof, missed, [item.coupon for item in by_price], case.currency)),
     )
-
-
-def _issued(folder: PlanFolder, user: str) -> dict[str, tuple[float, float]]:
-    """Return value and cost of each coupon that the plan issues to a user."""
-    ids = folder.plan["user_id"]
-    if pa.types.is_integer(ids.type):
-        # Comparing numbers is quicker than writing millions of them; 007 is not 7.
-        number = int(user) if user.lstrip("-").isdecimal() and str(int(user)) == user else None
-        try:
-            mask = pc.equal(ids, pa.scalar(number, ids.type))
-        except (OverflowError, pa.ArrowException):
-            return {}
-    else:
-        mask = pc.equal(ids.cast(pa.large_string()), user)
-    found = folder.plan.select(["coupon", "value", "cost"]).filter(mask).to_pylist()
-    return {str(row["coupon"]): (float(row["value"]), float(row["cost"])) for row in found}
-
-
-def _refuse_unknown(opened: Opened, user: str) -> None:
-    """Raise `UsageError` for a user that neither the offers nor the users table know."""
-    if opened.has_users and opened.row_of_user(user).num_rows:
-        return
-    ids = opened.user_ids()
-    where = "users" if opened.has_users else "offers"
-    close = near_ids(user, ids)
-    hint = f" (did you mean {' or '.join(close)}?)" if close else f"; an id there is {ids[0].as_py()!r}" if ids else ""
-    raise UsageError(f"there is no user {user!r} in the plan's {where}{hint}")
-
-
-def _attributes(opened: Opened, user: str) -> dict[str, Any]:
-    """Return what the users table says of a user, as far as the rules refer to it."""
-    rules = opened.rules
-    names = {name for limit in rules.limits if isinstance(limit.users, Mapping) for name in limit.users}
-    names |= {rules.max_per_user} if isinstance(rules.max_per_user, str) else set()
-    if not names:
-        return {}
-    row = opened.row_of_user(user)
-    if row.num_rows != 1:
-        found = "no row" if not row.num_rows else f"{row.num_rows} rows"
-        raise DataError(
-            f"the users table has {found} for user {user!r}; the plan was made with one: give it with --users"
-        )
-    missing = sorted(names - set(row.column_names))
-    if missing:
-        raise DataError(
-            f"the users table has no column {missing[0]!r}, which the campaign refers to; give it with --users"
-        )
-    columns = UserColumns(row.drop_columns(["user_id"]), None)
-    return {name: columns[name].array().tolist()[0] for name in sorted(names)}
-
-
-def _may_get(opened: Opened, attributes: Mapping[str, Any]) -> int:
-    cap = opened.rules.max_per_user
-    number = attributes[cap] if isinstance(cap, str) else cap
-    if not isinstance(number, (int, float)) or number != int(number) or number < 0:
-        raise DataError(f"max_per_user: column {cap!r} holds {number!r} for this user; it must hold whole numbers")
-    return int(number)
-
-
-def _candidates(
-    opened: Opened, rows: pa.Table, mine: Mapping[str, tuple[float, float]], attributes: Mapping[str, Any]
-) -> list[Candidate]:
-    priced = [
-        (use.price, limit)
-        for use, limit in zip(opened.facts.limits, opened.rules.limits, strict=True)
-        if use.price and _covers_user(limit, attributes)
-    ]
-    made = []
-    for row in rows.to_pylist():
-        coupon = str(row["coupon"])
-        if coupon in mine and mine[coupon] != (row["value"], row["cost"]):
-            raise DataError(
-                _differs(opened, f"coupon {coupon!r} is worth {row['value']!r} there, {mine[coupon][0]!r} in the plan")
-            )
-        charges = tuple(
-            _charge(limit, price, row, opened.rules.face_values)
-            for price, limit in priced
-            if limit.coupons is None or coupon in limit.coupons
-        )
-        worth = after_prices(row["value"], charges)
-        made.append(Candidate(coupon, row["value"], row["cost"], charges, worth, coupon in mine))
-    lost = sorted(set(mine) - {item.coupon for item in made})
-    if lost:
-        raise DataError(_differs(opened, f"coupon {lost[0]!r} is issued to this user but has no row there"))
-    strange = sorted({item.coupon for item in made} - set(opened.rules.coupons))
-    if strange:
-        raise DataError(_differs(opened, f"coupon {strange[0]!r} has a row there but is not in the plan's summary"))
-    return made
-
-
-def _differs(opened: Opened, what: str) -> str:
-    whose = "the demo campaign of this version" if opened.is_demo else "the offers"
-    return (
-        f"{whose} are not those that the plan in {opened.folder.path} was made from: {what}; give those with --offers"
-    )
-
-
-def _covers_user(limit: Limit, attributes: Mapping[str, Any]) -> bool:
-    if not isinstance(limit.users, Mapping):
-        return True
-    return all(
-        attributes[name] in (wanted if isinstance(wanted, list) else [wanted]) for name, wanted in limit.users.items()
-    )
-
-
-def _charge(limit: Limit, price: float, row: Mapping[str, Any], face_values: Mapping[str, float]) -> Charge:
-    amount = 0.0
-    for position, (name, weight) in enumerate(limit.weights.items()):
-        if name == "count":
-            number = 1.0
-        elif name == "liability" and row.get(name) is None:
-            number = face_values.get(str(row["coupon"]), row["cost"])
-        else:
-            number = row[name]
-        term = number if weight == 1.0 else weight * number
-        amount = term if position == 0 else amount + term
-    return Charge(limit.name, price, amount, price * amount)
 
 
 def _missed(candidates: Sequence[Candidate], by_price: Sequence[Candidate]) -> float:
@@ -273,19 +142,19 @@ def _missed(candidates: Sequence[Candidate], by_price: Sequence[Candidate]) -> f
     return max(0.0, wanted - math.fsum(item.after_prices for item in candidates if item.issued))
 
 
-def _refuse_impossible(opened: Opened, missed: float) -> None:
+def _refuse_impossible(case: Case, missed: float) -> None:
     """Raise `DataError` where a user alone misses more than all users together can (weak duality)."""
-    facts: Facts = opened.facts
-    if missed > facts.price_gap + 1e-9 * max(1.0, abs(facts.price_bound)) and not opened.notes:
-        raise DataError(_differs(opened, "by the plan's prices another choice would earn more than its bound allows"))
+    size = 1.0 + sum(abs(item.value) + sum(abs(charge.takes) for charge in item.charges) for item in case.candidates)
+    if missed > case.proof.price_gap + TIE * size and not case.notes:
+        raise DataError(
+            f"the offers are not those that the plan {case.plan or 'in memory'} was made from: by its prices another choice "
+            "for this user would earn more than its bound allows; give the offers of then with --offers"
+        )
 
 
-def _lines(
-    opened: Opened, rows: pa.Table, candidates: Sequence[Candidate], judged: Sequence[Verdict]
-) -> tuple[OfferLine, ...]:
-    predicted = rows.select([name for name in PREDICTIONS if name in rows.column_names]).to_pylist()
-    found = {}
-    for item, verdict, row in zip(candidates, judged, predicted or [{}] * len(candidates), strict=True):
+def _lines(case: Case, judged: Sequence[Verdict]) -> tuple[OfferLine, ...]:
+    found, others = {}, {item.coupon: item for item in case.candidates}
+    for item, verdict, predicted in zip(case.candidates, judged, case.predictions, strict=True):
         found[item.coupon] = OfferLine(
             coupon=item.coupon,
             issued=item.issued,
@@ -293,13 +162,13 @@ def _lines(
             cost=item.cost,
             after_prices=item.after_prices,
             charges=item.charges,
-            predictions={name: number for name, number in row.items() if number is not None},
+            predictions=predicted,
             why=verdict.why,
-            reason=wording.reason(item, verdict, {other.coupon: other for other in candidates}, opened.facts.currency),
+            reason=wording.reason(item, verdict, others, case.currency),
             rival=verdict.rival,
             limit=verdict.limit,
         )
-    absent = [_absent(coupon) for coupon in opened.rules.coupons if coupon not in found]
+    absent = [_absent(coupon) for coupon in case.coupons if coupon not in found]
     there = sorted(found.values(), key=lambda line: (not line.issued, -(line.after_prices or 0.0)))
     return (*there, *absent)
 

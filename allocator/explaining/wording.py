@@ -6,17 +6,16 @@ from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING
 
 from allocator.explaining.choices import Candidate, Verdict, Why
-from allocator.explaining.facts import Facts
 
 if TYPE_CHECKING:
+    from allocator.explaining.cases import Proof
     from allocator.explaining.users import OfferLine
 
 
 def money(number: float, currency: str) -> str:
     """Return `1,234.50 EUR`; small amounts with as many digits as tell them from 0."""
-    if 0 < abs(number) < 0.01:
-        return f"{number:.2g} {currency}"
-    return f"{number:,.2f} {currency}"
+    text = f"{number:.2g}" if 0 < abs(number) < 0.01 else f"{number:,.2f}"
+    return f"{text} {currency}".rstrip()  # a result in memory knows no currency
 
 
 def reason(item: Candidate, verdict: Verdict, others: Mapping[str, Candidate], currency: str) -> str:
@@ -84,23 +83,23 @@ def _nothing(lines: Sequence[OfferLine], most: int, currency: str) -> str:
     )
 
 
-def notes(facts: Facts, missed: float, by_price: Sequence[str]) -> tuple[str, ...]:
+def notes(proof: Proof, missed: float, by_price: Sequence[str], currency: str) -> tuple[str, ...]:
     """Say where a plan's choice for a user is not the one that the prices alone would make, and how much that may be."""
     found = []
-    if facts.status != "optimal":
+    if not proof.optimal:
         found.append(
             "The plan is not proven optimal: the prices are the best known ones, and another plan could earn up to "
-            f"{money(facts.gap, facts.currency)} more in all."
+            f"{money(proof.gap, currency)} more in all."
         )
     if missed > 1e-9:
-        found.append(_exchanged(facts, missed, by_price))
+        found.append(_exchanged(proof, missed, by_price, currency))
     return tuple(found)
 
 
-def _exchanged(facts: Facts, missed: float, by_price: Sequence[str]) -> str:
+def _exchanged(proof: Proof, missed: float, by_price: Sequence[str], currency: str) -> str:
     wanted = " and ".join(by_price) or "nothing"
     return (
-        f"By the prices alone this user would get {wanted}, worth {money(missed, facts.currency)} more after prices. Prices "
+        f"By the prices alone this user would get {wanted}, worth {money(missed, currency)} more after prices. Prices "
         "alone do not fill every limit to the last unit; the plan does, by such exchanges. Over all users they add up to "
-        f"at most {money(facts.price_gap, facts.currency)}."
+        f"at most {money(proof.price_gap, currency)}."
     )
