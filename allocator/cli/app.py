@@ -13,11 +13,17 @@ import typer
 
 from allocator.cli import exits, jobs
 from allocator.cli.amounts import parse_amount
-from allocator.cli.commands import Command, compare, explain
+from allocator.cli.commands import Command, check, compare, explain, score, train
 from allocator.cli.inputs import Source
 from allocator.cli.screen import Screen
 
-COMMANDS: tuple[Command, ...] = (explain, compare)
+COMMANDS: tuple[Command, ...] = (
+    check,
+    train,
+    score,
+    explain,
+    compare,
+)
 
 app = typer.Typer(
     name="allocate", add_completion=False, rich_markup_mode=None, pretty_exceptions_enable=False, no_args_is_help=False
@@ -58,6 +64,14 @@ CampaignFile = Annotated[
 Users = Annotated[
     str | None, typer.Option("--users", metavar="PATH", help="Attributes of the users that limits refer to.")
 ]
+ModelFolder = Annotated[
+    str | None,
+    typer.Option(
+        "--model",
+        metavar="FOLDER",
+        help="What `allocate train` wrote: offers are made from it, --users and --campaign, and kept beside the plan.",
+    ),
+]
 PlanFolder = Annotated[
     Path | None,
     typer.Option(
@@ -94,6 +108,7 @@ def allocate(
     offers: Offers = None,
     campaign: CampaignFile = None,
     users: Users = None,
+    model: ModelFolder = None,
     output: PlanFolder = None,
     time_limit: TimeLimit = 60.0,
     gap: Gap = 1e-9,
@@ -118,7 +133,7 @@ def allocate(
         return
     exits.leave(
         lambda: jobs.plan(
-            Source(budget, offers, campaign, users),
+            Source(budget, offers, campaign, users, model),
             jobs.Effort(time_limit, gap, threads, seed),
             jobs.Output(output, force, as_json, dry_run),
             Screen(quiet=quiet, verbose=verbose),

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import dataclasses
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from allocator.cli.screen import Screen
 from allocator.errors import UsageError
 from allocator.limit import Limit
 from allocator.problem import Problem
@@ -29,11 +31,18 @@ class Source:
     offers: str | None
     campaign: Path | None
     users: str | None
+    model: str | None = None
 
     @property
     def files(self) -> tuple[str, ...]:
         """The input files as they were named; none for the built-in demo campaign."""
-        return tuple(str(item) for item in (self.offers, self.campaign, self.users) if item is not None)
+        offers = None if self.model is not None else self.offers  # what the model makes is no input
+        return tuple(str(item) for item in (offers, self.campaign, self.users, *self.model_files) if item is not None)
+
+    @property
+    def model_files(self) -> tuple[str, ...]:
+        """The model's manifest, which has the hashes of its other files."""
+        return () if self.model is None else (str(Path(self.model) / "manifest.json"),)
 
 
 @dataclass(frozen=True, eq=False)
@@ -43,6 +52,34 @@ class Input:
     problem: Problem
     table: pa.Table
     terms: Terms
+
+
+def scored(source: Source, folder: Path, screen: Screen) -> Source:
+    """Score the users into a file of offers in `folder`; return the source with it; raises as `read`."""
+    if source.offers is not None:
+        raise UsageError("--model makes the offers that --offers brings; give one of the two")
+    if source.users is None or source.campaign is None:
+        missing = "--users" if source.users is None else "--campaign"
+        raise UsageError(f"--model needs {missing}: it makes the offers from the users and the campaign's coupons")
+    assert source.model is not None
+    from allocator.campaign import load_campaign
+    from allocator.cli import exits
+
+    campaign = load_campaign(source.campaign)
+    if source.budget is None and campaign.budget is None:
+        raise UsageError(BUDGET_MISSING)
+    exits.need_learning()
+    from allocator.learning import load_model
+    from allocator.learning.offers import Scorer
+    from allocator.learning.streaming import score_file
+
+    target = folder / "offers.parquet"
+    with screen.stage("score"):
+        scorer = Scorer(load_model(source.model), campaign)
+        made = score_file(scorer, source.users, target, progress=screen.progress)
+    for note in made.notes:
+        screen.note(note)
+    return dataclasses.replace(source, offers=str(target))
 
 
 def read(source: Source) -> Input:

@@ -4,14 +4,16 @@ from __future__ import annotations
 
 import dataclasses
 import math
+import shutil
 import sys
+import tempfile
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from allocator.cli import exits
-from allocator.cli.inputs import Input, Source, read
+from allocator.cli.inputs import Input, Source, read, scored
 from allocator.cli.screen import Screen
 from allocator.errors import UsageError
 from allocator.problem.intake import positive_budget
@@ -24,6 +26,7 @@ if TYPE_CHECKING:
     from allocator.solving import FrontierRow
     from allocator.tables.output import Content
 
+OFFERS = "offers.parquet"  # in a plan folder, where a model made them
 TABLE_FORMATS = (".csv", ".parquet", ".json")
 
 
@@ -61,12 +64,20 @@ class Output:
 
 def plan(source: Source, effort: Effort, output: Output, screen: Screen) -> int:
     """Do the main job; return the exit code."""
-    from allocator.reporting import summary as summaries
-    from allocator.reporting import terminal
     from allocator.tables.output import check_target
 
     if output.path is not None:
         check_target(output.path, output.force)
+    if source.model is None:
+        return _plan(source, effort, output, screen)
+    with tempfile.TemporaryDirectory(prefix="allocate-") as folder:
+        return _plan(scored(source, Path(folder), screen), effort, output, screen)
+
+
+def _plan(source: Source, effort: Effort, output: Output, screen: Screen) -> int:
+    from allocator.reporting import summary as summaries
+    from allocator.reporting import terminal
+
     with screen.stage("read"):
         data = read(source)
     if output.dry_run:
@@ -156,7 +167,10 @@ def _write(
         path.write_text(page(final), encoding="utf-8")
 
     with screen.stage("write"):
-        parts = {"offers": source.offers, "campaign": source.campaign, "users": source.users}
+        offers = source.offers
+        if source.model is not None and offers is not None:
+            made, offers = Path(offers), str(output.path / OFFERS)
+        parts = {"offers": offers, "campaign": source.campaign, "users": source.users, "model": source.model}
         named = {part: None if name is None else str(name) for part, name in parts.items()}
         text = None if source.campaign is None else source.campaign.read_text(encoding="utf-8-sig")
         made_from = manifest(source.files, effort.seed, sys.argv[1:], {"budget": data.terms.budget, **named}, text)
@@ -166,8 +180,14 @@ def _write(
             "summary.json": write_summary,
             "report.html": write_report,
         }
+        if source.model is not None:
+            contents[OFFERS] = lambda path: _copy(made, path)
         write_folder(output.path, contents, force=output.force)
     return final
+
+
+def _copy(source: Path, target: Path) -> None:
+    shutil.copyfile(source, target)
 
 
 def _understood(data: Input, output: Output) -> int:

@@ -10,7 +10,8 @@ from rich.text import Text
 
 from allocator.explaining.comparing import Comparison, InputChange, LimitChange
 from allocator.explaining.facts import Facts
-from allocator.reporting.console import bar, is_narrow, new_table, numbers, print_line, print_table, stdout, visible
+from allocator.reporting.consoles import bar, console_on_stdout, is_narrow, numbers, set_off, table_of, visible
+from allocator.reporting.consoles import line as say
 from allocator.reporting.words import money, quantity, share
 from allocator.result import LimitUse
 
@@ -19,10 +20,10 @@ MOST_ROWS = 12
 
 def show_comparison(found: Comparison) -> None:
     """Print a comparison."""
-    console = stdout()
-    print_line(console, _headline(found), style="bold")
+    console = console_on_stdout()
+    say(console, _headline(found), style="bold")
     for line in [*_users(found), *_inputs(found), *_proofs(found)]:
-        print_line(console, line)
+        say(console, line)
     if console.is_terminal:
         _bars(console, found)
     _coupons(console, found)
@@ -30,7 +31,7 @@ def show_comparison(found: Comparison) -> None:
     _transitions(console, found)
     _segments(console, found)
     for note in found.notes:
-        print_line(console, visible(note))
+        say(console, visible(note))
 
 
 def _headline(found: Comparison) -> str:
@@ -106,18 +107,18 @@ def _proofs(found: Comparison) -> list[str]:
 def _bars(console: Console, found: Comparison) -> None:
     counts = found.counts
     rows = [("kept", counts.kept), ("switched", counts.switched), ("gained", counts.gained), ("lost", counts.lost)]
-    table = new_table("Users", console, "")
+    table = table_of("Users", console, "")
     numbers(table, "users")
     table.add_column("", no_wrap=True)
     for name, number in rows:
         table.add_row(name, f"{number:,}", bar(number, max(count for _, count in rows), 40))
-    print_table(console, table)
+    set_off(console, table)
 
 
 def _coupons(console: Console, found: Comparison) -> None:
     used = [item for item in found.coupons if any(item.issued)]
     used.sort(key=lambda item: -abs(item.value[1] - item.value[0]))
-    table = new_table(f"Coupons ({found.after.currency})", console)
+    table = table_of(f"Coupons ({found.after.currency})", console)
     _names(table, "coupon")
     numbers(table, "before", "offers now", "earns", "change", "spends", "change")
     _chart(console, table)
@@ -125,7 +126,7 @@ def _coupons(console: Console, found: Comparison) -> None:
     for item in used[:MOST_ROWS]:
         cells = [f"{number:,}" for number in item.issued] + [*_moved(console, item.value), *_moved(console, item.cost)]
         table.add_row(Text(visible(item.name)), *cells, *_swing(console, item.value[1] - item.value[0], top))
-    print_table(console, table)
+    set_off(console, table)
     _rest(console, len(used), "coupons that change less")
 
 
@@ -134,7 +135,7 @@ def _limits(console: Console, found: Comparison) -> None:
     if not items:
         return
     items.sort(key=lambda item: not item.differs)
-    table = new_table("Limits whose numbers or prices differ", console)
+    table = table_of("Limits whose numbers or prices differ", console)
     _names(table, "limit")
     columns = {"at_least": "at least", "at_most": "at most", "used": "used", "price": "one more earns"}
     if is_narrow(console):
@@ -145,7 +146,7 @@ def _limits(console: Console, found: Comparison) -> None:
     for item in items[:MOST_ROWS]:
         measure = [] if is_narrow(console) else [Text(visible(item.measure))]
         table.add_row(Text(visible(item.name)), *measure, *(_shift(item, name) for name in columns))
-    print_table(console, table)
+    set_off(console, table)
     _rest(console, len(items), "limits")
 
 
@@ -172,7 +173,7 @@ def _price_moves(item: LimitChange) -> bool:
 def _transitions(console: Console, found: Comparison) -> None:
     if not found.transitions:
         return
-    table = new_table(f"From what to what ({found.after.currency})", console, "before", "now")
+    table = table_of(f"From what to what ({found.after.currency})", console, "before", "now")
     numbers(table, "users", "earns more", "spends more")
     _chart(console, table)
     top = max(item.users for item in found.transitions)
@@ -180,17 +181,17 @@ def _transitions(console: Console, found: Comparison) -> None:
         cells = [f"{item.users:,}", *(_signed(console, number) for number in (item.value, item.cost))]
         bars = [bar(item.users, top, 12)] if console.is_terminal and not is_narrow(console) else []
         table.add_row(Text(_set(item.before)), Text(_set(item.after)), *cells, *bars)
-    print_table(console, table)
+    set_off(console, table)
     rest = found.transitions[MOST_ROWS:]
     if rest:
         users = sum(item.users for item in rest)
-        print_line(console, f"and {len(rest):,} more of these, {users:,} users in all (--json lists all)")
+        say(console, f"and {len(rest):,} more of these, {users:,} users in all (--json lists all)")
 
 
 def _segments(console: Console, found: Comparison) -> None:
     for name in dict.fromkeys(item.attribute for item in found.segments):
         items = [item for item in found.segments if item.attribute == name]
-        table = new_table(f"By {visible(name)} ({found.after.currency})", console)
+        table = table_of(f"By {visible(name)} ({found.after.currency})", console)
         _names(table, visible(name))
         numbers(table, "kept", "switched", "gained", "lost", "earns", "change", "spends more")
         _chart(console, table)
@@ -200,7 +201,7 @@ def _segments(console: Console, found: Comparison) -> None:
             cells = [f"{number:,}" for number in (counts.kept, counts.switched, counts.gained, counts.lost)]
             cells += [*_moved(console, item.value), _moved(console, item.cost)[1]]
             table.add_row(Text(visible(item.level)), *cells, *_swing(console, item.value[1] - item.value[0], top))
-        print_table(console, table)
+        set_off(console, table)
 
 
 def _names(table: Table, title: str) -> None:
@@ -236,4 +237,4 @@ def _set(coupons: Sequence[str]) -> str:
 
 def _rest(console: Console, number: int, what: str) -> None:
     if number > MOST_ROWS:
-        print_line(console, f"and {number - MOST_ROWS:,} more {what} (--json lists all)")
+        say(console, f"and {number - MOST_ROWS:,} more {what} (--json lists all)")

@@ -11,7 +11,8 @@ from allocator.explaining.choices import Why
 from allocator.explaining.coupons import CouponExplanation, Segment, SegmentTree
 from allocator.explaining.tree import FEWEST
 from allocator.explaining.users import OfferLine, UserExplanation
-from allocator.reporting.console import bar, is_narrow, new_table, numbers, print_line, print_table, stdout, visible
+from allocator.reporting.consoles import bar, console_on_stdout, is_narrow, numbers, set_off, table_of, visible
+from allocator.reporting.consoles import line as say
 from allocator.reporting.words import money, share
 
 MOST_CHARGES = 4  # limits with a column of their own
@@ -26,14 +27,14 @@ PREDICTED = {
 
 def show_user(found: UserExplanation) -> None:
     """Print why a user gets what they get."""
-    console = stdout()
-    print_line(console, visible(found.statement), style="bold")
+    console = console_on_stdout()
+    say(console, visible(found.statement), style="bold")
     known = [f"{visible(name)} {visible(value)}" for name, value in found.attributes.items()]
     most = f"may get {found.may_get} {'offer' if found.may_get == 1 else 'offers'}"
-    print_line(console, "; ".join([", ".join(known), most] if known else [f"The user {most}"]) + ".")
+    say(console, "; ".join([", ".join(known), most] if known else [f"The user {most}"]) + ".")
     _offers(console, found)
     for note in found.notes:
-        print_line(console, visible(note))
+        say(console, visible(note))
 
 
 def _offers(console: Console, found: UserExplanation) -> None:
@@ -43,7 +44,7 @@ def _offers(console: Console, found: UserExplanation) -> None:
     absent = [visible(line.coupon) for line in found.offers if line.value is None]
     if absent:
         more = f" and {len(absent) - MOST_COUPONS} more" if len(absent) > MOST_COUPONS else ""
-        print_line(console, f"Not eligible, no row in the offers: {', '.join(absent[:MOST_COUPONS])}{more}.")
+        say(console, f"Not eligible, no row in the offers: {', '.join(absent[:MOST_COUPONS])}{more}.")
 
 
 def _worth(console: Console, found: UserExplanation, here: list[OfferLine]) -> None:
@@ -51,7 +52,7 @@ def _worth(console: Console, found: UserExplanation, here: list[OfferLine]) -> N
     predicted = [] if narrow else [name for name in PREDICTED if any(name in line.predictions for line in here)]
     limits = _charging(here)
     columns = [] if narrow else limits if len(limits) <= MOST_CHARGES else limits[: MOST_CHARGES - 1]
-    table = new_table(f"What each coupon would earn with this user ({found.currency})", console, "coupon")
+    table = table_of(f"What each coupon would earn with this user ({found.currency})", console, "coupon")
     numbers(table, *(PREDICTED[name] for name in predicted), "value", "cost")
     numbers(table, *(f"- {visible(name)}" for name in columns))
     if len(columns) < len(limits):
@@ -68,9 +69,9 @@ def _worth(console: Console, found: UserExplanation, here: list[OfferLine]) -> N
         cells.append(f"{line.after_prices:,.2f}")
         words = visible(in_short(line) if narrow else line.reason)
         table.add_row(Text(visible(line.coupon)), *cells, Text(words), style="bold" if line.issued else "")
-    print_table(console, table)
+    set_off(console, table)
     if len(here) > MOST_COUPONS:
-        print_line(console, f"and {len(here) - MOST_COUPONS:,} more coupons (--json lists all)")
+        say(console, f"and {len(here) - MOST_COUPONS:,} more coupons (--json lists all)")
 
 
 def _charging(here: list[OfferLine]) -> list[str]:
@@ -109,18 +110,18 @@ def _takes(line: OfferLine) -> dict[str, float]:
 
 def show_coupon(found: CouponExplanation) -> None:
     """Print who gets a coupon."""
-    console = stdout()
-    print_line(console, _headline(found), style="bold")
-    print_line(console, _rest(found))
+    console = console_on_stdout()
+    say(console, _headline(found), style="bold")
+    say(console, _rest(found))
     if found.limits:
         parts = [f"`{visible(use.name)}` ({use.price:,.4f})" for use in found.limits]
-        print_line(console, f"Limits that it uses, and what one more unit of each would earn: {', '.join(parts)}.")
+        say(console, f"Limits that it uses, and what one more unit of each would earn: {', '.join(parts)}.")
     if found.by_users is not None:
         _tree(console, "Who they are, by the users table", found.by_users, found.currency)
     if found.by_offers is not None:
         _tree(console, "What tells them apart, by the offers' numbers", found.by_offers, found.currency)
     for note in found.notes:
-        print_line(console, visible(note))
+        say(console, visible(note))
 
 
 def _headline(found: CouponExplanation) -> str:
@@ -149,10 +150,10 @@ def _count(number: int | None) -> str:
 def _tree(console: Console, title: str, tree: SegmentTree, currency: str) -> None:
     if not tree.root.parts:
         looked = ", ".join(visible(name) for name in tree.columns) or "nothing that a rule can be written in"
-        print_line(console, f"{title}: no segment gets it clearly more often than others ({looked}).")
+        say(console, f"{title}: no segment gets it clearly more often than others ({looked}).")
         return
     narrow = is_narrow(console)
-    table = new_table(f"{title} ({currency})", console, "segment")
+    table = table_of(f"{title} ({currency})", console, "segment")
     numbers(table, "eligible", "get it", "share")
     if console.is_terminal and not narrow:
         table.add_column("", no_wrap=True)
@@ -163,8 +164,8 @@ def _tree(console: Console, title: str, tree: SegmentTree, currency: str) -> Non
         bars = [bar(segment.share, top, 12)] if console.is_terminal and not narrow else []
         cells = [f"{segment.users:,}", f"{segment.holders:,}", share(segment.share), *bars]
         table.add_row(Text(name), *cells, *averages[: 1 if narrow else 2])
-    print_table(console, table)
-    print_line(
+    set_off(console, table)
+    say(
         console,
         f"These segments account for {share(tree.accounted)} of the difference between who gets it and who does not.",
     )

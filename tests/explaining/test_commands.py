@@ -116,7 +116,7 @@ def test_names_that_a_terminal_would_obey_are_shown(allocate: Allocate, every_ru
         assert code == 0
         assert "\x1b" not in out and "\u202e" not in out
         assert "[bold]x[/bold]\\x1b[31m\\u202e\\n" in out
-    code, _, err = allocate("explain", before, "--user", hostile)
+    code, _, _ = allocate("explain", before, "--user", hostile)
     assert code == 2
 
 

@@ -105,7 +105,7 @@ def test_small_segments_are_put_together(every_rule: Path, planned: Planned) -> 
     assert sum(item.users for item in found.segments) == sum(
         (found.counts.kept, found.counts.switched, found.counts.gained, found.counts.lost)
     )
-    with pytest.raises(UsageError, match="no column 'shops'.*did you mean 'shop'"):
+    with pytest.raises(UsageError, match=r"no column 'shops'.*did you mean 'shop'"):
         compare_plans(before, after, by=["shops"])
 
 

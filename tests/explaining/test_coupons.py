@@ -145,7 +145,7 @@ def test_few_holders_are_not_described(every_rule: Path, planned: Planned) -> No
 
 
 def test_an_unknown_coupon_names_the_nearest(every_rule: Path, finished: Path) -> None:
-    with pytest.raises(UsageError, match="the plan has no coupon 'A'.*did you mean 'a'"):
+    with pytest.raises(UsageError, match=r"the plan has no coupon 'A'.*did you mean 'a'"):
         explain_coupon(finished / "plan", "A")
 
 

@@ -1,21 +1,19 @@
-"""How anything is printed on stdout: tables and bars on a terminal; in a pipe plain columns, without colour or bars."""
+"""How results look on stdout: in a terminal, and in a pipe."""
 
 from __future__ import annotations
 
 import sys
-from collections.abc import Sequence
 
 from rich import box
 from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
-BAR = 24  # characters
 PIPE_WIDTH = 200  # characters; room for every column
 NARROW = 120  # characters; below it wide tables say less
 
 
-class Stdout(Console):
+class _Console(Console):
     """A console that leaves a closed pipe to the caller; rich would exit with an error of its own."""
 
     def on_broken_pipe(self) -> None:
@@ -23,36 +21,18 @@ class Stdout(Console):
         raise BrokenPipeError
 
 
-def stdout() -> Console:
+def console_on_stdout() -> Console:
     """Return a console on stdout: as wide as the terminal, or wide enough for every column in a pipe."""
-    return Stdout(highlight=False, width=None if sys.stdout.isatty() else PIPE_WIDTH)
+    return _Console(highlight=False, width=None if sys.stdout.isatty() else PIPE_WIDTH)
 
 
-def is_narrow(console: Console) -> bool:
-    """Return whether wide tables must say less to be readable."""
-    return console.width < NARROW
-
-
-def print_line(console: Console, text: str, style: str = "") -> None:
-    """Print a sentence; in a pipe it is one line, so that grep and diff work on it."""
+def line(console: Console, text: str, style: str = "") -> None:
+    """Print a sentence."""
+    # In a pipe a sentence is one line, so that grep and diff work on it.
     console.print(Text(text, style=style), soft_wrap=not console.is_terminal)
 
 
-def print_lines(console: Console, lines: Sequence[str]) -> None:
-    """Print sentences, each on a line of its own."""
-    for line in lines:
-        print_line(console, line)
-
-
-def print_table(console: Console, table: Table) -> None:
-    """Print a table, set off from what stands around it."""
-    console.print()
-    console.print(table)
-    if table.box is None:
-        console.print()
-
-
-def new_table(title: str, console: Console, *columns: str) -> Table:
+def table_of(title: str, console: Console, *columns: str) -> Table:
     """Return an empty table with these columns of text."""
     # Names come from the caller: as Text, their brackets are no markup.
     table = Table(
@@ -67,13 +47,26 @@ def new_table(title: str, console: Console, *columns: str) -> Table:
     return table
 
 
+def is_narrow(console: Console) -> bool:
+    """Return whether wide tables must say less to be readable."""
+    return console.width < NARROW
+
+
+def set_off(console: Console, table: Table) -> None:
+    """Print a table, set off from what stands around it."""
+    console.print()
+    console.print(table)
+    if table.box is None:
+        console.print()
+
+
 def numbers(table: Table, *names: str) -> None:
     """Add columns of numbers to a table."""
     for name in names:
         table.add_column(Text(name), justify="right", no_wrap=True)
 
 
-def bar(number: float, top: float, width: int = BAR) -> str:
+def bar(number: float, top: float, width: int) -> str:
     """Return a bar as long as the number is of `top`; none where there is nothing to show."""
     return "█" * max(0, min(width, round(width * number / top))) if top > 0 and number == number else ""
 
