@@ -72,6 +72,16 @@ ModelFolder = Annotated[
         help="What `allocate train` wrote: offers are made from it, --users and --campaign, and kept beside the plan.",
     ),
 ]
+TransactionsPath = Annotated[
+    str | None,
+    typer.Option(
+        "--transactions", metavar="PATH", help="With --model: past purchases: user_id, item_id, time, amount."
+    ),
+]
+ProductsPath = Annotated[
+    str | None,
+    typer.Option("--products", metavar="PATH", help="With --model: item_id and what kind of thing it is."),
+]
 PlanFolder = Annotated[
     Path | None,
     typer.Option(
@@ -109,6 +119,8 @@ def allocate(
     campaign: CampaignFile = None,
     users: Users = None,
     model: ModelFolder = None,
+    transactions: TransactionsPath = None,
+    products: ProductsPath = None,
     output: PlanFolder = None,
     time_limit: TimeLimit = 60.0,
     gap: Gap = 1e-9,
@@ -133,7 +145,7 @@ def allocate(
         return
     exits.leave(
         lambda: jobs.plan(
-            Source(budget, offers, campaign, users, model),
+            Source(budget, offers, campaign, users, model, transactions, products),
             jobs.Effort(time_limit, gap, threads, seed),
             jobs.Output(output, force, as_json, dry_run),
             Screen(quiet=quiet, verbose=verbose),
