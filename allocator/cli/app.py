@@ -13,7 +13,19 @@ import typer
 
 from allocator.cli import exits, jobs
 from allocator.cli.amounts import parse_amount, parse_share
-from allocator.cli.commands import Command, check, design, market, measure, report, score, simulate, train
+from allocator.cli.commands import (
+    Command,
+    check,
+    compare,
+    design,
+    explain,
+    market,
+    measure,
+    report,
+    score,
+    simulate,
+    train,
+)
 from allocator.cli.inputs import Source
 from allocator.cli.screen import Screen
 
@@ -21,6 +33,8 @@ COMMANDS: tuple[Command, ...] = (
     check,
     train,
     score,
+    explain,
+    compare,
     report,
     simulate,
     market,
@@ -75,6 +89,16 @@ ModelFolder = Annotated[
         help="What `allocate train` wrote: offers are made from it, --users and --campaign, and kept beside the plan.",
     ),
 ]
+TransactionsPath = Annotated[
+    str | None,
+    typer.Option(
+        "--transactions", metavar="PATH", help="With --model: past purchases: user_id, item_id, time, amount."
+    ),
+]
+ProductsPath = Annotated[
+    str | None,
+    typer.Option("--products", metavar="PATH", help="With --model: item_id and what kind of thing it is."),
+]
 PlanFolder = Annotated[
     Path | None,
     typer.Option(
@@ -122,6 +146,8 @@ def allocate(
     campaign: CampaignFile = None,
     users: Users = None,
     model: ModelFolder = None,
+    transactions: TransactionsPath = None,
+    products: ProductsPath = None,
     output: PlanFolder = None,
     time_limit: TimeLimit = 60.0,
     gap: Gap = 1e-9,
@@ -147,7 +173,7 @@ def allocate(
         return
     exits.leave(
         lambda: jobs.plan(
-            Source(budget, offers, campaign, users, model),
+            Source(budget, offers, campaign, users, model, transactions, products),
             jobs.Effort(time_limit, gap, threads, seed),
             jobs.Output(output, force, as_json, dry_run),
             Screen(quiet=quiet, verbose=verbose),

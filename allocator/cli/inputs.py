@@ -34,12 +34,31 @@ class Source:
     campaign: Path | None
     users: str | None
     model: str | None = None
+    transactions: str | None = None
+    products: str | None = None
+
+    def __post_init__(self) -> None:
+        """Raise `UsageError` for what only a model can use."""
+        for option, given in (("--transactions", self.transactions), ("--products", self.products)):
+            if given is not None and self.model is None:
+                raise UsageError(f"{option} needs --model: it is what a model's features are made of")
+        if self.products is not None and self.transactions is None:
+            raise UsageError("--products tells what kinds of things users buy; that needs --transactions too")
 
     @property
     def files(self) -> tuple[str, ...]:
         """The input files as they were named; none for the built-in demo campaign."""
         offers = None if self.model is not None else self.offers  # what the model makes is no input
-        return tuple(str(item) for item in (offers, self.campaign, self.users, *self.model_files) if item is not None)
+        return tuple(
+            str(item)
+            for item in (offers, self.campaign, self.users, *self.history, *self.model_files)
+            if item is not None
+        )
+
+    @property
+    def history(self) -> tuple[str, ...]:
+        """Past purchases and products, where given."""
+        return tuple(item for item in (self.transactions, self.products) if item is not None)
 
     @property
     def model_files(self) -> tuple[str, ...]:
@@ -75,11 +94,13 @@ def scored(source: Source, folder: Path, screen: Screen) -> Source:
     exits.need_learning()
     from allocator.learning import load_model
     from allocator.learning.offers import Scorer
+    from allocator.learning.past import Past
     from allocator.learning.streaming import score_file
 
     target = folder / "offers.parquet"
     with screen.stage("score"):
-        scorer = Scorer(load_model(source.model), campaign)
+        past = None if source.transactions is None else Past.read(source.transactions, source.products)
+        scorer = Scorer(load_model(source.model), campaign, past=past)
         made = score_file(scorer, source.users, target, progress=screen.progress)
     for note in made.notes:
         screen.note(note)
@@ -118,7 +139,7 @@ def read(source: Source) -> Input:
 
 
 def _demo(source: Source) -> Input:
-    from allocator.cli import demo
+    from allocator.demo import builtin as demo
 
     if source.campaign is not None or source.users is not None:
         given = "--users" if source.campaign is None else "--campaign"

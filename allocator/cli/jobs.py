@@ -209,6 +209,7 @@ def _write(
         if source.model is not None and offers is not None:
             made, offers = Path(offers), str(output.path / OFFERS)
         parts = {"offers": offers, "campaign": source.campaign, "users": source.users, "model": source.model}
+        parts |= {"transactions": source.transactions, "products": source.products}
         named = {part: None if name is None else str(name) for part, name in parts.items()}
         text = None if source.campaign is None else source.campaign.read_text(encoding="utf-8-sig")
         made_from = manifest(source.files, effort.seed, sys.argv[1:], {"budget": data.terms.budget, **named}, text)

@@ -22,6 +22,8 @@ STAGES = {
     "simulate": "running campaigns",
     "report": "working out other budgets and segments for the report",
     "write": "writing",
+    "explain": "looking the plan's inputs up",
+    "compare": "comparing the plans",
     "check": "checking every file",
     "measure": "measuring",
 }

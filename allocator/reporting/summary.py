@@ -259,6 +259,11 @@ def frontier_document(rows: Sequence[FrontierRow], terms: Terms, seconds: Mappin
     return document
 
 
+def as_document(found: Any) -> dict[str, Any]:
+    """Return a dataclass as plain dictionaries, lists, strings and finite numbers, with the schema's version."""
+    return {"schema_version": SCHEMA_VERSION, **_plain(asdict(found))}
+
+
 def to_json(document: Mapping[str, Any]) -> str:
     """Return strict JSON (no NaN), with a newline at its end."""
     return json.dumps(document, indent=2, allow_nan=False, ensure_ascii=False) + "\n"
