@@ -261,7 +261,7 @@ def frontier_document(rows: Sequence[FrontierRow], terms: Terms, seconds: Mappin
 
 def as_document(found: Any) -> dict[str, Any]:
     """Return a dataclass as plain dictionaries, lists, strings and finite numbers, with the schema's version."""
-    return {"schema_version": SCHEMA_VERSION, **_plain(asdict(found))}
+    return {"schema_version": SCHEMA_VERSION, **plain(asdict(found))}
 
 
 def to_json(document: Mapping[str, Any]) -> str:
