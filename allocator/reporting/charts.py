@@ -210,8 +210,10 @@ def _ticks(low: float, high: float, about: int) -> list[float]:
 
 
 def short(value: float) -> str:
-    """Return a number for an axis: `1.5M`, `50k`, `0.25`."""
+    """Return a number for an axis: `1.5M`, `50k`, `2,475`, `0.25`."""
     for size, unit in ((1e9, "bn"), (1e6, "M"), (1e3, "k")):
-        if abs(value) >= size:
+        if abs(value) >= max(size, 1e4):
             return f"{value / size:.4g}{unit}"
+    if abs(value) >= 1e3:
+        return f"{value:,.0f}"
     return f"{value:.3g}" if value else "0"
