@@ -68,6 +68,13 @@ def _write(table: Any, path: Path) -> None:
     parquet.write_table(table, path)
 
 
+def check(share: float) -> None:
+    """Refuse a share that makes no sense before any long work."""
+    from allocator.simulation.holdout import check_share
+
+    check_share(share)
+
+
 def hold_out(
     data: Input, share: float, *, time_limit: float, gap: float, threads: int | None, seed: int, screen: Screen
 ) -> Held | None:

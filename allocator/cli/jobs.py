@@ -65,6 +65,8 @@ def plan(source: Source, effort: Effort, output: Output, screen: Screen, holdout
     from allocator.reporting import terminal
     from allocator.tables.output import check_target
 
+    if holdout is not None:
+        holding.check(holdout)
     if output.path is not None:
         check_target(output.path, output.force)
     with screen.stage("read"):

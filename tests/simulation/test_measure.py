@@ -123,6 +123,17 @@ def test_bad_outcomes_are_named_counted_and_refused(run: Run, name: str) -> None
         measure(plan, change(outcomes), start="2026-03-01")
 
 
+def test_a_start_that_is_no_date_is_refused(run: Run) -> None:
+    with pytest.raises(UsageError, match="start is 'gestern'"):
+        measure(run[0], run[1], start="gestern")
+
+
+def test_outcomes_on_and_after_the_start_are_taken(run: Run) -> None:
+    dated = run[1].assign(time=pd.Timestamp("2026-03-01"))
+    assert measure(run[0], dated, start="2026-03-01").overall.treated == run[2].treated.sum()
+    assert any("was not checked" in note for note in measure(run[0], dated).notes)
+
+
 def test_unknown_users_are_counted_and_set_aside(run: Run) -> None:
     plan, outcomes, _ = run
     more = pd.concat([outcomes, outcomes.head(5).assign(user_id=lambda t: t.user_id + 10**6)])
