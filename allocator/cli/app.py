@@ -13,11 +13,34 @@ import typer
 
 from allocator.cli import exits, jobs
 from allocator.cli.amounts import parse_amount, parse_share
-from allocator.cli.commands import Command, design, measure
+from allocator.cli.commands import (
+    Command,
+    check,
+    compare,
+    design,
+    explain,
+    market,
+    measure,
+    report,
+    score,
+    simulate,
+    train,
+)
 from allocator.cli.inputs import Source
 from allocator.cli.screen import Screen
 
-COMMANDS: tuple[Command, ...] = (design, measure)
+COMMANDS: tuple[Command, ...] = (
+    check,
+    train,
+    score,
+    explain,
+    compare,
+    report,
+    simulate,
+    market,
+    design,
+    measure,
+)
 
 app = typer.Typer(
     name="allocate", add_completion=False, rich_markup_mode=None, pretty_exceptions_enable=False, no_args_is_help=False
@@ -57,6 +80,24 @@ CampaignFile = Annotated[
 ]
 Users = Annotated[
     str | None, typer.Option("--users", metavar="PATH", help="Attributes of the users that limits refer to.")
+]
+ModelFolder = Annotated[
+    str | None,
+    typer.Option(
+        "--model",
+        metavar="FOLDER",
+        help="What `allocate train` wrote: offers are made from it, --users and --campaign, and kept beside the plan.",
+    ),
+]
+TransactionsPath = Annotated[
+    str | None,
+    typer.Option(
+        "--transactions", metavar="PATH", help="With --model: past purchases: user_id, item_id, time, amount."
+    ),
+]
+ProductsPath = Annotated[
+    str | None,
+    typer.Option("--products", metavar="PATH", help="With --model: item_id and what kind of thing it is."),
 ]
 PlanFolder = Annotated[
     Path | None,
@@ -104,6 +145,9 @@ def allocate(
     offers: Offers = None,
     campaign: CampaignFile = None,
     users: Users = None,
+    model: ModelFolder = None,
+    transactions: TransactionsPath = None,
+    products: ProductsPath = None,
     output: PlanFolder = None,
     time_limit: TimeLimit = 60.0,
     gap: Gap = 1e-9,
@@ -129,7 +173,7 @@ def allocate(
         return
     exits.leave(
         lambda: jobs.plan(
-            Source(budget, offers, campaign, users),
+            Source(budget, offers, campaign, users, model, transactions, products),
             jobs.Effort(time_limit, gap, threads, seed),
             jobs.Output(output, force, as_json, dry_run),
             Screen(quiet=quiet, verbose=verbose),

@@ -4,14 +4,16 @@ from __future__ import annotations
 
 import dataclasses
 import math
+import shutil
 import sys
+import tempfile
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from allocator.cli import exits, holding
-from allocator.cli.inputs import Input, Source, read
+from allocator.cli.inputs import Input, Source, read, scored
 from allocator.cli.screen import Screen
 from allocator.errors import UsageError
 from allocator.problem.intake import positive_budget
@@ -20,10 +22,12 @@ from allocator.result import Proof, Result, Status
 if TYPE_CHECKING:
     import pyarrow as pa
 
+    from allocator.reporting.findings import Findings
     from allocator.reporting.summary import Summary
     from allocator.solving import FrontierRow
     from allocator.tables.output import Content
 
+OFFERS = "offers.parquet"  # in a plan folder, where a model made them
 TABLE_FORMATS = (".csv", ".parquet", ".json")
 
 
@@ -61,14 +65,22 @@ class Output:
 
 def plan(source: Source, effort: Effort, output: Output, screen: Screen, holdout: float | None = None) -> int:
     """Do the main job, with a share of the users held out where asked; return the exit code."""
-    from allocator.reporting import summary as summaries
-    from allocator.reporting import terminal
     from allocator.tables.output import check_target
 
     if holdout is not None:
         holding.check(holdout)
     if output.path is not None:
         check_target(output.path, output.force)
+    if source.model is None:
+        return _plan(source, effort, output, screen, holdout)
+    with tempfile.TemporaryDirectory(prefix="allocate-") as folder:
+        return _plan(scored(source, Path(folder), screen), effort, output, screen, holdout)
+
+
+def _plan(source: Source, effort: Effort, output: Output, screen: Screen, holdout: float | None) -> int:
+    from allocator.reporting import summary as summaries
+    from allocator.reporting import terminal
+
     with screen.stage("read"):
         data = read(source)
     if output.dry_run:
@@ -81,6 +93,7 @@ def plan(source: Source, effort: Effort, output: Output, screen: Screen, holdout
     if held is not None and result.status is Status.INFEASIBLE:
         screen.note("Without the holdout there is a plan: hold out fewer users, or loosen what the message names.")
     has_plan = result.status in (Status.OPTIMAL, Status.FEASIBLE)
+    findings = _findings(data, result, effort, output, screen)
     summary = summaries.summarise(
         data.problem,
         result,
@@ -88,6 +101,7 @@ def plan(source: Source, effort: Effort, output: Output, screen: Screen, holdout
         certificate=certificate,
         strategies=strategies,
         seconds=_seconds(screen, result),
+        findings=findings,
         holdout=held.line(result) if held is not None and has_plan else None,
     )
     if output.path is not None and summary.has_plan:
@@ -135,6 +149,17 @@ def _solve(data: Input, effort: Effort, screen: Screen) -> tuple[Result, Any, Se
     return result, certificate, strategies
 
 
+def _findings(data: Input, result: Result, effort: Effort, output: Output, screen: Screen) -> Findings:
+    """Return what the report shows; without a report only what comes at once."""
+    from allocator.reporting import insight
+
+    background = insight.Background(data.table, data.users, data.campaign)
+    if output.path is None or not len(result.plan):
+        return insight.quick_findings(data.problem, result, background, data.terms.budget)
+    with screen.stage("report"):
+        return insight.full_findings(data.problem, result, background, data.terms.budget, effort.threads, effort.seed)
+
+
 def _seconds(screen: Screen, result: Result) -> dict[str, float]:
     times = screen.seconds
     named = {
@@ -146,6 +171,7 @@ def _seconds(screen: Screen, result: Result) -> dict[str, float]:
         "plan": max(0.0, times["solve"] - result.seconds["prices"] - result.seconds["integer"]),
         "verify": times.get("verify", 0.0),
         "strategies": times.get("strategies", 0.0),
+        "report": times.get("report", 0.0),
         "write": times.get("write", 0.0),
         "total": screen.total,
     }
@@ -181,7 +207,11 @@ def _write(
         path.write_text(page(final), encoding="utf-8")
 
     with screen.stage("write"):
-        parts = {"offers": source.offers, "campaign": source.campaign, "users": source.users}
+        offers = source.offers
+        if source.model is not None and offers is not None:
+            made, offers = Path(offers), str(output.path / OFFERS)
+        parts = {"offers": offers, "campaign": source.campaign, "users": source.users, "model": source.model}
+        parts |= {"transactions": source.transactions, "products": source.products}
         named = {part: None if name is None else str(name) for part, name in parts.items()}
         text = None if source.campaign is None else source.campaign.read_text(encoding="utf-8-sig")
         made_from = manifest(source.files, effort.seed, sys.argv[1:], {"budget": data.terms.budget, **named}, text)
@@ -192,8 +222,14 @@ def _write(
             "report.html": write_report,
             **further,
         }
+        if source.model is not None:
+            contents[OFFERS] = lambda path: _copy(made, path)
         write_folder(output.path, contents, force=output.force)
     return final
+
+
+def _copy(source: Path, target: Path) -> None:
+    shutil.copyfile(source, target)
 
 
 def _understood(data: Input, output: Output) -> int:

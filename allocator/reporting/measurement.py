@@ -11,7 +11,9 @@ from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
-from allocator.reporting.drawing import console, line, print_table, table
+from allocator.reporting.consoles import console_on_stdout as console
+from allocator.reporting.consoles import line, set_off
+from allocator.reporting.consoles import table_of as table
 from allocator.reporting.summary import plain
 from allocator.reporting.words import money, share
 from allocator.simulation.design import Design
@@ -115,7 +117,7 @@ def _effects(screen: Console, measured: Measurement) -> None:
     rows.add_row("net gain", f"{whole.planned_net:,.2f}", f"{whole.net.value:,.2f}", _ends(whole.net, 0))
     planned = whole.planned_net / whole.planned_cost if whole.planned_cost > 0 else math.nan
     rows.add_row("net gain per cost (iROI)", _number(planned), _number(whole.iroi.value), _ends(whole.iroi))
-    print_table(screen, rows)
+    set_off(screen, rows)
 
 
 def _cells(screen: Console, title: str, found: Sequence[Cell]) -> None:
@@ -127,7 +129,7 @@ def _cells(screen: Console, title: str, found: Sequence[Cell]) -> None:
     shown = sorted(found, key=lambda cell: -(cell.effects.treated if cell.effects else 0))[:MOST_CELLS]
     for cell in shown:
         rows.add_row(*_row(cell))
-    print_table(screen, rows)
+    set_off(screen, rows)
     if any(cell.effects is None for cell in shown):
         line(
             screen, f"Groups with fewer than {LEAST_SHOWN} users in an arm are not shown: they would point at persons."
@@ -176,7 +178,7 @@ def _targeting(screen: Console, measured: Measurement) -> None:
         rows.add_row(
             f"{item.promised:,.2f}", f"{item.measured.value:,.2f}", _ends(item.measured), f"{item.treated:,}", f"{item.control:,}"
         )  # fmt: skip
-    print_table(screen, rows)
+    set_off(screen, rows)
 
 
 def _other(screen: Console, measured: Measurement) -> None:
@@ -192,7 +194,7 @@ def _other(screen: Console, measured: Measurement) -> None:
         rows.add_row(
             NAMES.get(value.name, value.name), _number(value.mean.value), _ends(value.mean), f"{value.effective:,.0f}"
         )
-    print_table(screen, rows)
+    set_off(screen, rows)
     line(screen, f"The other plan less this one: {_interval(found.difference)} {measured.currency} per user.")
     if found.different or found.new:
         line(
@@ -237,7 +239,7 @@ def show_logged(found: LoggedValue, plan: str) -> None:
             f"{value.capped:,}",
         )  # fmt: skip
     rows.add_row("the trial as it was", f"{found.logged.value:,.4f}", _ends(found.logged, 4), f"{found.users:,}", "")
-    print_table(screen, rows)
+    set_off(screen, rows)
     for note in found.notes:
         line(screen, note)
 
@@ -293,7 +295,7 @@ def show_coupon_designs(rows: Sequence[tuple[str, Design, float]], currency: str
         found.add_row(
             Text(name), f"{item.users:,}", f"{item.controls:,}", f"{promised:,.2f}", *told
         )  # fmt: skip
-    print_table(screen, found)
+    set_off(screen, found)
 
 
 def _number(number: float) -> str:

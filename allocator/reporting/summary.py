@@ -5,12 +5,14 @@ from __future__ import annotations
 import json
 import math
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, field
 from typing import Any
 
 import numpy as np
 
 from allocator.problem import Problem
+from allocator.reporting.disclosure import suppressed
+from allocator.reporting.findings import Findings
 from allocator.result import Diagnosis, LimitUse, Result
 from allocator.solvers.strategies import StrategyResult
 from allocator.solving import FrontierRow
@@ -107,7 +109,10 @@ class HoldoutLine:
 
 @dataclass(frozen=True)
 class Summary:
-    """The content of summary.json, in its order. Amounts in currency; NaN where there is no plan (null in JSON)."""
+    """The content of summary.json, in its order. Amounts in currency; NaN where there is no plan (null in JSON).
+
+    In the file the fields of `findings` follow those of the summary itself.
+    """
 
     schema_version: int
     status: str
@@ -133,6 +138,7 @@ class Summary:
     coupons: tuple[CouponUse, ...]
     diagnosis: Diagnosis | None
     notes: tuple[str, ...]
+    findings: Findings = field(default_factory=Findings)
     holdout: HoldoutLine | None = None
 
     @property
@@ -143,7 +149,7 @@ class Summary:
     def document(self) -> dict[str, Any]:
         """Return plain dictionaries, lists, strings and finite numbers."""
         content: dict[str, Any] = plain(asdict(self))
-        return content
+        return content | content.pop("findings")
 
 
 def summarise(
@@ -154,6 +160,7 @@ def summarise(
     certificate: Certificate | None,
     strategies: Sequence[StrategyResult],
     seconds: Mapping[str, float],
+    findings: Findings | None = None,
     holdout: HoldoutLine | None = None,
 ) -> Summary:
     """Bring together what a run found.
@@ -164,6 +171,8 @@ def summarise(
         What the independent check returned; `None` where there was no plan to check.
     seconds
         Wall time by stage; `read`, `prices`, `integer`, `write` and `total` among them.
+    findings
+        What the report shows beside the plan itself.
     """
     return Summary(
         schema_version=SCHEMA_VERSION,
@@ -193,6 +202,7 @@ def summarise(
         coupons=_coupons(problem, result),
         diagnosis=result.diagnosis,
         notes=tuple(result.notes),
+        findings=Findings(suppressed=suppressed(problem, result, ())) if findings is None else findings,
         holdout=holdout,
     )
 
@@ -247,6 +257,11 @@ def frontier_document(rows: Sequence[FrontierRow], terms: Terms, seconds: Mappin
         }
     )
     return document
+
+
+def as_document(found: Any) -> dict[str, Any]:
+    """Return a dataclass as plain dictionaries, lists, strings and finite numbers, with the schema's version."""
+    return {"schema_version": SCHEMA_VERSION, **plain(asdict(found))}
 
 
 def to_json(document: Mapping[str, Any]) -> str:

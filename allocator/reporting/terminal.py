@@ -9,10 +9,11 @@ from rich.text import Text
 
 from allocator.problem import Problem
 from allocator.reporting import words
-from allocator.reporting.drawing import console as _console
-from allocator.reporting.drawing import line as _line
-from allocator.reporting.drawing import print_table as _print
-from allocator.reporting.drawing import table as _table
+from allocator.reporting.consoles import console_on_stdout as _console
+from allocator.reporting.consoles import line as _line
+from allocator.reporting.consoles import set_off as _print
+from allocator.reporting.consoles import table_of as _table
+from allocator.reporting.findings import worth
 from allocator.reporting.summary import Summary, Terms, covered
 from allocator.result import LimitUse
 from allocator.solving import FrontierRow
@@ -108,7 +109,7 @@ def _coupons(console: Console, summary: Summary) -> None:
 def _limits(console: Console, summary: Summary) -> None:
     shown = list(summary.limits)
     if len(shown) > MOST_LIMITS:
-        shown = sorted(shown, key=words.worth, reverse=True)[:MOST_LIMITS]
+        shown = sorted(shown, key=worth, reverse=True)[:MOST_LIMITS]
     table = _table(f"Limits, and what one more unit of each would earn ({summary.currency})", console)
     table.add_column("limit")
     table.add_column("measure")

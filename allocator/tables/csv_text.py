@@ -12,10 +12,10 @@ import gzip
 import io
 import itertools
 import zlib
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
-from typing import IO, cast
+from typing import IO, Any, cast
 
 import pyarrow as pa
 import pyarrow.compute as pc
@@ -72,7 +72,13 @@ def schema(file: Path) -> pa.Schema:
     return pa.schema([pa.field(name, pa.string()) for name in header(file)])
 
 
-def read(files: Sequence[Path], names: Sequence[str], amounts: Iterable[str]) -> tuple[pa.Table, list[int]]:
+def read(
+    files: Sequence[Path],
+    names: Sequence[str],
+    amounts: Iterable[str],
+    ids: Collection[str] = ("user_id",),
+    texts: Collection[str] = (),
+) -> tuple[pa.Table, list[int]]:
     """Read columns of the CSV files of one table; return it and the number of rows of each file.
 
     Parameters
@@ -82,8 +88,11 @@ def read(files: Sequence[Path], names: Sequence[str], amounts: Iterable[str]) ->
     names
         The columns to read, in the order wanted.
     amounts
-        The columns that must be numbers: float64. `coupon` is text, an int32 code a row. `user_id` is int64 where
-        every id in every file is an integer written without leading zeros, else text. Others: see the module.
+        The columns that must be numbers: float64. `coupon` is text, an int32 code a row. Others: see the module.
+    ids
+        The columns of ids: int64 where every id in every file is an integer written without leading zeros, else text.
+    texts
+        The columns that are text whatever stands in them.
 
     Raises
     ------
@@ -101,9 +110,9 @@ def read(files: Sequence[Path], names: Sequence[str], amounts: Iterable[str]) ->
     columns = dict(zip(names, table.columns, strict=True))
     del table  # so that the text of each column is freed as soon as its numbers are there
     for name in names:
-        if types[name] == pa.string():
+        if types[name] == pa.string() and name not in texts:
             # An id that reads NA is an id; and an id is never a fraction.
-            kinds, missing = (["integer"], ()) if name == "user_id" else (list(KINDS), MISSING)
+            kinds, missing = (["integer"], ()) if name in ids else (list(KINDS), MISSING)
             columns[name] = _typed(columns[name], kinds, missing)
     return pa.table(columns), lengths
 
@@ -117,6 +126,32 @@ def _read_one(file: Path, types: Mapping[str, pa.DataType], numbers: Sequence[st
             if "Empty CSV" in words:  # a header without a line end; it was read before
                 return pa.schema(list(types.items())).empty_table()
             raise DataError(_fault(file, words, numbers)) from error
+
+
+def stream(file: Path, types: Mapping[str, pa.DataType], numbers: Sequence[str]) -> Iterator[pa.RecordBatch]:
+    """Yield the rows of one file, these columns of it, a few megabytes at a time.
+
+    Raises
+    ------
+    DataError
+        As `read`.
+    """
+    with in_words(file):
+        try:
+            with (
+                pa.input_stream(str(file), compression="gzip" if is_gzip(file) else None) as source,
+                pa.csv.open_csv(source, **_options(types, pa.csv.ReadOptions(block_size=BLOCK_BYTES), None)) as opened,
+            ):
+                yield from opened
+        except pa.ArrowInvalid as error:
+            words = str(error).splitlines()[0]
+            if "Empty CSV" not in words:
+                raise DataError(_fault(file, words, numbers)) from error
+
+
+def are_integers(column: pa.Array) -> bool:
+    """Return whether every text is an integer as it is printed: no leading zeros, nothing missing."""
+    return _parsed(column, ["integer"], pa.array([], pa.string()))[0] in ("integer", EMPTY)
 
 
 def _fault(file: Path, words: str, numbers: Sequence[str]) -> str:
@@ -135,16 +170,22 @@ def _fault(file: Path, words: str, numbers: Sequence[str]) -> str:
 def _arrow_read(
     file: Path, types: Mapping[str, pa.DataType], on_bad_row: Callable[[pa.csv.InvalidRow], str] | None = None
 ) -> pa.Table:
-    with pa.input_stream(str(file), compression="gzip" if is_gzip(file) else None) as stream:
-        return pa.csv.read_csv(
-            stream,
-            # Rows are numbered only where one thread reads them: fast first, and once more to name a bad row.
-            read_options=pa.csv.ReadOptions(use_threads=on_bad_row is None, block_size=BLOCK_BYTES),
-            parse_options=pa.csv.ParseOptions(newlines_in_values=True, invalid_row_handler=on_bad_row),
-            convert_options=pa.csv.ConvertOptions(
-                include_columns=list(types), column_types=dict(types), null_values=list(MISSING)
-            ),
-        )
+    with pa.input_stream(str(file), compression="gzip" if is_gzip(file) else None) as source:
+        # Rows are numbered only where one thread reads them: fast first, and once more to name a bad row.
+        reading = pa.csv.ReadOptions(use_threads=on_bad_row is None, block_size=BLOCK_BYTES)
+        return pa.csv.read_csv(source, **_options(types, reading, on_bad_row))
+
+
+def _options(
+    types: Mapping[str, pa.DataType], reading: Any, on_bad_row: Callable[[pa.csv.InvalidRow], str] | None
+) -> dict[str, Any]:
+    return {
+        "read_options": reading,
+        "parse_options": pa.csv.ParseOptions(newlines_in_values=True, invalid_row_handler=on_bad_row),
+        "convert_options": pa.csv.ConvertOptions(
+            include_columns=list(types), column_types=dict(types), null_values=list(MISSING)
+        ),
+    }
 
 
 def _ragged_rows(file: Path, words: str) -> str:

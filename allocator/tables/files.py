@@ -130,7 +130,7 @@ def files_of(path: str | Path) -> list[Path]:
                 f"{path}: there is no such file{nearest(place.name, siblings, 0.6)}; "
                 "give a Parquet or CSV file, a folder of them, or a glob"
             )
-    formats = {_format(file): file for file in reversed(files)}
+    formats = {format_of(file): file for file in reversed(files)}
     if len(formats) > 1:
         raise DataError(
             f"{path}: mixes Parquet and CSV ({formats['parquet'].name}, {formats['csv'].name}); keep one format, or "
@@ -162,7 +162,7 @@ def _matches(pattern: Path) -> list[Path]:
     return [item for item in found if not item.name.startswith((".", "_"))]
 
 
-def _format(file: Path) -> str:
+def format_of(file: Path) -> str:
     """Return `parquet` or `csv`, after the name and the first bytes."""
     with in_words(file):
         if not file.is_file():
@@ -185,7 +185,7 @@ def _format(file: Path) -> str:
 
 def _read(path: str | Path, required: Sequence[str], extra: Sequence[str] | None, coded: Sequence[str]) -> pa.Table:
     files = files_of(path)
-    is_csv = _format(files[0]) == "csv"
+    is_csv = format_of(files[0]) == "csv"
     schemas: list[pa.Schema] = []
     for file in files:
         with in_words(file):
@@ -219,8 +219,13 @@ def _check_columns(
                 f"column {name!r} is missing" + (f" (is it {similar[close[0]]!r}? rename it)" if close else "")
             )
         raise DataError(
-            f"{file}: {', '.join(hints)}; the columns found are {_listed(names)}. Needed: {', '.join(needed)}"
+            f"{file}: {', '.join(hints)}; the columns found are {listed(names)}. Needed: {', '.join(needed)}"
         )
+    common_columns(file, names, first, expected)
+
+
+def common_columns(file: Path, names: Sequence[str], first: Path, expected: Sequence[str]) -> None:
+    """Refuse doubled columns, and others than in the first file, with `DataError`."""
     doubled = sorted({name for name in names if names.count(name) > 1})
     if doubled:
         raise DataError(f"{file}: column {doubled[0]!r} occurs {names.count(doubled[0])} times; keep one")
@@ -233,7 +238,7 @@ def _check_columns(
 def _check_extra(path: str | Path, extra: Sequence[str], names: Sequence[str]) -> None:
     for name in extra:
         if name not in names:
-            raise DataError(f"{path}: there is no column {name!r}{nearest(name, names, 0.6)}; found: {_listed(names)}")
+            raise DataError(f"{path}: there is no column {name!r}{nearest(name, names, 0.6)}; found: {listed(names)}")
 
 
 def _compact(table: pa.Table, coded: Sequence[str]) -> pa.Table:
@@ -268,6 +273,7 @@ def _coded(column: pa.ChunkedArray) -> pa.ChunkedArray:
     return pa.chunked_array(chunks, type=csv_text.TEXT_CODES)
 
 
-def _listed(names: Sequence[str]) -> str:
+def listed(names: Sequence[str]) -> str:
+    """Return names in a row, the first twenty."""
     shown = ", ".join(names[:20])
     return f"{shown} and {len(names) - 20} more" if len(names) > 20 else shown or "(none)"

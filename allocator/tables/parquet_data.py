@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
@@ -24,10 +24,12 @@ def schema(file: Path, coded: Sequence[str]) -> pa.Schema:
     return pa.schema([field.remove_metadata() for field in fields if not field.name.startswith(INDEX_COLUMN)])
 
 
-def common_schema(files: Sequence[Path], schemas: Sequence[pa.Schema], names: Sequence[str]) -> pa.Schema:
+def common_schema(
+    files: Sequence[Path], schemas: Sequence[pa.Schema], names: Sequence[str], ids: Collection[str] = ("user_id",)
+) -> pa.Schema:
     """Return for each of these columns a type that holds every file's entries.
 
-    Integers and fractions are numbers together; ids are not: 1.0 is no id.
+    Integers and fractions are numbers together; `ids` are not: 1.0 is no id.
 
     Raises
     ------
@@ -39,7 +41,7 @@ def common_schema(files: Sequence[Path], schemas: Sequence[pa.Schema], names: Se
         goal, origin = schemas[0].field(name).type, files[0]
         for file, other in zip(files[1:], schemas[1:], strict=True):
             kind = other.field(name).type
-            common = _common_type(goal, kind, exact=name == "user_id")
+            common = _common_type(goal, kind, exact=name in ids)
             if common is None:
                 raise DataError(
                     f"{file}: column {name!r} is {values_type(kind)} here but {values_type(goal)} in {origin}; "

@@ -1,0 +1,216 @@
+"""Tables whose columns go by several names: which column of a file is meant, and what it must hold.
+
+Exports call the same thing `user_id`, `customer_id` or `household_id`. Each table of the project has one name for it;
+the common others are accepted, and noted, so that nobody is surprised by what was taken for what.
+"""
+
+from __future__ import annotations
+
+import difflib
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from enum import StrEnum
+from pathlib import Path
+
+import pyarrow as pa
+
+from allocator.errors import DataError
+from allocator.tables import csv_text, parquet_data
+from allocator.tables.faults import in_words
+from allocator.tables.files import FROM_CSV, common_columns, files_of, format_of, listed
+from allocator.tables.frames import is_text, values_type
+from allocator.tables.origin import Origin
+
+
+class Holds(StrEnum):
+    """What a column must hold."""
+
+    ID = "integers or text"
+    NUMBER = "numbers"
+    TIME = "timestamps or dates"
+    TEXT = "text"
+    FLAG = "0 and 1"
+
+
+@dataclass(frozen=True)
+class Column:
+    """A column that a table has or may have.
+
+    Attributes
+    ----------
+    name
+        What the project calls it.
+    holds
+        What stands in it.
+    aliases
+        What others call it; the first that a file has counts.
+    required
+        Whether a table without it is refused.
+    """
+
+    name: str
+    holds: Holds
+    aliases: tuple[str, ...] = ()
+    required: bool = False
+
+
+@dataclass(frozen=True)
+class Layout:
+    """Which columns of a table's files hold what.
+
+    Attributes
+    ----------
+    path
+        As it was given.
+    files
+        What it stands for, sorted by name.
+    is_csv
+        Whether these are CSV; Parquet otherwise.
+    names
+        For each column of the project that is there, its name in the files.
+    others
+        The columns that the project has no name for, in the files' order.
+    schema
+        Types of all columns, by their name in the files; all text in CSV.
+    """
+
+    path: str
+    files: tuple[Path, ...]
+    is_csv: bool
+    names: Mapping[str, str]
+    others: tuple[str, ...]
+    schema: pa.Schema
+
+    @property
+    def notes(self) -> tuple[str, ...]:
+        """What was taken for what, one sentence each."""
+        return tuple(
+            f"{self.path}: column {there!r} is read as {name!r}" for name, there in self.names.items() if name != there
+        )
+
+    def holds_text(self, name: str) -> bool:
+        """Return whether a column of a Parquet file holds text."""
+        return is_text(values_type(self.schema.field(self.names[name]).type))
+
+
+def layout_of(path: str | Path, columns: Sequence[Column]) -> Layout:
+    """Find a table's files and columns; no row is read.
+
+    Raises
+    ------
+    DataError
+        Where there is no such file, a required column is missing, two columns mean the same, files do not fit
+        together, or a Parquet column has a type that it cannot have.
+    """
+    files = files_of(path)
+    is_csv = format_of(files[0]) == "csv"
+    schemas: list[pa.Schema] = []
+    coded = [
+        name for column in columns if column.holds in (Holds.ID, Holds.TEXT) for name in (column.name, *column.aliases)
+    ]
+    for file in files:
+        with in_words(file):
+            schemas.append(csv_text.schema(file) if is_csv else parquet_data.schema(file, coded))
+    found = schemas[0].names
+    chosen = _choose(files[0], found, columns)
+    for file, schema in zip(files, schemas, strict=True):
+        common_columns(file, schema.names, files[0], found)
+    if is_csv:
+        schema = schemas[0]
+    else:
+        exact = [there for column in columns if column.holds is Holds.ID and (there := chosen.get(column.name))]
+        schema = parquet_data.common_schema(files, schemas, found, exact)
+        for column in columns:
+            if column.name in chosen:
+                _check_type(files[0], column, schema.field(chosen[column.name]))
+    others = tuple(name for name in found if name not in chosen.values())
+    return Layout(str(path), tuple(files), is_csv, chosen, others, schema)
+
+
+def read_layout(layout: Layout, columns: Sequence[Column], *, others: bool = True) -> pa.Table:
+    """Read a whole table, its columns under the project's names.
+
+    Returns
+    -------
+    table
+        Ids are int64, or text; numbers float64; the rest as in the file (in CSV: see `csv_text`). The metadata tell
+        the `Origin` of the rows, and whether they came from CSV.
+
+    Raises
+    ------
+    DataError
+        Where a file cannot be read, or a CSV column of numbers holds text.
+    """
+    holds = {column.name: column.holds for column in columns}
+    wanted = [*layout.names.values(), *(layout.others if others else ())]
+    wanted = [name for name in layout.schema.names if name in wanted]
+    if layout.is_csv:
+        numbers = [there for name, there in layout.names.items() if holds[name] in (Holds.NUMBER, Holds.FLAG)]
+        ids = [there for name, there in layout.names.items() if holds[name] is Holds.ID]
+        texts = [there for name, there in layout.names.items() if holds[name] in (Holds.TEXT, Holds.TIME)]
+        table, lengths = csv_text.read(layout.files, wanted, numbers, ids, texts)
+    else:
+        goal = pa.schema([layout.schema.field(name) for name in wanted])
+        coded = [name for name in wanted if pa.types.is_dictionary(goal.field(name).type)]
+        table, lengths = parquet_data.read(layout.files, goal, coded)
+    origin = Origin(tuple(zip(map(str, layout.files), lengths, strict=True)))
+    back = {there: name for name, there in layout.names.items()}
+    table = table.rename_columns([back.get(name, name) for name in table.column_names])
+    return table.replace_schema_metadata(origin.metadata | (FROM_CSV if layout.is_csv else {}))
+
+
+def _choose(file: Path, found: Sequence[str], columns: Sequence[Column]) -> dict[str, str]:
+    """Return the name in the file of each column that is there."""
+    plain: dict[str, str] = {}
+    for name in found:
+        plain.setdefault(name.strip().lower(), name)
+    chosen: dict[str, str] = {}
+    missing = []
+    for column in columns:
+        there = [plain[name] for name in (column.name, *column.aliases) if name in plain]
+        there = [name for name in there if name not in chosen.values()]
+        if there:
+            chosen[column.name] = there[0]
+        elif column.required:
+            missing.append(column)
+    if missing:
+        hints = []
+        for column in missing:
+            close = difflib.get_close_matches(
+                column.name, [name for name in plain if plain[name] not in chosen.values()], 1, 0.7
+            )
+            hints.append(
+                f"column {column.name!r} is missing" + (f" (is it {plain[close[0]]!r}? rename it)" if close else "")
+            )
+        needed = ", ".join(
+            f"{column.name} (or {', '.join(column.aliases)})" if column.aliases else column.name
+            for column in columns
+            if column.required
+        )
+        raise DataError(f"{file}: {', '.join(hints)}; the columns found are {listed(found)}. Needed: {needed}")
+    for column in columns:
+        others = [name for name in found if name not in chosen.values() and name.strip().lower() == column.name]
+        if others and column.name in chosen:
+            raise DataError(
+                f"{file}: columns {chosen[column.name]!r} and {others[0]!r} both mean {column.name!r}; keep one"
+            )
+    return chosen
+
+
+def _check_type(file: Path, column: Column, field: pa.Field) -> None:
+    kind = values_type(field.type)
+    number = pa.types.is_integer(kind) or pa.types.is_floating(kind) or pa.types.is_decimal(kind)
+    sound = {
+        Holds.ID: pa.types.is_integer(kind) or is_text(kind),
+        Holds.NUMBER: number,
+        Holds.TIME: pa.types.is_timestamp(kind) or pa.types.is_date(kind) or is_text(kind),
+        Holds.TEXT: is_text(kind) or pa.types.is_integer(kind) or pa.types.is_boolean(kind),
+        Holds.FLAG: number or pa.types.is_boolean(kind),
+    }[column.holds]
+    if not sound and not pa.types.is_null(kind):
+        more = ""
+        if column.holds is Holds.TIME and number:
+            more = "; a number of seconds or days is ambiguous: convert it to a timestamp first"
+        elif column.holds is Holds.ID and number:
+            more = "; an id is never a fraction: cast it to an integer, and drop the rows without one"
+        raise DataError(f"{file}: column {field.name!r} must hold {column.holds.value}, not {kind}{more}")
