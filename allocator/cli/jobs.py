@@ -88,7 +88,8 @@ def _plan(source: Source, effort: Effort, output: Output, screen: Screen, holdou
     held = None if holdout is None else _hold_out(data, holdout, effort, screen)
     if held is not None:
         data = held.input
-        effort = dataclasses.replace(effort, time_limit=effort.time_limit / holding.SOLVES)
+        left = held.time_left(effort.time_limit, screen.seconds["holdout"])
+        effort = dataclasses.replace(effort, time_limit=left)
     result, certificate, strategies = _solve(data, effort, screen)
     if held is not None and result.status is Status.INFEASIBLE:
         screen.note("Without the holdout there is a plan: hold out fewer users, or loosen what the message names.")
