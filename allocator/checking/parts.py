@@ -102,7 +102,7 @@ def odd_transactions(transactions: Transactions, found: Inspection, products: Pr
         about = "" if found.is_exact else "about "
         said.append(
             f"{path}: {about}{counted(found.duplicates, 'row repeats', 'rows repeat')} another in everything "
-            f"({share(found.duplicates, found.faults.sound)}) and counts again; if an export was delivered twice, take one out"
+            f"({share(found.duplicates, found.faults.sound)}) and count once more; if an export was delivered twice, take one out"
         )
     for gap in found.gaps[:3]:
         first, last = (str(np.datetime64(at, "D")) for at in (gap.after + 1, gap.until - 1))
@@ -235,17 +235,17 @@ def _unbalanced(path: str, item: ArmBalance) -> str:
     )
 
 
-def problem(path: str, users: Users | None, campaign: Campaign) -> Problem:
-    """Read offers with the campaign's limits, as `allocate` does."""
+def problem(path: str, users: Users | None, campaign: Campaign, users_failed: bool) -> Problem:
+    """Read offers with the campaign's limits, as `allocate` does; without those on users where these have failed."""
     table = read_offers(path)
     described = None if users is None else users.table
     if described is not None:
         table, described = same_ids(table, described)
     return Problem.from_offers(
         table,
-        limits=campaign.limits(),
+        limits=[limit for limit in campaign.limits() if limit.users is None or not users_failed],
         users=described,
-        max_per_user=campaign.max_per_user,
+        max_per_user=1 if users_failed else campaign.max_per_user,
         exclusive=campaign.exclusive,
         coupons=campaign.coupon_ids or None,
         face_value=campaign.face_values or None,

@@ -180,7 +180,8 @@ class _Check:
         path = self._report.inputs.offers
         if path is None:
             return None
-        problem = self._try("offers", lambda: parts.problem(path, users, campaign or Campaign()))
+        failed = "users" in self._report.errors
+        problem = self._try("offers", lambda: parts.problem(path, users, campaign or Campaign(), failed))
         if problem is not None:
             self._report.parts["offers"] = parts.of_offers(problem)
             self._report.warnings += parts.odd_offers(problem)

@@ -150,8 +150,8 @@ def stream(file: Path, types: Mapping[str, pa.DataType], numbers: Sequence[str])
 
 
 def are_integers(column: pa.Array) -> bool:
-    """Return whether every text is an integer as it is printed: no leading zeros, nothing missing."""
-    return _parsed(column, ["integer"], pa.array([], pa.string()))[0] in ("integer", EMPTY)
+    """Return whether every text is an integer as it is printed, without leading zeros, or missing."""
+    return _parsed(column, ["integer"], pa.array(MISSING, pa.string()))[0] in ("integer", EMPTY)
 
 
 def _fault(file: Path, words: str, numbers: Sequence[str]) -> str:

@@ -46,12 +46,15 @@ class Column:
         What others call it; the first that a file has counts.
     required
         Whether a table without it is refused.
+    meaning
+        What it says, in a few words.
     """
 
     name: str
     holds: Holds
     aliases: tuple[str, ...] = ()
     required: bool = False
+    meaning: str = ""
 
 
 @dataclass(frozen=True)
