@@ -72,7 +72,8 @@ def of_transactions(transactions: Transactions, found: Inspection, has_products:
         "items": len(found.items),
         "visits": found.visits,
         "duplicates": found.duplicates,
-        "exact": found.is_exact,
+        "visits_exact": found.visits_exact,
+        "duplicates_exact": found.duplicates_exact,
         "first": day(found.first),
         "last": day(found.last),
         "has_clock": found.has_clock,
@@ -99,10 +100,10 @@ def odd_transactions(transactions: Transactions, found: Inspection, products: Pr
             f"{path}: {share(found.faults.total, rows)} of the rows are left out; correct them before you train"
         )
     if found.duplicates > DUPLICATE_SHARE * found.faults.sound:
-        about = "" if found.is_exact else "about "
+        about = "" if found.duplicates_exact else "about "
         said.append(
             f"{path}: {about}{counted(found.duplicates, 'row repeats', 'rows repeat')} another in everything "
-            f"({share(found.duplicates, found.faults.sound)}) and count once more; if an export was delivered twice, take one out"
+            f"({share(found.duplicates, found.faults.sound)}); all of them count. If an export was delivered twice, take one out"
         )
     for gap in found.gaps[:3]:
         first, last = (str(np.datetime64(at, "D")) for at in (gap.after + 1, gap.until - 1))

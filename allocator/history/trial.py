@@ -282,7 +282,7 @@ class _Door:
         if rows.size:
             first = ""
             if name in self.table.column_names:
-                first = f"; the first is {self.table[name][int(rows[0])].as_py()!r}"
+                first = f"; the first is {_shown(self.table[name][int(rows[0])])}"
             raise DataError(
                 f"{self.path}: column {name!r} {what} in {counted(rows.size, 'row', 'rows')} "
                 f"({Origin.of(self.table).rows(rows)}{first}); {advice}"
@@ -293,3 +293,10 @@ class _Door:
         if is_text(column.type):
             raise DataError(f"{self.path}: column {name!r} must hold numbers, not text")
         return numbers(column)
+
+
+def _shown(value: pa.Scalar) -> str:
+    try:
+        return repr(value.as_py())
+    except (OverflowError, ValueError):  # a time that Python's have no room for
+        return str(value.cast(pa.int64()).as_py())

@@ -66,7 +66,7 @@ def _campaign(said: Mapping[str, Any]) -> list[str]:
 
 
 def _transactions(said: Mapping[str, Any]) -> list[str]:
-    about = "" if said["exact"] else "about "
+    about = "" if said["visits_exact"] else "about "
     found = [
         f"{said['rows']:,} rows, {said['sound']:,} sound: {said['users']:,} users, {said['items']:,} items, "
         f"{about}{said['visits']:,} visits",

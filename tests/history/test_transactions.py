@@ -9,7 +9,7 @@ import pyarrow.parquet as pq
 import pytest
 
 from allocator.errors import DataError, UsageError
-from allocator.history import moment, read_transactions
+from allocator.history import moment, profiles, read_transactions
 from tests.history.worlds import NOW, many, three_visits, write
 
 
@@ -118,8 +118,6 @@ def test_a_missing_id_does_not_turn_the_other_ids_into_text(tmp_path: Path) -> N
 
 
 def test_no_sound_row_is_an_error_where_lines_are_needed(tmp_path: Path) -> None:
-    from allocator.history import profiles
-
     path = write(three_visits().assign(discount=-1.0), tmp_path / "t.csv")
     with pytest.raises(DataError, match="no row is sound") as caught:
         profiles(read_transactions(path, now=NOW))
@@ -193,3 +191,38 @@ def test_moments_are_read_in_every_form() -> None:
     for wrong in ("yesterday", "1931-01-01", -5, float("nan"), None):
         with pytest.raises(UsageError, match="moment"):
             moment(wrong)
+
+
+@pytest.mark.parametrize(
+    ("column", "kind", "words"),
+    [
+        ("item_id", pa.array([2**64 - 1] * 4, pa.uint64()), "integers beyond 2"),
+        ("item_id", pa.array([[1]] * 4), "must hold integers or text, not list"),
+        ("user_id", pa.array([{"a": 1}] * 4), "must hold integers or text, not struct"),
+        ("time", pa.array([0] * 4).cast(pa.timestamp("s", "Mars/Base")), "time zone that is not known here"),
+        ("amount", pa.nulls(4), "no row is sound"),
+    ],
+)
+def test_odd_types_of_parquet_are_data_errors(tmp_path: Path, column: str, kind: pa.Array, words: str) -> None:
+    table = pa.Table.from_pandas(three_visits(), preserve_index=False)
+    pq.write_table(table.set_column(table.column_names.index(column), column, kind), tmp_path / "t.parquet")
+    with pytest.raises(DataError, match=words):
+        profiles(read_transactions(tmp_path / "t.parquet", now=NOW))
+
+
+def test_texts_of_any_width_are_dates(tmp_path: Path) -> None:
+    table = pa.Table.from_pandas(three_visits(), preserve_index=False)
+    for kind in (pa.large_string(), pa.string_view(), pa.dictionary(pa.int32(), pa.string())):
+        texts = pa.array(["2026-01-05", "2026-01-05", "soon", None]).cast(kind if not pa.types.is_dictionary(kind) else pa.string())  # fmt: skip
+        texts = texts.dictionary_encode() if pa.types.is_dictionary(kind) else texts
+        pq.write_table(table.set_column(2, "time", texts), tmp_path / "t.parquet")
+        assert read_transactions(tmp_path / "t.parquet", now=NOW).faults().total == 2
+
+
+def test_a_ragged_row_that_is_not_utf8_is_told_without_noise(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    (tmp_path / "t.csv").write_bytes(b"user_id,item_id,time,amount\n1,2,2026-01-01,1\n1,\xff,2026-01-01\n")
+    with pytest.raises(DataError, match="not UTF-8"):
+        read_transactions(tmp_path / "t.csv").faults()
+    assert capsys.readouterr().err == ""
