@@ -177,8 +177,8 @@ def test_stopped_chains_return_at_once() -> None:
 def test_both_copies_of_highs_live_in_one_process_and_say_nothing() -> None:
     """OR-Tools brings a HiGHS of its own; a greeting on standard output would break `--json`. A fresh process shows both."""
     code = (
-        "from ortools.linear_solver.python import model_builder_helper as builder\n"
-        "builder.ModelSolverHelper('highs')\nimport highspy\nhighspy.Highs()"
+        "from allocator.solvers.loading import model_builder\n"
+        "model_builder().ModelSolverHelper('highs')\nimport highspy\nhighspy.Highs()"
     )
     run = subprocess.run([sys.executable, "-c", code], capture_output=True, check=True, text=True)
     assert run.stdout == ""

@@ -14,7 +14,7 @@ from uplift.baselines import (
     standard_baselines,
 )
 from uplift.calibration import Calibrated, Calibrator, promise, reliability, shrink_winners, winners_factor
-from uplift.comparing import Choice, Comparison, Score, compare, cross_predict, fit_best
+from uplift.comparing import Choice, Comparison, Score, compare, cross_predict, fit_best, rank
 from uplift.deciding import Decision, Spread, decision_spread
 from uplift.effects import Effects
 from uplift.errors import ModelFileError, TrialError, UpliftError
@@ -78,6 +78,7 @@ __all__ = [
     "fit_best",
     "importance",
     "promise",
+    "rank",
     "reliability",
     "segments",
     "shrink_winners",

@@ -7,9 +7,13 @@ from typing import Any
 
 import numpy as np
 
+from uplift.effects import Effects
+from uplift.errors import TrialError
 from uplift.features import Schema
 from uplift.links import Link
+from uplift.splitting import assign_folds
 from uplift.stacking import fit_stack
+from uplift.trial import Trial
 
 _STRENGTHS = np.geomspace(1e-3, 10.0, 9)  # ridge penalties tried, on the average loss
 
@@ -26,18 +30,48 @@ class Amount:
         `(coupons,)` effect of each coupon on the logarithm.
     share
         `(arms,)` that the effects are centred on.
+    errors
+        `(coupons,)` standard errors of the averages; `None` where they were not kept.
     """
 
     schema: Schema
     coefficients: np.ndarray
     averages: np.ndarray
     share: np.ndarray
+    errors: np.ndarray | None = None
 
     def predict(self, features: Any) -> tuple[np.ndarray, np.ndarray]:
         """Return the expected amount without `(n,)` and with each coupon `(n, coupons)`."""
         start = self.coefficients[0] + self.schema.encode(features) @ self.coefficients[1:]
         start = start - self.averages @ self.share[1:]
         return np.exp(start), np.exp(start[:, None] + self.averages)
+
+
+def amount_of_buyers(buyers: Trial, folds: int, seed: int) -> tuple[Amount, Effects]:
+    """Fit amounts on those who bought; also return those of the buyers out of fold.
+
+    Raises
+    ------
+    TrialError
+        Where an arm has fewer buyers than folds.
+    """
+    counts = np.bincount(buyers.arm, minlength=buyers.n_arms)
+    if counts.min() < folds:
+        raise TrialError(
+            f"an arm has {counts.min()} buyers; the amounts of {folds} folds need at least {folds} in each"
+        )
+    schema = Schema.fit(buyers.features)
+    share = counts / counts.sum()
+    model, control, treated = fit_amount(
+        schema,
+        schema.encode(buyers.features),
+        buyers.outcome,
+        np.eye(buyers.n_arms)[buyers.arm][:, 1:] - share[1:],
+        buyers.weight,
+        share,
+        assign_folds(buyers, folds, np.random.default_rng([seed, 8])),
+    )
+    return model, Effects.create(control, treated)
 
 
 def fit_amount(
@@ -78,7 +112,7 @@ def fit_amount(
     averages = np.array(stack.averages)
     theta[0] += np.log(scale) + stack.level
     start = offset + np.log(scale) + stack.level - averages @ share[1:]
-    model = Amount(schema, theta, averages, share)
+    model = Amount(schema, theta, averages, share, np.array(stack.average_errors))
     return model, np.exp(start), np.exp(start[:, None] + averages)
 
 

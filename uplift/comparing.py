@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -122,6 +122,18 @@ def compare(
         if on_model:
             on_model(model.name)
         effects[model.name] = cross_predict(trial, model, fold, seed)
+    return rank(trial, effects)
+
+
+def rank(trial: Trial, effects: Mapping[str, Effects]) -> Comparison:
+    """Mark models by their effects on users that they did not see.
+
+    Parameters
+    ----------
+    effects
+        By name of the model, in order of preference, should they come out alike.
+    """
+    names = list(effects)
     # One set of nuisances for all, so that no model is marked by its own predictions.
     nuisance = _average(list(effects.values()))
     scores = dr_scores(trial, nuisance)

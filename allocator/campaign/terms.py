@@ -13,16 +13,21 @@ from allocator.campaign.values import (
     Amount,
     Conditions,
     Coupons,
+    Day,
     Kind,
     Number,
+    Positive,
     Quantity,
+    Share,
     Text,
     budget_of,
     budget_words,
     cap_of,
+    cost_of,
     groups_of,
     kind_of,
     measure_of,
+    one_of,
     plain_float,
     whole,
 )
@@ -37,7 +42,10 @@ class Strict(BaseModel):
 
 
 class Coupon(Strict):
-    """Terms of one coupon type; amounts in currency, or percent where `kind` says so."""
+    """Terms of one coupon type; amounts in currency, or percent where `kind` says so.
+
+    `users` says who may get it, as a limit's `users` does; it is applied where offers are made from a model.
+    """
 
     id: Text
     kind: Annotated[Kind | None, PlainValidator(kind_of)] = None
@@ -45,6 +53,7 @@ class Coupon(Strict):
     max_discount: Amount = None
     min_spend: Amount = None
     scope: Conditions = None
+    users: Conditions = None
     quantity: Quantity = None
     min_quantity: Quantity = None
     valid_days: Annotated[int | None, PlainValidator(whole(1))] = None
@@ -90,13 +99,42 @@ class LimitTerms(Strict):
 
 
 class Header(Strict):
-    """The [campaign] table."""
+    """The [campaign] table.
+
+    What offers are valued with when they are made from a model (`allocator.scoring` has the formula):
+
+    margin
+        Gross margin, as a share of the goods' full price.
+    contact_cost
+        Of issuing one offer, redeemed or not. Currency.
+    basket
+        Mean spend of a purchase without a coupon, currency; `None`: what the model learned of spend.
+    basket_spread
+        Standard deviation of the logarithm of the spend of a purchase around what is expected of it; `None`: as
+        learned, else 0.6.
+    redeem_share
+        Where redemption was not learned: the share of purchases that could redeem a coupon and do.
+    shipping_cost
+        What a free_shipping coupon without an amount gives. Currency.
+    spend_is
+        Whether the model's spend is what was paid after a coupon's discount, or the goods' price before it.
+    start
+        First day of the campaign: profiles are of what was known before it. `None`: the day after the last purchase.
+    """
 
     name: Text = "campaign"
     currency: Text = "EUR"
     budget: Annotated[float | None, PlainValidator(budget_of)] = None
     max_per_user: Annotated[int | str, PlainValidator(cap_of)] = 1
     exclusive: Annotated[tuple[tuple[str, ...], ...], PlainValidator(groups_of)] = ()
+    margin: Share = 0.3
+    contact_cost: Annotated[float, PlainValidator(cost_of)] = 0.0
+    basket: Positive = None
+    basket_spread: Positive = None
+    redeem_share: Share = 1.0
+    shipping_cost: Annotated[float, PlainValidator(cost_of)] = 5.0
+    spend_is: Annotated[str, PlainValidator(one_of(("after_discount", "before_discount")))] = "after_discount"
+    start: Day = None
 
 
 class Campaign(Strict):

@@ -90,6 +90,52 @@ def kind_of(value: Any) -> str | None:
     return value if value is None else str(value)
 
 
+def cost_of(value: Any) -> float:
+    """Check an amount that must be there."""
+    number = _amount(value)
+    if number is None:
+        raise ValueError("must be a number")
+    return number
+
+
+def share_of(value: Any) -> float:
+    """Check a share."""
+    number = _number(value)
+    if number is None or not 0.0 <= number <= 1.0:
+        raise ValueError(f"is {in_words(value)}; it must be a share from 0 to 1, such as 0.3")
+    return number
+
+
+def day_of(value: Any) -> datetime.date:
+    """Check a day: a TOML date, or the same in quotation marks."""
+    if isinstance(value, datetime.datetime):
+        return value.date()
+    if isinstance(value, datetime.date):
+        return value
+    try:
+        return datetime.date.fromisoformat(value)
+    except (TypeError, ValueError):
+        raise ValueError(f"must be a day such as 2026-01-31, not {in_words(value)}") from None
+
+
+def one_of(words: tuple[str, ...]) -> Callable[[Any], str]:
+    """Return a check for one of a few words."""
+
+    def check(value: Any) -> str:
+        if value not in words:
+            raise ValueError(f"is {in_words(value)}; it must be one of {', '.join(words)}{nearest(value, words)}")
+        return str(value)
+
+    return check
+
+
+def _positive(value: Any) -> float | None:
+    number = _number(value)
+    if number is not None and number <= 0:
+        raise ValueError(f"is {number:g}; it must be above 0")
+    return number
+
+
 def _coupons(value: Any) -> tuple[str, ...] | None:
     if value is None:
         return None
@@ -143,6 +189,9 @@ def measure_of(value: Any) -> str | dict[str, float]:
 
 Text = Annotated[str, PlainValidator(_text)]
 Amount = Annotated[float | None, PlainValidator(_amount)]
+Positive = Annotated[float | None, PlainValidator(_positive)]
+Share = Annotated[float, PlainValidator(share_of)]
+Day = Annotated[datetime.date | None, PlainValidator(day_of)]
 Number = Annotated[float | None, PlainValidator(_number)]
 Quantity = Annotated[int | None, PlainValidator(whole(0))]
 Coupons = Annotated[tuple[str, ...] | None, PlainValidator(_coupons)]

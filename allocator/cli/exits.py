@@ -3,16 +3,17 @@
 from __future__ import annotations
 
 import errno
+import importlib.util
 import os
 import signal
 import sys
 import traceback
-from collections.abc import Callable
-from contextlib import suppress
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager, suppress
 from types import FrameType
 from typing import NoReturn
 
-from allocator.errors import AllocatorError
+from allocator.errors import AllocatorError, UsageError
 from allocator.result import Status
 
 FULL = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EIO)
@@ -34,6 +35,31 @@ def interrupted() -> int:
     """Say that the command was interrupted; return the exit code."""
     _say("interrupted; nothing was written")
     return INTERRUPTED
+
+
+def need_learning() -> None:
+    """Raise `UsageError` where the packages that models need are not installed."""
+    missing = [name for name in ("tensorflow", "lightgbm", "sklearn") if importlib.util.find_spec(name) is None]
+    if missing:
+        raise UsageError(f"models need {', '.join(missing)}, not installed here: pip install 'coupon-allocator[learn]'")
+    # TensorFlow's own notes on the machine's instructions are no concern of a planner.
+    os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
+    with _stderr_aside():
+        import tensorflow  # noqa: F401
+
+
+@contextmanager
+def _stderr_aside() -> Iterator[None]:
+    """Send what C++ writes to stderr nowhere; what Python raises is raised."""
+    sys.stderr.flush()
+    kept, nowhere = os.dup(2), os.open(os.devnull, os.O_WRONLY)
+    os.dup2(nowhere, 2)
+    try:
+        yield
+    finally:
+        os.dup2(kept, 2)
+        os.close(kept)
+        os.close(nowhere)
 
 
 def _code(job: Callable[[], int], verbose: bool) -> int:

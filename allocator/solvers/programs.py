@@ -13,6 +13,8 @@ from typing import Any
 import numpy as np
 import scipy.sparse as sp
 
+from allocator.solvers.loading import model_builder
+
 
 class Ending(StrEnum):
     """How a program's solve ended."""
@@ -117,7 +119,7 @@ def without(program: Program, x: np.ndarray) -> Program:
 
 def solve_linear(program: Program, time_limit: float = 60.0) -> Answer:
     """Solve the relaxation with GLOP, to tight tolerances: the duals become prices."""
-    from ortools.linear_solver.python import model_builder_helper as builder
+    builder = model_builder()
 
     model = _model(program)
     solver = builder.ModelSolverHelper("glop")
@@ -152,7 +154,7 @@ def solve_integer(
 
     `hint` `(n_columns,)` is a point to start from; `halt` lets another thread end the search.
     """
-    from ortools.linear_solver.python import model_builder_helper as builder
+    builder = model_builder()
 
     model = _model(program)
     for column in np.flatnonzero(program.integer).tolist():
@@ -181,7 +183,7 @@ def solve_integer(
 
 
 def _model(program: Program) -> Any:
-    from ortools.linear_solver.python import model_builder_helper as builder
+    builder = model_builder()
 
     model: Any = builder.ModelBuilderHelper()
     model.fill_model_from_sparse_data(
@@ -197,7 +199,7 @@ def _model(program: Program) -> Any:
 
 
 def _ending(solver: Any) -> Ending:
-    from ortools.linear_solver.python import model_builder_helper as builder
+    builder = model_builder()
 
     return {
         builder.OPTIMAL: Ending.OPTIMAL,

@@ -60,7 +60,8 @@ def write_folder(folder: Path, contents: Mapping[str, Content], *, force: bool) 
     folder
         Where to; missing parents are made. A symbolic link is followed.
     contents
-        For each file's name its bytes, its text (UTF-8), or a function that writes it at the path it is given.
+        For each file's name its bytes, its text (UTF-8), or a function that writes it at the path it is given (there
+        it may make a folder too).
     force
         Replace an existing plan folder (one with a manifest.json) or an empty one. It stays until the new one is
         complete, and comes back where the last step fails.
@@ -217,6 +218,11 @@ def _write(path: Path, content: Content) -> None:
 
 def _sync(path: Path) -> None:
     """Have the system write a file to the disk now: some report only then that the disk is full."""
+    if path.is_dir():
+        for file in path.rglob("*"):
+            if file.is_file():
+                _sync(file)
+        return
     handle = os.open(path, os.O_RDWR)
     try:
         os.fsync(handle)

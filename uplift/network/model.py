@@ -9,7 +9,7 @@ from typing import Any
 
 import numpy as np
 
-from uplift.amounts import Amount, fit_amount
+from uplift.amounts import Amount, amount_of_buyers
 from uplift.effects import Effects
 from uplift.errors import TrialError
 from uplift.features import DriftReport
@@ -72,7 +72,7 @@ class UpliftNetwork:
                 rows = rows[np.asarray(outcome)[rows] > 0]
         amount, unseen = None, None
         if trial.kind is OutcomeKind.MONEY:
-            amount, unseen = _amount(trial.take(rows), self.settings.folds, seed)
+            amount, unseen = amount_of_buyers(trial.take(rows), self.settings.folds, seed)
         return FittedNetwork(
             stages=tuple(fit.stage for _, fit in fits),
             amount=amount,
@@ -86,29 +86,6 @@ def _key(trial: Trial, settings: Settings, seed: int) -> str:
     arrays = [trial.arm, trial.outcome, trial.propensity, trial.weight, *trial.steps]
     columns = [column if column.dtype.kind == "f" else column.astype(str) for column in trial.features.columns]
     return fingerprint([*arrays, *columns], (settings, seed, trial.features.names))
-
-
-def _amount(buyers: Trial, folds: int, seed: int) -> tuple[Amount, Effects]:
-    from uplift.features import Schema
-    from uplift.splitting import assign_folds
-
-    counts = np.bincount(buyers.arm, minlength=buyers.n_arms)
-    if counts.min() < folds:
-        raise TrialError(
-            f"an arm has {counts.min()} buyers; the amounts of {folds} folds need at least {folds} in each"
-        )
-    schema = Schema.fit(buyers.features)
-    share = counts / counts.sum()
-    model, control, treated = fit_amount(
-        schema,
-        schema.encode(buyers.features),
-        buyers.outcome,
-        np.eye(buyers.n_arms)[buyers.arm][:, 1:] - share[1:],
-        buyers.weight,
-        share,
-        assign_folds(buyers, folds, np.random.default_rng([seed, 8])),
-    )
-    return model, Effects.create(control, treated)
 
 
 def _out_of_fold(
@@ -196,6 +173,24 @@ class FittedNetwork:
             control, treated = self.amount.predict(features)
             parts.append(Effects.create(control, treated))
         return parts[0] if len(parts) == 1 else _product(parts)
+
+    def predict_members(self, features: Any) -> tuple[Effects, np.ndarray]:
+        """Estimate effects and what their errors are made of, as `Stage.predict_members`; not for amounts.
+
+        Raises
+        ------
+        TrialError
+            Where the outcome is money: the error of an amount is not known.
+        """
+        if self.amount is not None:
+            raise TrialError("the errors of amounts are not modelled; ask a model of the purchase")
+        made = [stage.predict_members(features) for stage in self.stages]
+        if len(made) == 1:
+            return made[0]
+        product = _product([effects for effects, _ in made])
+        # First order, as in `_product`: each stage's error times all the others.
+        parts = [part * (product.treated / np.maximum(e.treated, 1e-12)).astype(np.float32) for e, part in made]
+        return product, np.concatenate(parts)
 
     def drift(self, features: Any) -> DriftReport:
         """Compare users with those of the trial."""

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from typing import Any
 
@@ -66,10 +66,48 @@ class Stage:
     def predict_encoded(self, users: np.ndarray, terms: tuple[Terms, Terms] | None = None) -> Effects:
         """Estimate effects of encoded users `(n, width)` float32."""
         mixed = None if terms is None else blend(*terms)
-        shares = self.shares if terms is None else steps_taken(*terms)
         coupons = self.share.size - 1 if mixed is None else mixed.shape[1]
         control = np.empty(users.shape[0])
         treated, error = np.empty((users.shape[0], coupons)), np.empty((users.shape[0], coupons))
+        for rows, start, asked in self._folds(users, terms, mixed):
+            control[rows] = self.link.mean(start)
+            treated[rows] = self.link.mean(start[:, None] + asked.mean(axis=0))
+            error[rows] = self._error(asked, mixed) * self.link.curvature(treated[rows])
+        return Effects(control, treated, error)
+
+    def predict_members(self, features: Any) -> tuple[Effects, np.ndarray]:
+        """Estimate effects, and what their standard errors are made of.
+
+        Returns
+        -------
+        effects
+            As `predict`.
+        deviations
+            `(parts, n, coupons)` float32, unit of the outcome: independent errors that all users share, each of
+            deviation 1 times these numbers. Their squares add up to the squared standard error.
+        """
+        users = self.schema.encode(features)
+        coupons = self.share.size - 1
+        control, treated = np.empty(users.shape[0]), np.empty((users.shape[0], coupons))
+        parts = np.empty((self.folds + coupons, users.shape[0], coupons), dtype=np.float32)
+        averages = _shared_errors(np.array(self.stack.average_errors), self.share)
+        for rows, start, asked in self._folds(users, None, None):
+            effect = asked.mean(axis=0)
+            control[rows] = self.link.mean(start)
+            treated[rows] = self.link.mean(start[:, None] + effect)
+            slope = self.link.curvature(treated[rows])
+            # (folds - 1) times the variance over the folds, as a sum of one square a fold.
+            spread = _HIDDEN_BIAS * np.sqrt((self.folds - 1) / self.folds) * (asked - effect)
+            parts[: self.folds, rows] = spread * slope
+            parts[self.folds :, rows] = averages.T[:, None, :] * slope
+        error = np.sqrt(np.square(parts, dtype=np.float64).sum(axis=0))
+        return Effects(control, treated, error), parts
+
+    def _folds(
+        self, users: np.ndarray, terms: tuple[Terms, Terms] | None, mixed: np.ndarray | None
+    ) -> Iterator[tuple[slice, np.ndarray, np.ndarray]]:
+        """Yield rows, their linear predictor without a coupon, and the effects `(folds, rows, coupons)` on it."""
+        shares = self.shares if terms is None else steps_taken(*terms)
         for rows, raw in outputs(self.network, users):
             candidates = self._candidates(raw, users[rows])
             trained = self._combine(candidates, self.shares)
@@ -79,14 +117,7 @@ class Stage:
                 level += np.mean([forest.predict_binned(bins)[:, 0] for forest in self.base_trees], axis=0)
             base = self.base_line[0] + self.base_line[1] * level
             start = base + self.stack.level - trained.mean(axis=0) @ self.share[1:]
-            asked = trained
-            if mixed is not None:
-                asked = self._blended(candidates, mixed, shares)
-            effect = asked.mean(axis=0)
-            control[rows] = self.link.mean(start)
-            treated[rows] = self.link.mean(start[:, None] + effect)
-            error[rows] = self._error(asked, mixed) * self.link.curvature(treated[rows])
-        return Effects(control, treated, error)
+            yield rows, start, trained if mixed is None else self._blended(candidates, mixed, shares)
 
     def _candidates(self, raw: dict[str, np.ndarray], users: np.ndarray) -> dict[str, np.ndarray]:
         """`(folds, n, outputs)` of each candidate: the average member of each fold."""
@@ -125,6 +156,14 @@ class Stage:
         if mixed is not None:
             averages = averages @ mixed
         return np.asarray(np.sqrt(_HIDDEN_BIAS**2 * spread + averages**2))
+
+
+def _shared_errors(errors: np.ndarray, share: np.ndarray) -> np.ndarray:
+    """`(coupons, coupons)` root of the covariance of the average effects: all are over the same users of control."""
+    own, control = 1.0 / share[1:], 1.0 / share[0]
+    deviation = np.sqrt(own + control)
+    correlation = (control + np.diag(own)) / np.outer(deviation, deviation)
+    return np.asarray(errors[:, None] * np.linalg.cholesky(correlation))
 
 
 def _on_coupons(name: str, values: np.ndarray, shares: np.ndarray | None) -> np.ndarray:

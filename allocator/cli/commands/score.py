@@ -1,0 +1,107 @@
+"""`allocate score`: users and coupons to a file of offers."""
+
+from __future__ import annotations
+
+import json
+import sys
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from allocator.cli import exits
+from allocator.cli.screen import Screen
+from allocator.errors import UsageError
+
+if TYPE_CHECKING:
+    from allocator.learning.streaming import Scored
+
+
+def register(app: typer.Typer) -> None:
+    """Add `allocate score`."""
+    app.command(
+        epilog="Example: allocate score --model model/ --users users.parquet --campaign campaign.toml -o offers.parquet"
+    )(score)
+
+
+def score(
+    model: Annotated[Path, typer.Option("--model", metavar="FOLDER", help="What `allocate train` wrote.")],
+    users: Annotated[
+        str, typer.Option("--users", metavar="PATH", help="user_id and the model's features, one row a user.")
+    ],
+    campaign: Annotated[
+        Path,
+        typer.Option("--campaign", metavar="FILE", help="campaign.toml: coupons, and what offers are valued with."),
+    ],
+    output: Annotated[
+        Path, typer.Option("-o", "--output", metavar="FILE", help="Write the offers into this .parquet file.")
+    ],
+    transactions: Annotated[
+        str | None,
+        typer.Option("--transactions", metavar="PATH", help="Past purchases: user_id, item_id, time, amount."),
+    ] = None,
+    products: Annotated[
+        str | None,
+        typer.Option("--products", metavar="PATH", help="item_id and what kind of thing it is; what scopes refer to."),
+    ] = None,
+    draws: Annotated[
+        int,
+        typer.Option(
+            "--draws",
+            min=0,
+            max=1000,
+            metavar="NUMBER",
+            help="Add so many columns value_draw_0, ...: what if the model errs?",
+        ),
+    ] = 0,
+    resume: Annotated[bool, typer.Option("--resume", help="Go on with a run that was cut off.")] = False,
+    seed: Annotated[int, typer.Option("--seed", min=0, metavar="NUMBER", help="Seed of the draws.")] = 0,
+    as_json: Annotated[bool, typer.Option("--json", help="Print one JSON document on stdout.")] = False,
+    force: Annotated[bool, typer.Option("--force", help="Replace an existing file.")] = False,
+    quiet: Annotated[bool, typer.Option("-q", "--quiet", help="Nothing on stderr but errors.")] = False,
+    verbose: Annotated[bool, typer.Option("-v", "--verbose", help="Stages on stderr; tracebacks of errors.")] = False,
+) -> None:
+    """Predict for every eligible user and coupon what the offer earns and costs."""
+    screen = Screen(quiet=quiet, verbose=verbose)
+
+    def job() -> int:
+        from allocator.campaign import load_campaign
+
+        terms = load_campaign(campaign)
+        exits.need_learning()
+        from allocator.learning import load_model
+        from allocator.learning.offers import Scorer
+        from allocator.learning.past import Past
+        from allocator.learning.streaming import check_file, score_file
+
+        check_file(output, force)
+        with screen.stage("score"):
+            if products is not None and transactions is None:
+                raise UsageError("--products tells what kinds of things users buy; that needs --transactions too")
+            past = None if transactions is None else Past.read(transactions, products)
+            scorer = Scorer(load_model(model), terms, draws, seed, past)
+            scored = score_file(scorer, users, output, resume=resume, force=force, progress=screen.progress)
+        for note in scored.notes:
+            screen.note(note)
+        document = {"offers_file": str(output), "effects": scorer.effects, **scored.document()}
+        sys.stdout.write(
+            json.dumps(document, indent=2, allow_nan=False) + "\n" if as_json else _text(scored, scorer.effects)
+        )
+        screen.note(f"Written to {output}")
+        return 0
+
+    exits.leave(job, verbose=verbose)
+
+
+def _text(scored: Scored, effects: str) -> str:
+    document = scored.document()
+    lines = [f"{scored.offers:,} offers for {scored.users:,} users; effects are {effects}.", ""]
+    lines.append(
+        f"{'coupon':<22}{'offers':>12}{'buys without':>14}{'buys with':>12}{'value':>10}{'cost':>10}{'worth it':>10}"
+    )
+    lines += [
+        f"{row['coupon']:<22}{row['offers']:>12,}{row['purchase_without']:>14.2%}{row['purchase_with']:>12.2%}"
+        f"{row['value']:>10.4f}{row['cost']:>10.4f}{row['positive']:>10.1%}"
+        for row in document["coupons"]
+    ]
+    return "\n".join(lines) + "\n"

@@ -1,0 +1,155 @@
+"""`allocate train`: learn from a trial what each coupon changes."""
+
+from __future__ import annotations
+
+import json
+import sys
+from contextlib import ExitStack
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+from allocator.cli import exits
+from allocator.cli.screen import Screen
+from allocator.errors import UsageError
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from uplift import Progress
+
+
+def register(app: typer.Typer) -> None:
+    """Add `allocate train`."""
+    app.command(epilog="Example: allocate train --trial trial.parquet --campaign campaign.toml -o model/")(train)
+
+
+def train(
+    trial: Annotated[
+        str,
+        typer.Option(
+            "--trial",
+            metavar="PATH",
+            help="One row a user: coupon (empty, control or none: given nothing), purchased (0/1), optional spend, visited, "
+            "redeemed, propensity, weight; every other column is a feature known before.",
+        ),
+    ],
+    output: Annotated[
+        Path, typer.Option("-o", "--output", metavar="FOLDER", help="Write the model into this new folder.")
+    ],
+    campaign: Annotated[
+        Path | None,
+        typer.Option("--campaign", metavar="FILE", help="campaign.toml of the trial: the terms of its coupons."),
+    ] = None,
+    transactions: Annotated[
+        str | None,
+        typer.Option("--transactions", metavar="PATH", help="Past purchases: user_id, item_id, time, amount."),
+    ] = None,
+    products: Annotated[
+        str | None,
+        typer.Option("--products", metavar="PATH", help="item_id and what kind of thing it is; what scopes refer to."),
+    ] = None,
+    users: Annotated[
+        str | None, typer.Option("--users", metavar="PATH", help="user_id and attributes, joined as features.")
+    ] = None,
+    column: Annotated[
+        list[str] | None,
+        typer.Option("--column", metavar="NAME=COLUMN", help="Where the trial has another name: coupon=segment."),
+    ] = None,
+    control: Annotated[
+        str | None, typer.Option("--control", metavar="WORD", help="What stands in coupon for those given nothing.")
+    ] = None,
+    ignore: Annotated[
+        list[str] | None, typer.Option("--ignore", metavar="COLUMN", help="A column of the trial that is no feature.")
+    ] = None,
+    observational: Annotated[
+        bool,
+        typer.Option("--observational", help="Nobody drew lots: estimate who was likely to get which coupon."),
+    ] = False,
+    tensorboard: Annotated[
+        Path | None, typer.Option("--tensorboard", metavar="FOLDER", help="Write the losses there for TensorBoard.")
+    ] = None,
+    seed: Annotated[int, typer.Option("--seed", min=0, metavar="NUMBER", help="Same seed, same model.")] = 0,
+    as_json: Annotated[bool, typer.Option("--json", help="Print the model card as one JSON document.")] = False,
+    force: Annotated[bool, typer.Option("--force", help="Replace an existing model.")] = False,
+    quiet: Annotated[bool, typer.Option("-q", "--quiet", help="Nothing on stderr but errors.")] = False,
+    verbose: Annotated[bool, typer.Option("-v", "--verbose", help="Stages on stderr; tracebacks of errors.")] = False,
+) -> None:
+    """Train a model on a trial, and print a card of how good it is on users that it did not see."""
+    screen = Screen(quiet=quiet, verbose=verbose)
+
+    def job() -> int:
+        from allocator.tables.output import check_target
+
+        check_target(output, force)
+        columns = dict(_pair(text) for text in column or [])
+        options: dict[str, Any] = {
+            "columns": columns,
+            "control": control,
+            "ignore": ignore or [],
+            "observational": observational,
+        }
+        options |= {"transactions": transactions, "products": products, "users": users}
+        return _train(trial, campaign, options, tensorboard, seed, output, force, as_json, screen)
+
+    exits.leave(job, verbose=verbose)
+
+
+def _pair(text: str) -> tuple[str, str]:
+    name, sign, column = text.partition("=")
+    if not sign or not name or not column:
+        raise UsageError(f"--column {text!r}: write NAME=COLUMN, such as coupon=segment")
+    return name.strip(), column.strip()
+
+
+def _train(
+    trial: str,
+    campaign: Path | None,
+    options: dict[str, Any],
+    tensorboard: Path | None,
+    seed: int,
+    output: Path,
+    force: bool,
+    as_json: bool,
+    screen: Screen,
+) -> int:
+    from allocator.campaign import load_campaign
+
+    terms = None if campaign is None else load_campaign(campaign)
+    exits.need_learning()
+    from allocator.learning import train as learn
+
+    with ExitStack() as stack:
+        on_epoch = None if tensorboard is None else stack.enter_context(_board(tensorboard))
+        with screen.stage("train"):
+            model = learn(trial, campaign=terms, **options, seed=seed, told=screen.progress, on_epoch=on_epoch)
+    with screen.stage("write"):
+        model.save(output, force=force)
+    for note in model.card.notes:
+        screen.note(note)
+    document = {"model": str(output), **model.card.document()}
+    sys.stdout.write(json.dumps(document, indent=2, allow_nan=False) + "\n" if as_json else model.card.text() + "\n")
+    screen.note(f"Written to {output}")
+    return 0
+
+
+class _board:
+    """Writes the loss of each epoch where TensorBoard reads it."""
+
+    def __init__(self, folder: Path) -> None:
+        import tensorflow as tf
+
+        self._writer = tf.summary.create_file_writer(str(folder))
+
+    def __enter__(self) -> Callable[[Progress], None]:
+        import tensorflow as tf
+
+        def told(progress: Progress) -> None:
+            with self._writer.as_default():
+                tf.summary.scalar(f"loss/{progress.stage}", progress.loss, step=progress.epoch)
+
+        return told
+
+    def __exit__(self, *_: object) -> None:
+        self._writer.close()

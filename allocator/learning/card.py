@@ -1,0 +1,176 @@
+"""The model card: how good a model is on users that it did not see, and what it cannot know."""
+
+from __future__ import annotations
+
+from dataclasses import asdict, dataclass
+from typing import Any
+
+Z95 = 1.959963984540054
+
+
+@dataclass(frozen=True)
+class Mark:
+    """One candidate's marks on users it did not see, purchases a user (see `uplift.Score`)."""
+
+    name: str
+    value: float
+    value_error: float
+    area: float
+    area_error: float
+    behind: float
+    behind_error: float
+    qini: float
+    qini_error: float
+
+
+@dataclass(frozen=True)
+class Bin:
+    """Pairs of user and coupon with about the same predicted uplift (see `uplift.calibration.Bin`)."""
+
+    pairs: int
+    predicted: float
+    observed: float
+    standard_error: float
+
+
+@dataclass(frozen=True)
+class Kept:
+    """What a plan for half of the users was predicted to bring, and what the trial shows: sums over those users.
+
+    Attributes
+    ----------
+    unit
+        `purchases` or `sales`.
+    raw, calibrated
+        Predicted before and after calibration, by models that did not see these users.
+    observed, standard_error
+        Doubly robust.
+    """
+
+    unit: str
+    users: int
+    raw: float
+    calibrated: float
+    observed: float
+    standard_error: float
+
+    @property
+    def kept(self) -> bool:
+        """Whether the calibrated prediction is within the 95 % interval."""
+        return abs(self.calibrated - self.observed) <= Z95 * self.standard_error
+
+
+@dataclass(frozen=True)
+class Arm:
+    """What the trial itself says of an arm."""
+
+    coupon: str
+    users: int
+    purchases: float
+    spend: float | None
+
+
+@dataclass(frozen=True)
+class Card:
+    """A model card.
+
+    Attributes
+    ----------
+    chosen, reason
+        The candidate that was kept, and why.
+    arms
+        Averages of the trial, control first.
+    marks
+        Of all candidates, best first.
+    bins
+        Calibration of the chosen one, by calibrated predictions.
+    factors
+        Level, spread and sales: raw, its error, and as used.
+    kept
+        Predictions held against the trial.
+    limits
+        What the model cannot know, a sentence each.
+    notes
+        What was taken for what.
+    """
+
+    chosen: str
+    reason: str
+    observational: bool
+    users: int
+    features: tuple[str, ...]
+    arms: tuple[Arm, ...]
+    marks: tuple[Mark, ...]
+    bins: tuple[Bin, ...]
+    factors: dict[str, tuple[float, float, float]]
+    kept: tuple[Kept, ...]
+    limits: tuple[str, ...]
+    notes: tuple[str, ...]
+
+    def document(self) -> dict[str, Any]:
+        """Return what JSON can hold."""
+        return asdict(self)
+
+    @classmethod
+    def of_document(cls, document: dict[str, Any]) -> Card:
+        """Read what `document` made; raises `KeyError` or `TypeError` on anything else."""
+        fields = dict(document)
+        for name, kind in (("arms", Arm), ("marks", Mark), ("bins", Bin), ("kept", Kept)):
+            fields[name] = tuple(kind(**entry) for entry in fields[name])
+        for name in ("features", "limits", "notes"):
+            fields[name] = tuple(fields[name])
+        fields["factors"] = {name: tuple(values) for name, values in fields["factors"].items()}
+        return cls(**fields)
+
+    def text(self) -> str:
+        """Return the card for people."""
+        return "\n".join([*self._head(), *self._marks(), *self._calibration(), *self._promises(), *self._limits()])
+
+    def _head(self) -> list[str]:
+        kind = "OBSERVATIONAL: effects rest on users who were not drawn by lot" if self.observational else "a trial"
+        lines = [f"Model of {kind}: {self.users:,} users, {len(self.features)} features.", ""]
+        lines += ["arm                        users  purchases  spend a user"]
+        for arm in self.arms:
+            spend = "" if arm.spend is None else f"{arm.spend:>12.4f}"
+            lines.append(f"{arm.coupon:<22}{arm.users:>10,}{arm.purchases:>10.4%}  {spend}".rstrip())
+        return lines
+
+    def _marks(self) -> list[str]:
+        lines = ["", "Candidates on users they did not see; extra purchases per 1,000 users (95 % interval)"]
+        lines.append("model                        coupon for each     averaged over shares    Qini")
+        for m in self.marks:
+            value = _interval(1e3 * m.value, 1e3 * m.value_error)
+            area = _interval(1e3 * m.area, 1e3 * m.area_error)
+            qini = "     -" if m.qini != m.qini else f"{m.qini:+.3f}"
+            qini += "" if m.qini_error != m.qini_error else f" +- {Z95 * m.qini_error:.3f}"
+            lines.append(f"{m.name:<26}{value:>22}{area:>24}  {qini}")
+        return [*lines, f"Kept: {self.chosen}; {self.reason}."]
+
+    def _calibration(self) -> list[str]:
+        lines = ["", "Calibration on users not seen: extra purchases per 1,000 users"]
+        lines.append("    pairs  predicted  observed (95 % interval)")
+        lines += [
+            f"{b.pairs:>9,}{1e3 * b.predicted:>11.2f}  {_interval(1e3 * b.observed, 1e3 * b.standard_error)}"
+            for b in self.bins
+        ]
+        for name, (raw, error, used) in self.factors.items():
+            if error == error:
+                lines.append(f"{name}: the trial alone says x {raw:.2f} +- {Z95 * error:.2f}; used: x {used:.2f}")
+        return lines
+
+    def _promises(self) -> list[str]:
+        lines = []
+        for k in self.kept:
+            inside = "inside" if k.kept else "OUTSIDE"
+            lines.append(
+                f"For the best half of the users: {k.raw:,.1f} {k.unit} predicted raw, {k.calibrated:,.1f} calibrated; the "
+                f"trial shows {_interval(k.observed, k.standard_error, 1)}: {inside}."
+            )
+        return ["", *lines] if lines else []
+
+    def _limits(self) -> list[str]:
+        return ["", "What it cannot know:", *(f"- {line}" for line in self.limits)]
+
+
+def _interval(value: float, error: float, digits: int = 2) -> str:
+    return f"{value:,.{digits}f} ({value - Z95 * error:,.{digits}f} to {value + Z95 * error:,.{digits}f})"

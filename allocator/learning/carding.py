@@ -1,0 +1,144 @@
+"""Draws up the model card from what cross-fitting showed."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+import numpy as np
+
+from allocator.learning.calibrating import Calibration, calibrate
+from allocator.learning.candidates import Tried
+from allocator.learning.card import Arm, Bin, Card, Kept, Mark
+from allocator.learning.model import Baskets
+from allocator.learning.trials import TrialTable
+from uplift import Effects, Trial, promise, reliability
+from uplift.metrics import bootstrap, qini, recommended
+
+RESAMPLES = 100
+BINS = 5
+
+
+def draw_card(
+    table: TrialTable,
+    trial: Trial,
+    tried: Tried,
+    chosen: str,
+    calibration: Calibration,
+    baskets: Baskets | None,
+    observational: bool,
+) -> Card:
+    """Return the card."""
+    effects = tried.effects[chosen]
+    unseen = _calibrated(trial, effects, tried.fold)
+    factors = {"level": calibration.level, "spread": calibration.spread, "sales": calibration.sales}
+    return Card(
+        chosen=chosen,
+        reason=_reason(tried, chosen),
+        observational=observational,
+        users=len(table),
+        features=tuple(table.features),
+        arms=tuple(_arms(table)),
+        marks=tuple(_marks(trial, tried, chosen)),
+        bins=tuple(
+            Bin(b.users, b.predicted, b.observed, b.standard_error)
+            for b in reliability(trial, unseen, bins=BINS, nuisance=effects)
+        ),
+        factors={name: (f.raw, f.standard_error, f.used) for name, f in factors.items()},
+        kept=tuple(_kept(table, trial, effects, unseen, calibration, baskets)),
+        limits=tuple(_limits(table, observational)),
+        notes=table.notes,
+    )
+
+
+def _calibrated(trial: Trial, effects: Effects, fold: np.ndarray) -> Effects:
+    """Effects of each user, calibrated on the other parts: a factor is not marked on the users it was fitted on."""
+    control, treated = effects.control.copy(), effects.treated.copy()
+    for f in range(int(fold.max()) + 1):
+        rest, held = np.flatnonzero(fold != f), np.flatnonzero(fold == f)
+        treated[held] = calibrate(trial.take(rest), effects.take(rest)).effects(effects.take(held)).treated
+    return Effects.create(control, treated)
+
+
+def _reason(tried: Tried, chosen: str) -> str:
+    scores = tried.comparison.scores
+    if scores[0].name == chosen:
+        return "it earned most over all shares of users that could be given a coupon"
+    mine = next(s for s in scores if s.name == chosen)
+    return (
+        f"within one standard error ({1e3 * mine.behind_error:.2f}) of {scores[0].name}, which earned "
+        f"{1e3 * mine.behind:.2f} per 1,000 more, and preferred to it"
+    )
+
+
+def _marks(trial: Trial, tried: Tried, chosen: str) -> Iterator[Mark]:
+    for s in tried.comparison.scores:
+        error = _qini_error(trial, tried.effects[s.name]) if s.name == chosen else float("nan")
+        yield Mark(s.name, s.value, s.value_error, s.area, s.area_error, s.behind, s.behind_error, s.qini, error)
+
+
+def _qini_error(trial: Trial, effects: Effects) -> float:
+    rows, score, got, weight = recommended(trial, effects)
+    outcome = trial.outcome[rows]
+
+    def statistic(drawn: np.ndarray) -> float:
+        return qini(outcome[drawn], score[drawn], got[drawn], weight[drawn])
+
+    if not got.any() or got.all():
+        return float("nan")
+    return bootstrap(statistic, rows.size, repeats=RESAMPLES)[0]
+
+
+def _arms(table: TrialTable) -> Iterator[Arm]:
+    weight = np.ones(len(table)) if table.weight is None else table.weight
+    for k, name in enumerate(("control", *table.coupons)):
+        mine = table.arm == k
+        spend = None if table.spend is None else float(np.average(table.spend[mine], weights=weight[mine]))
+        yield Arm(name, int(mine.sum()), float(np.average(table.purchased[mine], weights=weight[mine])), spend)
+
+
+def _kept(
+    table: TrialTable,
+    trial: Trial,
+    effects: Effects,
+    unseen: Effects,
+    calibration: Calibration,
+    baskets: Baskets | None,
+) -> Iterator[Kept]:
+    from allocator.learning.training import sales_of
+
+    best = unseen.uplift.max(axis=1)
+    choice = np.where(best >= np.median(best), unseen.uplift.argmax(axis=1) + 1, 0)
+    raw = promise(trial, effects, choice, nuisance=effects)
+    made = promise(trial, unseen, choice, nuisance=effects)
+    users = int((choice > 0).sum())
+    yield Kept("purchases", users, raw.predicted, made.predicted, made.observed.value, made.observed.standard_error)
+    if baskets is None or table.spend is None:
+        return
+    money, (_, before) = sales_of(trial, table.spend, effects, baskets)
+    _, (_, after) = sales_of(trial, table.spend, unseen, baskets)
+    raw = promise(money, before, choice, nuisance=before)
+    made = promise(money, after, choice, nuisance=before)
+    yield Kept(
+        "sales",
+        users,
+        raw.predicted,
+        made.predicted * calibration.sales.used,
+        made.observed.value,
+        made.observed.standard_error,
+    )
+
+
+def _limits(table: TrialTable, observational: bool) -> Iterator[str]:
+    if observational:
+        yield (
+            "Effects are observational: users were compared with others alike in the features, not drawn by lot. What "
+            "the targeting knew and the features do not is counted as the coupon's effect."
+        )
+    yield "What happens after the outcome was counted: purchases brought forward, habits formed, returns."
+    yield "Users unlike those of the trial, another season, other prices: `allocate score` counts what it has not seen."
+    if table.spend is None:
+        yield "What a purchase spends: the trial has no `spend`, so `basket` of campaign.toml is taken."
+    if table.redeemed is None:
+        yield "Who redeems: the trial has no `redeemed`, so redemption follows from the purchase (see `redeem_share`)."
+    if len(table.coupons) == 1:
+        yield "How effects grow with a coupon's depth: the trial had one coupon."

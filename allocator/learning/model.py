@@ -1,0 +1,293 @@
+"""A trained model: users and coupons in, what to expect of them out."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from allocator.campaign import Campaign, Coupon
+from allocator.errors import DataError, UsageError, nearest
+from allocator.history import ProfileSchema
+from allocator.learning.calibrating import Calibration
+from allocator.learning.candidates import Fitted
+from allocator.learning.kinship import Kinship, kinship
+from allocator.learning.logistic import Logistic
+from allocator.learning.members import Members
+from allocator.learning.trials import feature
+from allocator.scoring import Expected
+from allocator.tables.frames import to_arrow
+from uplift import DriftReport, Effects, Features
+from uplift.amounts import Amount
+
+if TYPE_CHECKING:
+    from allocator.learning.card import Card
+
+
+@dataclass(frozen=True, eq=False)
+class Baskets:
+    """What a purchase spends.
+
+    Attributes
+    ----------
+    amount
+        By features and coupon; `None` where the trial had too few buyers for that, and `mean` stands for all.
+    mean
+        Currency, over the trial's purchases.
+    spread
+        Standard deviation of the logarithm of the spend around what was expected.
+    """
+
+    amount: Amount | None
+    mean: float
+    spread: float
+
+    def predict(self, features: Features, coupons: int) -> tuple[np.ndarray, np.ndarray]:
+        """Return the expected spend of a purchase without `(n,)` and with each coupon `(n, coupons)`."""
+        if self.amount is None:
+            return np.full(len(features), self.mean), np.full((len(features), coupons), self.mean)
+        return self.amount.predict(features)
+
+    def errors(self, coupons: int) -> np.ndarray:
+        """`(coupons,)` standard error of each coupon's effect on the logarithm of the spend."""
+        if self.amount is None or self.amount.errors is None:
+            return np.zeros(coupons)
+        return self.amount.errors
+
+
+@dataclass(frozen=True, eq=False)
+class Prediction:
+    """What a model expects of n users and K asked coupons, with what is not sure about it.
+
+    Attributes
+    ----------
+    coupons
+        The asked coupons.
+    expected
+        Purchases, baskets, redemption, relevance: what `allocator.scoring.value_offers` takes.
+    deviations
+        `(parts, n, K)` float32: errors of the chance of a purchase, as `Members` has them.
+    basket_errors
+        `(K,)` of the logarithm of the basket with the coupon.
+    kinship
+        How coupons that were not in the trial were related to it.
+    """
+
+    coupons: tuple[Coupon, ...]
+    expected: Expected
+    deviations: np.ndarray
+    basket_errors: np.ndarray
+    kinship: Kinship
+
+    @property
+    def purchase_without(self) -> np.ndarray:
+        """`(n,)` P(purchase) without a coupon."""
+        return self.expected.purchase_without
+
+    @property
+    def purchase_with(self) -> np.ndarray:
+        """`(n, K)` P(purchase) with each coupon."""
+        return self.expected.purchase_with
+
+    @property
+    def uplift(self) -> np.ndarray:
+        """`(n, K)` what each coupon changes of it."""
+        return self.purchase_with - self.purchase_without[:, None]
+
+    @property
+    def standard_error(self) -> np.ndarray:
+        """`(n, K)` of the uplift."""
+        return np.asarray(np.sqrt(np.square(self.deviations, dtype=np.float64).sum(axis=0)))
+
+
+@dataclass(frozen=True, eq=False)
+class Model:
+    """A trained model.
+
+    Attributes
+    ----------
+    coupons
+        Ids of the trial's coupons.
+    terms
+        Their terms where `train` was given them.
+    purchase
+        Of P(purchase), not calibrated.
+    calibration
+        What its uplift is multiplied with.
+    baskets
+        What a purchase spends; `None` where the trial had no spend.
+    redemption
+        Of P(redeemed if issued), the first coupon in the place of control; `None` where the trial did not say.
+    profile
+        Which of the features are made of transactions; `None` where none are.
+    observational
+        Whether the effects rest on users who were not drawn by lot.
+    card
+        What is known of how good it is.
+    """
+
+    coupons: tuple[str, ...]
+    terms: tuple[Coupon, ...] | None
+    purchase: Fitted
+    calibration: Calibration
+    baskets: Baskets | None
+    redemption: Logistic | None
+    profile: ProfileSchema | None
+    observational: bool
+    card: Card
+    manifest: Mapping[str, Any]
+
+    @property
+    def features(self) -> tuple[str, ...]:
+        """Names of the features that users must have."""
+        return tuple(self.schema.names)
+
+    @property
+    def schema(self) -> Any:
+        """How `uplift` encodes the features, and what it saw of them."""
+        return self.purchase.schema if isinstance(self.purchase, Logistic) else self.purchase.fitted.stages[0].schema
+
+    def features_of(self, users: Any, source: str = "users") -> Features:
+        """Take the model's features from a table of users.
+
+        Raises
+        ------
+        DataError
+            Where columns are missing or of another kind than in training.
+        """
+        table = to_arrow(users, source)
+        absent = [name for name in self.features if name not in table.column_names]
+        if absent:
+            hint = nearest(absent[0], table.column_names, 0.7)
+            if self.profile is not None and set(absent) <= set(self.profile.names):
+                hint = "; they are made of purchases: give --transactions" + (
+                    "" if self.profile.category_column is None else " and --products"
+                )
+            raise DataError(
+                f"{source}: {len(absent)} of the {len(self.features)} features that the model was trained with are "
+                f"missing: {', '.join(absent[:8])}{hint}; found: {', '.join(table.column_names[:20])}"
+            )
+        columns = {name: feature(table[name], name, source) for name in self.features}
+        for known in self.schema.columns:
+            values = columns[known.name]
+            wants_numbers = type(known).__name__ == "NumericColumn"
+            if wants_numbers and values.dtype.kind != "f":
+                if all(value is None for value in values):
+                    columns[known.name] = np.full(values.size, np.nan)
+                    continue
+                raise DataError(f"{source}: column {known.name!r} holds text; it was numbers in training")
+            if not wants_numbers and values.dtype.kind == "f":
+                # A code such as a postcode reads as a number where all of its neighbours are.
+                texts = np.array([None if v != v else f"{v:g}" for v in values], dtype=object)
+                columns[known.name] = texts
+        return Features.create(columns)
+
+    def predict(
+        self,
+        users: Any,
+        coupons: Sequence[Coupon] | Campaign | None = None,
+        wants: tuple[np.ndarray, np.ndarray] | None = None,
+    ) -> Prediction:
+        """Predict purchases, baskets and redemption of users for coupons.
+
+        Parameters
+        ----------
+        users
+            A table with the model's features (pandas, polars or pyarrow), or `Features` already.
+        coupons
+            Terms of the coupons asked for, or a campaign; by default those of the trial.
+        wants
+            Relevance and spend on the coupons' scopes, `(n, K)` each, as `Past.wants` gives them.
+
+        Raises
+        ------
+        DataError
+            Where features are missing or of another kind.
+        """
+        features = users if isinstance(users, Features) else self.features_of(users)
+        asked = self.asked(coupons)
+        kin = self.relate(asked)
+        members = self.calibration.apply(self.purchase.predict_members(features))
+        mix = kin.weights
+        uplift = members.uplift @ mix
+        parts = members.deviations @ mix.astype(np.float32)
+        borrowed = np.zeros((len(asked), *uplift.shape), dtype=np.float32)
+        for j in np.flatnonzero(kin.error > 0):
+            borrowed[j, :, j] = kin.error[j] * uplift[:, j]
+        with_coupon = np.clip(members.control[:, None] + uplift, 0.0, 1.0)
+        return Prediction(
+            asked,
+            self._expected(features, members, with_coupon, kin, wants),
+            np.concatenate([parts, borrowed[kin.error > 0]]),
+            self._basket_errors(kin),
+            kin,
+        )
+
+    def effects(self, users: Any) -> Effects:
+        """Return calibrated effects of the trial's coupons, as `uplift` has them: `Model` is one of its `Fitted`."""
+        features = users if isinstance(users, Features) else self.features_of(users)
+        return self.calibration.apply(self.purchase.predict_members(features)).effects()
+
+    def drift(self, users: Any) -> DriftReport:
+        """Compare users with those of the trial."""
+        return self.schema.drift(users if isinstance(users, Features) else self.features_of(users))
+
+    def asked(self, coupons: Sequence[Coupon] | Campaign | None) -> tuple[Coupon, ...]:
+        """Return the coupons asked for; raises `UsageError` where there are none."""
+        if coupons is None:
+            return self.terms or tuple(Coupon(id=name) for name in self.coupons)
+        asked = tuple(coupons.coupon if isinstance(coupons, Campaign) else coupons)
+        if not asked:
+            raise UsageError("the campaign lists no coupons: write one [[coupon]] for each that may be issued")
+        return asked
+
+    def relate(self, coupons: Sequence[Coupon]) -> Kinship:
+        """Relate asked coupons to the trial's."""
+        basket = 50.0 if self.baskets is None else self.baskets.mean
+        return kinship(
+            coupons, self.coupons, self.terms, self.calibration.level.used * np.array(self.calibration.averages), basket
+        )
+
+    def _expected(
+        self,
+        features: Features,
+        members: Members,
+        with_coupon: np.ndarray,
+        kin: Kinship,
+        wants: tuple[np.ndarray, np.ndarray] | None,
+    ) -> Expected:
+        n, asked = with_coupon.shape
+        unknown = np.full((n, asked), np.nan)
+        without, with_each = np.full(n, np.nan), unknown
+        if self.baskets is not None:
+            without, trained = self.baskets.predict(features, len(self.coupons))
+            with_each = self._calibrated_sales(members.control, with_coupon, without, trained @ kin.weights)
+        redeem = unknown
+        if self.redemption is not None:
+            made = self.redemption.predict(features)
+            learned = np.column_stack([made.control, made.treated])[:, : len(self.coupons)] @ kin.weights
+            redeem = np.where(kin.own, learned, np.nan)
+        relevance, spend = (unknown, unknown) if wants is None else wants
+        return Expected(members.control, with_coupon, without, with_each, redeem, relevance, spend)
+
+    def _calibrated_sales(
+        self, p0: np.ndarray, pk: np.ndarray, without: np.ndarray, with_each: np.ndarray
+    ) -> np.ndarray:
+        """Baskets with a coupon such that incremental sales are the calibrated ones."""
+        base = (p0 * without)[:, None]
+        sales = base + self.calibration.sales.used * (pk * with_each - base)
+        return np.divide(np.maximum(sales, 0.0), pk, out=with_each.copy(), where=pk > 1e-12)
+
+    def _basket_errors(self, kin: Kinship) -> np.ndarray:
+        if self.baskets is None:
+            return np.zeros(kin.weights.shape[1])
+        return np.asarray(self.baskets.errors(len(self.coupons)) @ kin.weights)
+
+    def save(self, folder: str | Path, *, force: bool = False) -> None:
+        """Write a model folder, whole or not at all; raises `UsageError` and `OutputError`."""
+        from allocator.learning.storing import save
+
+        save(self, Path(folder), force=force)

@@ -1,0 +1,283 @@
+"""Users x coupons -> a table of offers: predict, value, and leave out who may not get a coupon."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pyarrow as pa
+
+from allocator.campaign import Campaign, Coupon
+from allocator.errors import DataError, UsageError, nearest
+from allocator.learning.model import Model, Prediction
+from allocator.learning.past import Past
+from allocator.progress import Progress, silent
+from allocator.scoring import Assumptions, Expected, Valued, value_offers
+from allocator.tables.frames import decoded, is_text, one_chunk, to_arrow
+from allocator.tables.user_columns import Attribute
+
+FLOAT = pa.float32()
+COLUMNS = ("value", "cost", "liability", "redeem_probability", "purchase_without", "purchase_with", "relevance",
+           "incremental_sales", "standard_error")  # fmt: skip
+OBSERVATIONAL = (
+    "the effects are observational: nobody drew lots for the coupons that the model learned from, so what the targeting "
+    "knew and the features do not is counted as the coupons' effect; keep a random control group this time"
+)
+MONEY = ("value", "cost", "liability")
+
+
+@dataclass(frozen=True, eq=False)
+class Memory:
+    """What past purchases say of users.
+
+    Attributes
+    ----------
+    columns
+        `(n,)` float32 by name of a profile's feature.
+    wants
+        Relevance and spend on the coupons' scopes, `(n, K)` float32 each; `None` where no coupon has one.
+    """
+
+    columns: Mapping[str, np.ndarray]
+    wants: tuple[np.ndarray, np.ndarray] | None
+
+    def joined(self, table: pa.Table, first: int, source: str) -> pa.Table:
+        """Add the profiles of a block of users that begins at `first`; raises `DataError` where a name is taken."""
+        for name, values in self.columns.items():
+            if name in table.column_names:
+                raise DataError(f"{source}: column {name!r} is also a feature made of transactions; rename it")
+            table = table.append_column(name, pa.array(values[first : first + table.num_rows]))
+        return table
+
+    def without_columns(self) -> Memory:
+        """Return the same for users whose profiles were joined already."""
+        return Memory({}, self.wants)
+
+    def wants_of(self, first: int, rows: int) -> tuple[np.ndarray, np.ndarray] | None:
+        """Return the relevance and spend of a block."""
+        if self.wants is None:
+            return None
+        relevance, spend = (part[first : first + rows].astype(np.float64) for part in self.wants)
+        return relevance, spend
+
+
+@dataclass(frozen=True, eq=False)
+class Scorer:
+    """A model and a campaign, ready to score users, a block at a time.
+
+    Attributes
+    ----------
+    draws
+        How many `value_draw_j` columns to make: values as they would be if the model's errors were so and so. An
+        error is the same for all users and blocks: sums over many users vary as they should.
+    """
+
+    model: Model
+    campaign: Campaign
+    draws: int = 0
+    seed: int = 0
+    past: Past | None = None
+    notes: list[str] = field(default_factory=list)
+
+    def __post_init__(self) -> None:
+        """Refuse what cannot be scored before any user is read."""
+        header = self.campaign.campaign
+        if self.model.baskets is None and header.basket is None:
+            raise UsageError(
+                "the model's trial had no spend, so it does not know what a purchase brings: write basket = 40 (mean "
+                "spend of a purchase, currency) under [campaign], or train on a trial with a column 'spend'"
+            )
+        if self.model.profile is not None and self.past is None:
+            what = "--transactions" + ("" if self.model.profile.category_column is None else " and --products")
+            raise UsageError(f"the model's features are made of past purchases: give {what}")
+        if self.past is None and any(coupon.scope for coupon in self.coupons):
+            self.notes.append(
+                "coupons with a scope are valued as if they were good for everything: without --transactions and "
+                "--products nobody knows who buys from their scope anyway"
+            )
+        if self.model.observational:
+            self.notes.append(OBSERVATIONAL)
+        self.notes.extend(self.model.relate(self.coupons).notes)
+
+    @property
+    def coupons(self) -> tuple[Coupon, ...]:
+        """The campaign's coupons."""
+        return self.model.asked(self.campaign)
+
+    @property
+    def assumptions(self) -> Assumptions:
+        """What offers are valued with."""
+        learned = None if self.model.baskets is None else self.model.baskets.spread
+        return Assumptions.of(self.campaign.campaign, learned)
+
+    @property
+    def effects(self) -> str:
+        """Return `randomised` or `observational`: how far the effects can be trusted."""
+        return "observational" if self.model.observational else "randomised"
+
+    def schema(self, ids: pa.DataType) -> pa.Schema:
+        """Return the columns of the offers; the metadata say how far they can be trusted."""
+        kinds = [(name, pa.float64() if name in MONEY else FLOAT) for name in COLUMNS]
+        kinds += [(f"value_draw_{j}", FLOAT) for j in range(self.draws)]
+        metadata = {b"allocate.effects": self.effects.encode(), b"allocate.seed": str(self.seed).encode()}
+        return pa.schema([("user_id", ids), ("coupon", pa.dictionary(pa.int32(), pa.string())), *kinds], metadata)
+
+    def remember(self, ids: pa.Array, progress: Progress = silent) -> Memory:
+        """Look up what past purchases say of all users that will be scored, in their order."""
+        if self.past is None:
+            return Memory({}, None)
+        start = self.campaign.campaign.start
+        columns: dict[str, np.ndarray] = {}
+        if self.model.profile is not None:
+            columns, _ = self.past.columns(ids, start, self.model.profile, progress)
+        wants = None
+        if any(coupon.scope for coupon in self.coupons):
+            wants = self.past.wants(self.coupons, ids, start, seed=self.seed, progress=progress)
+        return Memory(columns, wants)
+
+    def score(self, users: Any, source: str = "users", memory: Memory | None = None, first: int = 0) -> pa.Table:
+        """Return the offers of a block of users, in their order, coupons in the campaign's.
+
+        Parameters
+        ----------
+        memory
+            What past purchases say, of users from the `first` of these on; looked up where left out.
+
+        Raises
+        ------
+        DataError
+            Where columns are missing or of the wrong kind.
+        """
+        table = to_arrow(users, source)
+        ids = user_ids(table, source)
+        memory = self.remember(ids) if memory is None else memory
+        table = memory.joined(table, first, source)
+        prediction = self.model.predict(
+            self.model.features_of(table, source), self.coupons, memory.wants_of(first, table.num_rows)
+        )
+        expected = self._with_baskets(prediction.expected)
+        valued = value_offers(expected, self.coupons, self.assumptions)
+        kept = np.flatnonzero(self.eligible(table, source).ravel())
+        columns = self._columns(prediction, expected, valued)
+        width = len(self.coupons)
+        names = pa.array([coupon.id for coupon in self.coupons], pa.string())
+        coupon = pa.DictionaryArray.from_arrays(pa.array((kept % width).astype(np.int32)), names)
+        schema = self.schema(ids.type)
+        arrays = [ids.take(pa.array(kept // width)), coupon]
+        arrays += [pa.array(columns[name].reshape(-1)[kept], schema.field(name).type) for name in columns]
+        return pa.Table.from_arrays(arrays, schema=schema)
+
+    def eligible(self, table: pa.Table, source: str = "users") -> np.ndarray:
+        """`(n, coupons)` bool: who may get which coupon by the coupons' `users` conditions."""
+        allowed = np.ones((table.num_rows, len(self.coupons)), dtype=bool)
+        known: dict[str, Attribute] = {}
+        for k, coupon in enumerate(self.coupons):
+            for name, wanted in (coupon.users or {}).items():
+                if name not in table.column_names:
+                    raise DataError(
+                        f"{source}: coupon {coupon.id!r} is for users by {name!r}, but there is no such column"
+                        f"{nearest(name, table.column_names)}; found: {', '.join(table.column_names[:20])}"
+                    )
+                if name not in known:
+                    known[name] = Attribute._of_arrow(pa.chunked_array(table[name]))
+                values = wanted if isinstance(wanted, list) else [wanted]
+                hit = np.isin(known[name].values.astype(object), np.array(values, dtype=object))
+                allowed[:, k] &= hit[known[name].code]
+        return allowed
+
+    def _with_baskets(self, expected: Expected) -> Expected:
+        """The file's `basket` stands for what was not learned, and overrides the level of what was."""
+        basket = self.campaign.campaign.basket
+        if basket is None:
+            return expected
+        without, with_coupon = expected.basket_without, expected.basket_with
+        if self.model.baskets is None:
+            without, with_coupon = np.full_like(without, basket), np.full_like(with_coupon, basket)
+        else:
+            scale = basket / self.model.baskets.mean
+            without, with_coupon = without * scale, with_coupon * scale
+        return Expected(
+            expected.purchase_without,
+            expected.purchase_with,
+            without,
+            with_coupon,
+            expected.redeem,
+            expected.relevance,
+            expected.scope_basket,
+        )
+
+    def _columns(self, prediction: Prediction, expected: Expected, valued: Valued) -> Mapping[str, np.ndarray]:
+        parts = prediction.deviations * valued.per_purchase.astype(np.float32)
+        shared = valued.per_basket * prediction.basket_errors
+        error = np.sqrt(np.square(parts, dtype=np.float64).sum(axis=0) + shared**2)
+        without = np.broadcast_to(expected.purchase_without[:, None], valued.value.shape)
+        made = {
+            "value": valued.value,
+            "cost": valued.cost,
+            "liability": valued.liability,
+            "redeem_probability": valued.redeem,
+            "purchase_without": without,
+            "purchase_with": expected.purchase_with,
+            # Of a coupon for everything: whoever buys at all buys from its scope.
+            "relevance": np.where(np.isnan(expected.relevance), without, expected.relevance),
+            "incremental_sales": valued.sales,
+            "standard_error": error,
+        }
+        if self.draws:
+            rng = np.random.default_rng([self.seed, 17])
+            ours = rng.standard_normal((self.draws, len(parts)), dtype=np.float32)
+            baskets = rng.standard_normal((self.draws, len(self.coupons)))
+            for j in range(self.draws):
+                moved = np.tensordot(ours[j], parts, axes=1)
+                made[f"value_draw_{j}"] = valued.value + moved + shared * baskets[j]
+        return made
+
+
+def user_ids(table: pa.Table, source: str) -> pa.Array:
+    """Return the ids of a block of users; raises `DataError` where there are none."""
+    if "user_id" not in table.column_names:
+        raise DataError(f"{source}: column 'user_id' is missing; found: {', '.join(table.column_names[:20])}")
+    ids = one_chunk(decoded(table["user_id"]))
+    if not is_text(ids.type) and not pa.types.is_integer(ids.type):
+        raise DataError(f"{source}: column 'user_id' must hold integers or strings, not {ids.type}")
+    if ids.null_count:
+        raise DataError(f"{source}: column 'user_id' is empty in {ids.null_count:,} rows; fill them in or drop them")
+    return ids.cast(pa.string()) if is_text(ids.type) else ids
+
+
+def score(
+    model: Model,
+    users: Any,
+    campaign: Campaign | Sequence[Coupon],
+    *,
+    transactions: str | Path | None = None,
+    products: str | Path | None = None,
+    draws: int = 0,
+    seed: int = 0,
+) -> pa.Table:
+    """Return a table of offers, for `Problem.from_offers`.
+
+    Parameters
+    ----------
+    users
+        A pandas, polars or pyarrow table: `user_id`, the model's features, and columns that coupons' `users` refer to.
+    campaign
+        The campaign, or coupons alone: then every assumption has its default.
+    transactions, products
+        Past purchases: needed where the model's features are made of them, and for coupons with a scope.
+    draws
+        Number of `value_draw_j` columns.
+
+    Raises
+    ------
+    DataError
+        Where columns are missing or of the wrong kind.
+    UsageError
+        Where the campaign lists no coupons, or says nothing of baskets that the model does not know either.
+    """
+    whole = campaign if isinstance(campaign, Campaign) else Campaign(coupon=tuple(campaign))
+    past = None if transactions is None else Past.read(transactions, products)
+    return Scorer(model, whole, draws, seed, past).score(users)

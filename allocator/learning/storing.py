@@ -1,0 +1,192 @@
+"""A model on disk: Keras files, and plain JSON for everything else, each with its hash. Loading runs no code."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict
+from importlib.metadata import PackageNotFoundError, version
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from pydantic import ValidationError
+
+from allocator.campaign import Coupon
+from allocator.errors import DataError, UsageError
+from allocator.history import ProfileSchema
+from allocator.learning.calibrating import Calibration, Factor
+from allocator.learning.candidates import Network
+from allocator.learning.card import Card
+from allocator.learning.logistic import Logistic
+from allocator.learning.model import Baskets, Model
+from allocator.tables.files import hash_inputs
+from allocator.tables.output import MANIFEST, write_folder
+from uplift import FittedNetwork, ModelFileError, Schema
+from uplift.amounts import Amount
+
+FORMAT, VERSION = "allocate model", 1
+DOCUMENT, NETWORK = "model.json", "purchase"
+AGAIN = "train it again with `allocate train`"
+
+
+def manifest_of(sources: Sequence[str | Path], seed: int) -> dict[str, Any]:
+    """Return what a model was made from and with."""
+    versions = {}
+    for name in ("coupon-allocator", "numpy", "scikit-learn", "tensorflow", "keras"):
+        try:
+            versions[name] = version(name)
+        except PackageNotFoundError:
+            continue
+    return {"inputs": hash_inputs(sources), "seed": seed, "versions": versions}
+
+
+def save(model: Model, folder: Path, *, force: bool) -> None:
+    """Write a folder: `model.json`, `card.json`, `purchase/` where the network was kept, `manifest.json` with hashes."""
+    hashes: dict[str, str] = {}
+    document = json.dumps(_document(model), indent=1)
+    card = json.dumps(model.card.document(), indent=1)
+    hashes[DOCUMENT], hashes["card.json"] = (hashlib.sha256(text.encode()).hexdigest() for text in (document, card))
+
+    def network(path: Path) -> None:
+        assert isinstance(model.purchase, Network)
+        model.purchase.fitted.save(path)
+        hashes.update(_hashes(path, path.name))
+
+    def manifest(path: Path) -> None:
+        head = {"format": FORMAT, "version": VERSION, "observational": model.observational}
+        path.write_text(json.dumps({**head, **model.manifest, "files": hashes}, indent=1), encoding="utf-8")
+
+    contents: dict[str, Any] = {DOCUMENT: document, "card.json": card}
+    if isinstance(model.purchase, Network):
+        contents[NETWORK] = network
+    write_folder(folder, {**contents, MANIFEST: manifest}, force=force)
+
+
+def load_model(folder: str | Path) -> Model:
+    """Read a model folder.
+
+    Raises
+    ------
+    UsageError
+        Where there is no such folder, or it holds no model.
+    DataError
+        Where it is of another version, damaged, or not whole.
+    """
+    place = Path(folder)
+    if not place.is_dir():
+        raise UsageError(f"{folder}: there is no such folder; give the one that `allocate train -o FOLDER` wrote")
+    if not (place / MANIFEST).is_file():
+        raise UsageError(f"{folder} is not a model folder (it has no {MANIFEST}); give one that `allocate train` wrote")
+    manifest = _json(place / MANIFEST)
+    if manifest.get("format") != FORMAT:
+        raise UsageError(f"{folder} is not a model folder; give one that `allocate train -o FOLDER` wrote")
+    if manifest.get("version") != VERSION:
+        raise DataError(
+            f"{folder} is a model of version {manifest.get('version')!r}, this program reads {VERSION}; {AGAIN}"
+        )
+    files = manifest.get("files")
+    if not isinstance(files, dict) or DOCUMENT not in files:
+        raise DataError(f"{place / MANIFEST} is damaged: it does not list the model's files; {AGAIN}")
+    for name, digest in files.items():
+        path = place / name
+        if not path.is_file():
+            raise DataError(f"{path} is missing; copy the whole folder of the model, or {AGAIN}")
+        if hashlib.sha256(path.read_bytes()).hexdigest() != digest:
+            raise DataError(f"{path} is cut short or was changed: it is not what was saved with this model; {AGAIN}")
+    try:
+        return _model(place, _json(place / DOCUMENT), _json(place / "card.json"), manifest)
+    except (KeyError, TypeError, ValueError, IndexError, ValidationError) as error:
+        raise DataError(f"{place / DOCUMENT} is damaged ({error!r}); {AGAIN}") from error
+    except ModelFileError as error:
+        raise DataError(f"{error}; {AGAIN}") from error
+
+
+def _hashes(folder: Path, prefix: str) -> dict[str, str]:
+    return {
+        f"{prefix}/{path.relative_to(folder).as_posix()}": hashlib.sha256(path.read_bytes()).hexdigest()
+        for path in sorted(folder.rglob("*"))
+        if path.is_file()
+    }
+
+
+def _json(path: Path) -> dict[str, Any]:
+    try:
+        document = json.loads(path.read_text(encoding="utf-8"))
+    except (OSError, ValueError) as error:
+        raise DataError(f"{path} is missing, cut short or not JSON ({error}); {AGAIN}") from error
+    if not isinstance(document, dict):
+        raise DataError(f"{path} holds no JSON object; {AGAIN}")
+    return document
+
+
+def _terms(coupon: Coupon) -> dict[str, Any]:
+    return {name: value for name, value in dict(coupon).items() if value is not None}
+
+
+def _document(model: Model) -> dict[str, Any]:
+    purchase = None if isinstance(model.purchase, Network) else _logistic(model.purchase)
+    return {
+        "coupons": list(model.coupons),
+        "terms": None if model.terms is None else [_terms(coupon) for coupon in model.terms],
+        "profile": None if model.profile is None else model.profile.document(),
+        "observational": model.observational,
+        "purchase": purchase,
+        "calibration": asdict(model.calibration),
+        "baskets": None if model.baskets is None else _baskets(model.baskets),
+        "redemption": None if model.redemption is None else _logistic(model.redemption),
+    }
+
+
+def _model(place: Path, document: Mapping[str, Any], card: dict[str, Any], manifest: Mapping[str, Any]) -> Model:
+    terms, baskets, redemption = document["terms"], document["baskets"], document["redemption"]
+    plain = document["purchase"]
+    calibration = dict(document["calibration"])
+    averages = tuple(float(value) for value in calibration.pop("averages"))
+    return Model(
+        coupons=tuple(document["coupons"]),
+        terms=None if terms is None else tuple(Coupon.model_validate(entry) for entry in terms),
+        purchase=Network(FittedNetwork.load(place / NETWORK)) if plain is None else _read_logistic(plain),
+        calibration=Calibration(averages, **{name: Factor(**entry) for name, entry in calibration.items()}),
+        baskets=None if baskets is None else _read_baskets(baskets),
+        redemption=None if redemption is None else _read_logistic(redemption),
+        profile=None if document["profile"] is None else ProfileSchema.of_document(document["profile"]),
+        observational=bool(document["observational"]),
+        card=Card.of_document(card),
+        manifest={name: value for name, value in manifest.items() if name not in ("format", "version", "files")},
+    )
+
+
+def _logistic(model: Logistic) -> dict[str, Any]:
+    return {
+        "schema": model.schema.to_json(),
+        "intercepts": model.intercepts.tolist(),
+        "slopes": model.slopes.tolist(),
+    }
+
+
+def _read_logistic(document: Mapping[str, Any]) -> Logistic:
+    arrays = {name: np.array(document[name], dtype=np.float64) for name in ("intercepts", "slopes")}
+    return Logistic(Schema.from_json(document["schema"]), **arrays)
+
+
+def _baskets(baskets: Baskets) -> dict[str, Any]:
+    document: dict[str, Any] = {"mean": baskets.mean, "spread": baskets.spread, "amount": None}
+    if baskets.amount is not None:
+        amount = baskets.amount
+        arrays = {name: getattr(amount, name) for name in ("coefficients", "averages", "share", "errors")}
+        document["amount"] = {
+            "schema": amount.schema.to_json(),
+            **{name: None if array is None else array.tolist() for name, array in arrays.items()},
+        }
+    return document
+
+
+def _read_baskets(document: Mapping[str, Any]) -> Baskets:
+    entry, amount = document["amount"], None
+    if entry is not None:
+        arrays = {n: np.array(entry[n]) for n in ("coefficients", "averages", "share")}
+        errors = None if entry["errors"] is None else np.array(entry["errors"])
+        amount = Amount(schema=Schema.from_json(entry["schema"]), errors=errors, **arrays)
+    return Baskets(amount, float(document["mean"]), float(document["spread"]))

@@ -1,0 +1,255 @@
+"""From a trial to a model: try candidates on users they did not see, keep one, calibrate it, write down how good it is."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from allocator.campaign import Campaign, Coupon
+from allocator.errors import DataError, UsageError
+from allocator.history import ProfileSchema, read_users
+from allocator.learning.calibrating import Calibration, calibrate, sales_factor
+from allocator.learning.candidates import Candidate, default_candidates, try_candidates
+from allocator.learning.carding import draw_card
+from allocator.learning.joining import with_history, with_users
+from allocator.learning.logistic import Logistic, LogisticLearner
+from allocator.learning.model import Baskets, Model
+from allocator.learning.past import Past
+from allocator.learning.storing import manifest_of
+from allocator.learning.trials import TrialTable, read_trial
+from allocator.progress import Progress as Told
+from allocator.progress import silent
+from uplift import (
+    Effects,
+    Features,
+    OutcomeKind,
+    Progress,
+    Terms,
+    Trial,
+    UpliftError,
+    estimate_propensity,
+)
+from uplift.amounts import amount_of_buyers
+
+FOLDS = 5  # of the baskets
+
+
+def train(
+    trial: Any,
+    *,
+    campaign: Campaign | None = None,
+    columns: Mapping[str, str] | None = None,
+    control: str | None = None,
+    ignore: Sequence[str] = (),
+    transactions: str | Path | None = None,
+    products: str | Path | None = None,
+    users: str | Path | None = None,
+    observational: bool = False,
+    candidates: Sequence[Candidate] | None = None,
+    seed: int = 0,
+    told: Told = silent,
+    on_epoch: Callable[[Progress], None] | None = None,
+) -> Model:
+    """Train a model on a trial.
+
+    Parameters
+    ----------
+    trial
+        A path or a table: `coupon` (empty, `control` or `none`: nobody's), `purchased` (0/1) and/or `spend` (currency),
+        optionally `visited`, `redeemed` (0/1), `propensity`, `weight`; every other column is a feature, known before.
+    campaign
+        Terms of the trial's coupons: with them the model can speak of coupons that were not in the trial.
+    columns, control, ignore
+        As `read_trial`.
+    transactions, products
+        Past purchases (see `allocator.history`): profiles as of the trial's `time`, or the campaign's `start`, are joined.
+    users
+        Attributes of users, joined by `user_id`.
+    observational
+        Nobody drew lots: chances of the arms are estimated from the features, and all output says so.
+    candidates
+        Models to try; by default the network, two logistic ones, and the arms' averages.
+    told
+        Called with what is being done and its share done.
+    on_epoch
+        Called after each epoch of the network that is kept.
+
+    Raises
+    ------
+    DataError
+        Where the trial cannot be learned from; says why and what to do.
+    """
+    table = (
+        trial if isinstance(trial, TrialTable) else read_trial(trial, columns=columns, control=control, ignore=ignore)
+    )
+    sources = [path for path in (trial, transactions, products, users) if isinstance(path, str | Path)]
+    profile = None
+    if users is not None:
+        table = with_users(table, read_users(users), tuple(ignore))
+    if transactions is not None:
+        start = None if campaign is None else campaign.campaign.start
+        table, profile = with_history(table, Past.read(transactions, products), start, told)
+    elif products is not None:
+        raise UsageError("--products tells what kinds of things users buy; that needs --transactions too")
+    try:
+        return _Training(table, campaign, profile, observational, seed, told).run(
+            default_candidates() if candidates is None else candidates, on_epoch, sources
+        )
+    except UpliftError as error:
+        raise DataError(f"{table.source}: {error}") from error
+
+
+@dataclass
+class _Training:
+    """The steps of `train`, with what they share."""
+
+    table: TrialTable
+    campaign: Campaign | None
+    profile: ProfileSchema | None
+    observational: bool
+    seed: int
+    told: Told
+
+    def run(
+        self,
+        candidates: Sequence[Candidate],
+        on_epoch: Callable[[Progress], None] | None,
+        sources: Sequence[str | Path],
+    ) -> Model:
+        """Train."""
+        terms = _terms(self.table, self.campaign)
+        trial = purchase_trial(self.table, terms, self.observational, self.seed)
+        tried = try_candidates(trial, candidates, self.seed, self.told)
+        chosen = next(c for c in candidates if c.name == tried.comparison.chosen)
+        purchase = chosen.fit(trial, self.seed, self.told, on_epoch)
+        self.told("calibrating", 0.0)
+        effects = tried.effects[chosen.name]
+        calibration, baskets = calibrate(trial, effects), self._baskets(trial)
+        if baskets is not None:
+            money, predicted = self._sales(trial, calibration.effects(effects), baskets)
+            calibration = Calibration(
+                calibration.averages, calibration.level, calibration.spread, sales_factor(money, *predicted)
+            )
+        card = draw_card(self.table, trial, tried, chosen.name, calibration, baskets, self.observational)
+        return Model(
+            coupons=self.table.coupons,
+            terms=terms,
+            purchase=purchase,
+            calibration=calibration,
+            baskets=baskets,
+            redemption=self._redemption(trial),
+            profile=self.profile,
+            observational=self.observational,
+            card=card,
+            manifest=manifest_of(sources, self.seed),
+        )
+
+    def _baskets(self, trial: Trial) -> Baskets | None:
+        spend = self.table.spend
+        if spend is None:
+            return None
+        buyers = np.flatnonzero(spend > 0)
+        mean = float(np.average(spend[buyers], weights=trial.weight[buyers]))
+        bought = trial.take(buyers).with_outcome(spend[buyers], OutcomeKind.MONEY)
+        amount, expected = None, np.full(buyers.size, mean)
+        if np.bincount(bought.arm, minlength=bought.n_arms).min() >= FOLDS:
+            amount, unseen = amount_of_buyers(bought, FOLDS, self.seed)
+            expected = np.column_stack([unseen.control, unseen.treated])[np.arange(buyers.size), bought.arm]
+        return Baskets(amount, mean, float(np.log(spend[buyers] / np.maximum(expected, 1e-9)).std()))
+
+    def _sales(self, trial: Trial, effects: Effects, baskets: Baskets) -> tuple[Trial, tuple[np.ndarray, Effects]]:
+        """Return the trial of spend, and its predicted incremental sales and expected spend."""
+        assert self.table.spend is not None
+        return sales_of(trial, self.table.spend, effects, baskets)
+
+    def _redemption(self, trial: Trial) -> Logistic | None:
+        """Learn P(redeemed if issued) among those who were given a coupon; the first takes the place of control."""
+        redeemed = self.table.redeemed
+        if redeemed is None or not redeemed.any():
+            return None
+        self.told("redemption", 0.0)
+        rows = np.flatnonzero(trial.arm > 0)
+        chances = trial.propensities()[rows, 1:]
+        among = (
+            Trial.create(
+                trial.features.take(rows),
+                trial.arm[rows] - 1,
+                redeemed[rows],
+                kind=OutcomeKind.BINARY,
+                propensity=chances / chances.sum(axis=1, keepdims=True),
+                weight=trial.weight[rows],
+            )
+            if trial.n_coupons > 1
+            else _twice(trial.take(rows), redeemed[rows])
+        )
+        return LogisticLearner(0.01, "redemption").fit(among, seed=self.seed, groups=0)
+
+
+def sales_of(
+    trial: Trial, spend: np.ndarray, effects: Effects, baskets: Baskets
+) -> tuple[Trial, tuple[np.ndarray, Effects]]:
+    """Return the trial of spend, and what is predicted of it: incremental sales `(n, coupons)` and spend by arm."""
+    without, with_each = baskets.predict(trial.features, trial.n_coupons)
+    expected = Effects.create(effects.control * without, effects.treated * with_each)
+    return trial.with_outcome(spend, OutcomeKind.MONEY), (expected.uplift, expected)
+
+
+def purchase_trial(table: TrialTable, terms: tuple[Coupon, ...] | None, observational: bool, seed: int) -> Trial:
+    """Return the trial of the purchase; where nobody drew lots, with estimated chances."""
+    if not table.features:
+        raise DataError(f"{table.source}: no features; add columns of what was known of the users before the trial")
+    trial = Trial.create(
+        Features.create(table.features),
+        table.arm,
+        table.purchased,
+        kind=OutcomeKind.BINARY,
+        propensity=table.propensity,
+        weight=table.weight,
+        terms=_depths(terms),
+        steps=() if table.visited is None else (table.visited,),
+    )
+    if not observational or table.propensity is not None:
+        return trial
+    chances = estimate_propensity(trial, seed=seed)
+    return Trial(trial.features, trial.arm, trial.outcome, trial.kind, chances, trial.weight, trial.terms, trial.steps)
+
+
+def _twice(part: Trial, redeemed: np.ndarray) -> Trial:
+    """A single coupon has no other beside it: both arms are this coupon."""
+    n = len(part)
+    rows = np.tile(np.arange(n), 2)
+    return Trial(
+        part.features.take(rows),
+        np.repeat([0, 1], n),
+        redeemed[rows],
+        OutcomeKind.BINARY,
+        np.array([[0.5, 0.5]]),
+        part.weight[rows],
+        None,
+    )
+
+
+def _terms(table: TrialTable, campaign: Campaign | None) -> tuple[Coupon, ...] | None:
+    """Return the terms of the trial's coupons, in their order."""
+    if campaign is None:
+        return None
+    known = {coupon.id: coupon for coupon in campaign.coupon}
+    absent = [name for name in table.coupons if name not in known]
+    if absent:
+        raise DataError(
+            f"{table.source}: coupon {absent[0]!r} of the trial is not in the campaign file, which lists "
+            f"{', '.join(known) or 'none'}; give the file of the campaign that the trial was of, or leave it out"
+        )
+    return tuple(known[name] for name in table.coupons)
+
+
+def _depths(terms: tuple[Coupon, ...] | None) -> Terms | None:
+    """Return depth and group of coupons as `uplift` wants them; `None` where a coupon has no depth."""
+    if terms is None or any(not coupon.amount for coupon in terms):
+        return None
+    groups = [f"{coupon.kind} {sorted((coupon.scope or {}).items())}" for coupon in terms]
+    return Terms.create([coupon.amount for coupon in terms], groups)

@@ -1,0 +1,64 @@
+"""Users unlike any that a model was trained on, and coupons that no trial had: counted, so that nobody is surprised."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from typing import Any
+
+import numpy as np
+
+from uplift import Features
+
+
+@dataclass
+class Unlike:
+    """Counts over the users seen so far.
+
+    Attributes
+    ----------
+    users
+        Seen.
+    strange
+        With at least one value that training never saw: a level of a text, or a number outside its range.
+    by_feature
+        How many for each feature.
+    """
+
+    users: int = 0
+    strange: int = 0
+    by_feature: dict[str, int] = field(default_factory=dict)
+
+    def add(self, schema: Any, features: Features) -> None:
+        """Count a block of users; `schema` is the model's."""
+        given = dict(zip(features.names, features.columns, strict=True))
+        odd = np.zeros(len(features), dtype=bool)
+        for column in schema.columns:
+            values = given[column.name]
+            mine = _strange_numbers(column, values) if values.dtype.kind == "f" else _strange_texts(column, values)
+            if mine.any():
+                self.by_feature[column.name] = self.by_feature.get(column.name, 0) + int(mine.sum())
+            odd |= mine
+        self.users += len(features)
+        self.strange += int(odd.sum())
+
+    def sentence(self) -> str | None:
+        """Say how many there are and by which features; `None` where there are none."""
+        if not self.strange:
+            return None
+        worst = sorted(self.by_feature.items(), key=lambda item: -item[1])[:3]
+        words = ", ".join(f"{name} ({count:,})" for name, count in worst)
+        return (
+            f"{self.strange:,} of {self.users:,} users ({self.strange / self.users:.1%}) are unlike anyone in the trial, by "
+            f"{words}: their predictions are those of the nearest that was seen"
+        )
+
+
+def _strange_numbers(column: Any, values: np.ndarray) -> np.ndarray:
+    low, high = column.knots[0], column.knots[-1]
+    strange = (values < low) | (values > high)
+    return np.asarray(strange if column.missing else strange | np.isnan(values))
+
+
+def _strange_texts(column: Any, values: np.ndarray) -> np.ndarray:
+    known = {*column.levels, *column.rare, None}
+    return np.array([value not in known for value in values], dtype=bool)
