@@ -2,18 +2,20 @@
 
 from __future__ import annotations
 
+import datetime
 from collections.abc import Mapping
 from typing import Any
 
 import numpy as np
 
 from allocator.campaign import Campaign
-from allocator.errors import DataError, counted, nearest
+from allocator.errors import CampaignError, DataError, counted, nearest
 from allocator.history import CONTROL, Products, Transactions, TrialTable, Users, profiles
 from allocator.history.balance import ArmBalance, balance, telltales, wrong_shares
 from allocator.history.inspecting import Inspection, day
 from allocator.history.profiles import same_kind
 from allocator.history.transactions import DAY
+from allocator.limit import Limit
 from allocator.problem import Problem
 from allocator.problem.scopes import user_groups
 from allocator.progress import Progress
@@ -23,6 +25,7 @@ from allocator.tables.user_columns import UserColumns
 
 FEW = 100  # users of an arm below which little can be learned
 SHORT = 90  # days of history below which trends mean little
+STALE = 14  # days without history before a campaign
 UNKNOWN_SHARE = 0.02  # of the money, at items that the products lack
 DUPLICATE_SHARE = 0.001
 LEFT_OUT_SHARE = 0.01
@@ -124,9 +127,14 @@ def odd_transactions(transactions: Transactions, found: Inspection, products: Pr
     return said
 
 
-def of_users(users: Users, limits: Mapping[str, int]) -> dict[str, Any]:
-    """Return the number of users, their attributes, and how many each limit covers."""
-    return {"rows": users.table.num_rows, "attributes": list(users.attributes), "limits": dict(limits)}
+def of_users(users: Users, limits: Mapping[str, int], may_get: Mapping[str, np.ndarray]) -> dict[str, Any]:
+    """Return the number of users, their attributes, how many each limit covers, and who may get which coupon."""
+    return {
+        "rows": users.table.num_rows,
+        "attributes": list(users.attributes),
+        "limits": dict(limits),
+        "coupons": {name: int(mask.sum()) for name, mask in may_get.items()},
+    }
 
 
 def covered(users: Users, campaign: Campaign | None) -> dict[str, int]:
@@ -143,6 +151,47 @@ def covered(users: Users, campaign: Campaign | None) -> dict[str, int]:
     group, covers = user_groups(limits, users.table.num_rows, attributes)
     sizes = np.array([users.table.num_rows]) if group is None else np.bincount(group, minlength=covers.shape[1])
     return {limit.name: int(number) for limit, number in zip(limits, (covers * sizes).sum(axis=1), strict=True)}
+
+
+def eligible(users: Users, campaign: Campaign) -> dict[str, np.ndarray]:
+    """Return who may get each coupon that is for some users only, `(n_users,)` bool.
+
+    Raises
+    ------
+    CampaignError
+        Where a coupon's `users` names an attribute or a value that no user has.
+    """
+    attributes = UserColumns(users.table.drop_columns(["user_id"]), None)
+    found = {}
+    for coupon in campaign.coupon:
+        if not coupon.users:
+            continue
+        try:
+            group, covers = user_groups([Limit(coupon.id, "count", at_most=1.0, users=coupon.users)], users.table.num_rows, attributes)  # fmt: skip
+        except CampaignError as error:
+            raise CampaignError(
+                str(error).replace(f"limit {coupon.id!r}", f"coupon {coupon.id!r}, users", 1)
+            ) from error
+        found[coupon.id] = np.ones(users.table.num_rows, dtype=bool) if group is None else covers[0][group]
+    return found
+
+
+def odd_start(campaign: Campaign, found: Inspection) -> list[str]:
+    """Say what is odd about the campaign's start beside the history."""
+    start = campaign.campaign.start
+    if start is None or found.last < 0:
+        return []
+    last = datetime.date.fromisoformat(str(day(found.last)))
+    if last >= start:
+        return [
+            f"the transactions go on to {last}, beyond the campaign's start {start}; from then on they are not looked at"
+        ]
+    if (start - last).days > STALE:
+        return [
+            f"the transactions end {(start - last).days} days before the campaign's start {start}; what users did since is not known, "
+            "and everybody seems to have stayed away"
+        ]
+    return []
 
 
 def habits_before(trial: TrialTable, transactions: Transactions | None, progress: Progress) -> dict[str, np.ndarray]:

@@ -103,6 +103,7 @@ def _users(said: Mapping[str, Any]) -> list[str]:
             f"{said['have_bought']:,} have bought before; the other {said['rows'] - said['have_bought']:,} are predicted from "
             "attributes and terms alone"
         )
+    found += [f"{number:,} may get {name!r}" for name, number in list(said["coupons"].items())[:MOST]]
     return found + [f"limit {name!r} covers {number:,} users" for name, number in list(said["limits"].items())[:MOST]]
 
 

@@ -190,6 +190,32 @@ def test_a_limit_on_users_is_checked_without_offers(folder: Path) -> None:
     assert "did you mean 'segments'" in str(looked(folder).errors["limits"])
 
 
+def test_who_may_get_a_coupon_is_counted_and_a_slip_in_it_told(folder: Path) -> None:
+    only = 'users = { segment = "new" }'
+    text = CAMPAIGN.replace("amount = 10\n", f"amount = 10\n{only}\n").replace(
+        "amount = 15\n", f"amount = 15\n{only}\n"
+    )
+    (folder / "campaign.toml").write_text(text)
+    report = looked(folder)
+    (path,) = folder.glob("users.*")
+    users = pd.read_csv(path) if path.suffix == ".csv" else pd.read_parquet(path)
+    fresh = users[users["segment"] == "new"]
+    assert report.parts["users"]["coupons"] == {"10off": len(fresh), "15off": len(fresh)}
+    assert [step.users for step in report.funnel] == [600, len(fresh), (fresh["user_id"] <= 500).sum(), (fresh["user_id"] <= 400).sum(), (fresh["user_id"] <= 400).sum()]  # fmt: skip
+    (folder / "campaign.toml").write_text(text.replace('users = { segment = "new" }', 'users = { segmnt = "new" }', 1))
+    assert "coupon '10off', users: the users table has no column 'segmnt' (did you mean 'segment'?)" in str(looked(folder).errors["eligibility"])  # fmt: skip
+
+
+@pytest.mark.parametrize(
+    ("start", "words"),
+    [("2025-11-01", "beyond the campaign's start"), ("2026-03-01", "end 60 days before"), ("2026-01-02", "")],
+)
+def test_a_start_that_does_not_follow_the_history_is_warned_of(folder: Path, start: str, words: str) -> None:
+    (folder / "campaign.toml").write_text(CAMPAIGN.replace("budget = 1000", f"budget = 1000\nstart = {start}"))
+    warnings = [warning for warning in looked(folder).warnings if "campaign's start" in warning]
+    assert (len(warnings) == 1 and words in warnings[0]) if words else not warnings
+
+
 def test_habits_before_the_trial_are_compared_too(folder: Path) -> None:
     table = many(5_000)
     early = table[pd.to_datetime(table["time"]) < "2025-07-01"].groupby("user_id")["amount"].sum()
