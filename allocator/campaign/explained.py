@@ -53,7 +53,8 @@ LIMIT: Mapping[str, tuple[str, str]] = {
 }  # fmt: skip
 TOP = """\
 # A campaign: who may get which coupon, and what it may cost.
-# A line that begins with # is a comment. A key that is commented out has the value it shows, or no effect.
+# A line that begins with # is a comment. A key that is commented out is left out: what it shows is its default where it
+# has one, an example otherwise.
 # Check this file and your tables with: allocate check {folder}
 """
 
