@@ -14,7 +14,7 @@ import pyarrow.compute as pc
 from allocator.errors import DataError, UsageError, nearest
 from allocator.explaining.facts import Facts
 from allocator.explaining.holdings import Holdings, held
-from allocator.explaining.inputs import Opened, open_plan
+from allocator.explaining.inputs import Given, Opened, open_plan
 from allocator.explaining.tree import FEWEST
 from allocator.result import LimitUse
 from allocator.tables.frames import decoded, is_text
@@ -190,7 +190,7 @@ def compare_plans(
     DataError
         Where a file is damaged, of another version, or does not fit the others.
     """
-    one, two = open_plan(before, users=users), open_plan(after, users=users)
+    one, two = (open_plan(plan, Given(users=users)) for plan in (before, after))
     holdings = held(one.folder.plan, two.folder.plan)
     counts = _counts(holdings, slice(None))
     inputs = tuple(_input(one, two, part) for part in PARTS)

@@ -13,7 +13,7 @@ import pyarrow.compute as pc
 from allocator.errors import DataError, UsageError, nearest
 from allocator.explaining.facts import Facts
 from allocator.explaining.features import features
-from allocator.explaining.inputs import Opened, open_plan
+from allocator.explaining.inputs import Given, Opened, open_plan
 from allocator.explaining.tree import FEWEST, Node, grow
 from allocator.result import LimitUse
 from allocator.tables.files import same_ids
@@ -132,7 +132,7 @@ def explain_coupon(
     DataError
         Where a file is damaged, of another version, changed, or gone.
     """
-    opened = open_plan(plan, offers=offers, users=users, campaign=campaign)
+    opened = open_plan(plan, Given(offers, users, campaign))
     facts = opened.facts
     if coupon not in facts.coupons:
         known = ", ".join(facts.coupons[:12]) + (" ..." if len(facts.coupons) > 12 else "")
