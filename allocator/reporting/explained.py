@@ -180,8 +180,8 @@ def _headline(found: CouponExplanation) -> str:
 
 def _rest(found: CouponExplanation) -> str:
     return (
-        f"Of the others, {_count(found.other_coupon)} get another coupon; with {_count(found.loses)} it would lose money; "
-        f"with {_count(found.priced_out)} what it uses of the limits earns more elsewhere."
+        f"Of the others, {_count(found.outdone)} get what is worth more to them; with {_count(found.priced_out)} what it uses "
+        f"of the limits earns more elsewhere; with {_count(found.loses)} it would lose money."
     )
 
 

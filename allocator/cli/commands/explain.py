@@ -94,7 +94,8 @@ def _user(plan: Path, user: str, named: dict[str, str | None], as_json: bool, sc
         sys.stdout.write(to_json(as_document(found)))
     else:
         explained.show_user(found)
-    if named["model"] is None and folder.input("model") is None:
+    scored = any("purchase_with" in line.predictions for line in found.offers)
+    if scored and named["model"] is None and folder.input("model") is None:
         screen.note("Which features moved the predictions: name the model that made the offers with --model.")
     return 0
 
