@@ -75,7 +75,8 @@ def _reasons(console: Console, behind: CouponReasons, currency: str) -> None:
             for item in behind.bought[:MOST_MOVERS]
         ]
         more = f", and {len(behind.bought) - MOST_MOVERS} more items" if len(behind.bought) > MOST_MOVERS else ""
-        words = f"this user bought {', '.join(parts)}{more}" if parts else "this user never bought any of it"
+        nothing = "this user never bought any: the relevance comes from what others buy"
+        words = f"this user bought {', '.join(parts)}{more}" if parts else nothing
         say(console, f"Of what {name} is good for, {words}.")
 
 
