@@ -136,7 +136,7 @@ def calendar(lines: pd.DataFrame) -> dict[str, list[float]]:
     }
 
 
-def redeeming(tables: dict[str, pd.DataFrame]) -> dict[str, float]:
+def redeeming(tables: dict[str, pd.DataFrame]) -> dict[str, Any]:
     """Return redemption among the households that a large campaign (Type A) reached, and how campaigns differ."""
     kinds = tables["campaign_descriptions"].set_index("campaign_id")["campaign_type"]
     reached = tables["campaigns"].drop_duplicates(["campaign_id", "household_id"])
@@ -151,7 +151,17 @@ def redeeming(tables: dict[str, pd.DataFrame]) -> dict[str, float]:
         "share": round(float((table["redeemed"] > 0).mean()), 3),
         "shape": round(gamma_shape(table["redeemed"].to_numpy(float)), 3),
         "shock": round(float(spread), 3),
+        "timing": timing(tables),
     }
+
+
+def timing(tables: dict[str, pd.DataFrame]) -> list[float]:
+    """Return the share of redemptions that come in each tenth of a campaign's time."""
+    table = tables["coupon_redemptions"].merge(tables["campaign_descriptions"], on="campaign_id")
+    day, start, end = (pd.to_datetime(table[name]) for name in ("redemption_date", "start_date", "end_date"))
+    place = (day - start).dt.days / ((end - start).dt.days + 1)
+    counts = np.histogram(place, bins=10, range=(0.0, 1.0))[0]
+    return [round(float(x), 3) for x in counts / counts.sum()]
 
 
 def calibrate() -> dict[str, Any]:

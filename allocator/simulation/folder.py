@@ -2,16 +2,19 @@
 
 from __future__ import annotations
 
+import dataclasses
 import datetime
 import json
-from collections.abc import Iterator
+from collections import deque
+from collections.abc import Callable, Iterable, Iterator
+from concurrent.futures import Future, ThreadPoolExecutor
 from pathlib import Path
 
 import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as parquet
 
-from allocator.campaign.terms import Coupon, Header
+from allocator.campaign.terms import Header
 from allocator.kernels import history as past
 from allocator.kernels.blocks import available_threads
 from allocator.simulation.catalogue import BRANDS
@@ -20,6 +23,8 @@ from allocator.simulation.settings import PERIOD_DAYS, calibration
 from allocator.tables.output import Content, write_folder
 
 BLOCK = 1 << 15  # users whose lines are in memory at a time
+CODED = ["item_id", "time", "quantity"]  # columns with few different numbers
+QUANTITY_SHARE = 0.25  # of the users whose best offer is of the scarcest coupon
 BUDGET_SHARE = 0.5  # of what every user's best offer would cost
 NEW_DAYS, LAPSED_DAYS, LOYAL_VISITS = 84, 56, 2.0  # segments: tenure, idle days, visits a period
 EPOCH = datetime.date(1970, 1, 1)
@@ -129,14 +134,15 @@ def transactions(market: Market, *, block: int = BLOCK) -> Iterator[pa.Table]:
     first = _days(market.first_day(market.first_period))
     begin = np.concatenate([[0], np.cumsum(market.n_lines)])
     walk = market.history_arguments()
-    for low in range(0, market.n_users, block):
+
+    def lines(low: int) -> pa.Table:
         high = min(low + block, market.n_users)
         n = int(begin[high] - begin[low])
         owner, basket, item = np.empty(n, np.int64), np.empty(n, np.int64), np.empty(n, np.int64)
         day, quantity = np.empty(n, np.int32), np.empty(n, np.int32)
         paid, off = np.empty(n), np.empty(n)
         past.write_lines(*walk, *catalogue, begin, owner, basket, item, day, quantity, paid, off, low, high)
-        yield pa.table(
+        return pa.table(
             {
                 "user_id": owner,
                 "item_id": items.item_id[item],
@@ -148,29 +154,44 @@ def transactions(market: Market, *, block: int = BLOCK) -> Iterator[pa.Table]:
             }
         )
 
+    yield from _ahead(lines, range(0, market.n_users, block))
+
+
+def _ahead(make: Callable[[int], pa.Table], places: Iterable[int]) -> Iterator[pa.Table]:
+    """Yield `make(place)` in order while threads make the next few."""
+    waiting: deque[Future[pa.Table]] = deque()
+    with ThreadPoolExecutor(available_threads()) as pool:
+        for place in places:
+            waiting.append(pool.submit(make, place))
+            if len(waiting) > available_threads():
+                yield waiting.popleft().result()
+        while waiting:
+            yield waiting.popleft().result()
+
 
 def campaign_text(market: Market) -> str:
-    """Return campaign.toml: the coupons' terms, a budget that binds, and what the market assumes."""
+    """Return campaign.toml: the coupons' terms, a budget and a quantity that bind, and what the market assumes.
+
+    The budget is half of what everyone's best offer would cost, and the coupon that most users would get is scarce.
+    """
     truth = market.truth
-    best = truth.value.argmax(axis=1)
-    rows = np.arange(market.n_users)
-    wanted = truth.cost[rows, best][truth.value[rows, best] > 0].sum()
-    budget = max(1.0, float(np.round(BUDGET_SHARE * wanted)))
+    rows, best = np.arange(market.n_users), truth.value.argmax(axis=1)
+    earning = truth.value[rows, best] > 0
+    budget = max(1.0, float(np.round(BUDGET_SHARE * truth.cost[rows, best][earning].sum())))
+    wanted = np.bincount(best[earning], minlength=len(market.coupons))
     known = market.settings
     keys: dict[str, object] = {
         "name": f"market {market.seed}", "currency": "USD", "budget": budget, "max_per_user": 1,
         "start": market.settings.start, "margin": known.margin, "contact_cost": known.contact_cost,
-        "redemption_shock": known.shock,
+        "spend_is": "before_discount", "redemption_shock": known.shock,
     }  # fmt: skip
     lines = ["[campaign]", *(f"{key} = {_toml(item)}" for key, item in keys.items() if key in Header.model_fields)]
-    for coupon in market.coupons:
-        lines += ["", "[[coupon]]", *_terms(coupon)]
+    for k, coupon in enumerate(market.coupons):
+        terms = coupon.model_dump(exclude_none=True)
+        if k == wanted.argmax() and "quantity" not in terms:
+            terms["quantity"] = max(1, int(QUANTITY_SHARE * wanted[k]))
+        lines += ["", "[[coupon]]", *(f"{key} = {_toml(item)}" for key, item in terms.items())]
     return "\n".join(lines) + "\n"
-
-
-def _terms(coupon: Coupon) -> Iterator[str]:
-    for key, item in coupon.model_dump(exclude_none=True).items():
-        yield f"{key} = {_toml(item)}"
 
 
 def _toml(item: object) -> str:
@@ -211,7 +232,7 @@ def _write_transactions(market: Market, path: Path) -> None:
     writer = None
     for part in transactions(market):
         if writer is None:
-            writer = parquet.ParquetWriter(path, part.schema)
+            writer = parquet.ParquetWriter(path, part.schema, use_dictionary=CODED)
         writer.write_table(part)
     assert writer is not None
     writer.close()
@@ -226,14 +247,11 @@ def _days(day: datetime.date) -> int:
 
 
 def _manifest(market: Market) -> dict[str, object]:
-    import dataclasses
-
     known = dataclasses.asdict(market.settings)
     return {
         "kind": "market",
         "seed": market.seed,
         "users": market.n_users,
-        "threads": available_threads(),
         "settings": {
             name: item.isoformat() if isinstance(item, datetime.date) else item for name, item in known.items()
         },

@@ -73,7 +73,7 @@ class Settings:
         Share of users in the randomised trial of the period before the last.
     """
 
-    start: datetime.date = datetime.date(2026, 3, 2)
+    start: datetime.date = datetime.date(2024, 3, 4)
     periods: int = 8
     visits: float = 1.2
     lines: float = 4.0

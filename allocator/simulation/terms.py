@@ -13,7 +13,7 @@ from allocator.simulation.settings import calibration
 
 SCOPE_KEYS = ("category", "department")
 
-DEFAULT_COUPONS = (
+DEFAULT_COUPONS: tuple[Coupon, ...] = (
     Coupon(id="3off", kind="fixed", amount=3, min_spend=10, valid_days=28),
     Coupon(id="6off", kind="fixed", amount=6, min_spend=20, valid_days=28),
     Coupon(id="12off", kind="fixed", amount=12, min_spend=40, valid_days=28),
