@@ -33,11 +33,15 @@ def test_history_in_plan_out(files: Path, allocate: Allocate) -> None:
     card = json.loads(made.out)
     assert card["users"] == 2500
     assert card["observational"] is False
-    scored = allocate("score", "--model", "model", "--users", "users.parquet", "--campaign", "campaign.toml", "-o", "o.parquet")
+    scored = allocate(
+        "score", "--model", "model", "--users", "users.parquet", "--campaign", "campaign.toml", "-o", "o.parquet"
+    )
     assert scored.code == 0, scored.err
     assert "600 offers for 300 users; effects are randomised" in scored.out
     direct = allocate("--offers", "o.parquet", "--campaign", "campaign.toml", "--users", "users.parquet", "--json")
-    whole = allocate("--model", "model", "--campaign", "campaign.toml", "--users", "users.parquet", "-o", "plan", "--json")
+    whole = allocate(
+        "--model", "model", "--campaign", "campaign.toml", "--users", "users.parquet", "-o", "plan", "--json"
+    )
     assert whole.code == 0, whole.err
     assert json.loads(whole.out)["objective"] == json.loads(direct.out)["objective"]
     plan = read_plan_folder("plan")
@@ -45,7 +49,9 @@ def test_history_in_plan_out(files: Path, allocate: Allocate) -> None:
     assert plan.input("offers") == "plan/offers.parquet"
     assert pd.read_parquet("plan/offers.parquet").equals(pd.read_parquet("o.parquet"))
     assert "purchase_with" in plan.plan.column_names
-    assert not [name for name in plan.manifest["inputs"] if "allocate-" in name]  # no temporary name: same run, same bytes
+    assert not [
+        name for name in plan.manifest["inputs"] if "allocate-" in name
+    ]  # no temporary name: same run, same bytes
 
 
 def test_what_is_wrong_with_a_command_is_said(files: Path, allocate: Allocate, model: Model) -> None:
@@ -82,7 +88,9 @@ def test_a_trial_without_control_is_an_error_of_the_data(files: Path, allocate: 
 def test_observational_effects_are_named_in_every_output(files: Path, allocate: Allocate) -> None:
     made = allocate("train", "--trial", "trial.csv", "--observational", "-o", "model")
     assert "OBSERVATIONAL" in made.out
-    scored = allocate("score", "--model", "model", "--users", "users.parquet", "--campaign", "campaign.toml", "-o", "o.parquet")
+    scored = allocate(
+        "score", "--model", "model", "--users", "users.parquet", "--campaign", "campaign.toml", "-o", "o.parquet"
+    )
     assert "effects are observational" in scored.err
     assert "effects are observational" in scored.out
     import pyarrow.parquet as pq

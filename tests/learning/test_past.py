@@ -94,6 +94,7 @@ def test_profiles_and_attributes_are_features(model: Model, tmp_path: Path) -> N
     assert load_model(tmp_path / "model").profile == model.profile
 
 
+@pytest.mark.slow
 def test_offers_know_who_buys_from_the_scope_anyway(model: Model, shop: Path, campaign: Campaign) -> None:
     offers = score(
         model,
@@ -139,3 +140,31 @@ def model_ids() -> object:
     import pyarrow as pa
 
     return pa.array(np.arange(10))
+
+
+def test_past_campaigns_without_a_trial_give_observational_effects(shop: Path, tmp_path: Path) -> None:
+    rng = np.random.default_rng(1)
+    waves = [pd.DataFrame({"household_id": rng.choice(600, 200, replace=False), "coupon": "tea", "time": day})
+             for day in ("2025-08-01", "2025-10-01", "2025-11-10")]  # fmt: skip
+    pd.concat(waves).to_csv(tmp_path / "sent.csv", index=False)
+    made = train(
+        sent=tmp_path / "sent.csv",
+        transactions=shop / "transactions.parquet",
+        products=shop / "products.csv",
+        candidates=CANDIDATES,
+    )
+    assert made.observational
+    assert "OBSERVATIONAL" in made.card.text()
+    assert [arm.coupon for arm in made.card.arms] == ["control", "tea"]
+    assert made.card.arms[1].users == 400  # the window of the last wave had not passed
+    assert any("1 campaign is left out" in note for note in made.card.notes)
+    assert any("'household_id' is read as 'user_id'" in note for note in made.card.notes)
+    low, high = (made.card.bins[-1].observed + sign * 3 * made.card.bins[-1].standard_error for sign in (-1, 1))
+    assert low < 0 < high  # the coupons were sent to anyone and did nothing: no effect is made up
+
+
+def test_purchases_alone_tell_no_effects(shop: Path) -> None:
+    with pytest.raises(UsageError, match=r"give --trial .* or --sent"):
+        train(transactions=shop / "transactions.parquet")
+    with pytest.raises(UsageError, match="give --transactions too"):
+        train(sent=shop / "trial.csv")
