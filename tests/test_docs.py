@@ -26,7 +26,8 @@ def blocks(language: str) -> list[str]:
 
 
 def options_of(command: Any) -> set[str]:
-    return {name for option in command.params for name in (*option.opts, *option.secondary_opts)}
+    names = {name for option in command.params for name in (*option.opts, *option.secondary_opts)}
+    return {name for name in names if name.startswith("-")}  # the others are arguments
 
 
 def commands() -> Iterator[list[str]]:

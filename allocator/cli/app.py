@@ -12,12 +12,35 @@ from typing import Annotated
 import typer
 
 from allocator.cli import exits, jobs
-from allocator.cli.amounts import parse_amount
-from allocator.cli.commands import Command, score, train
+from allocator.cli.amounts import parse_amount, parse_share
+from allocator.cli.commands import (
+    Command,
+    check,
+    compare,
+    design,
+    explain,
+    market,
+    measure,
+    report,
+    score,
+    simulate,
+    train,
+)
 from allocator.cli.inputs import Source
 from allocator.cli.screen import Screen
 
-COMMANDS: tuple[Command, ...] = (train, score)
+COMMANDS: tuple[Command, ...] = (
+    check,
+    train,
+    score,
+    explain,
+    compare,
+    report,
+    simulate,
+    market,
+    design,
+    measure,
+)
 
 app = typer.Typer(
     name="allocate", add_completion=False, rich_markup_mode=None, pretty_exceptions_enable=False, no_args_is_help=False
@@ -98,6 +121,16 @@ Threads = Annotated[
 Seed = Annotated[
     int, typer.Option("--seed", min=0, metavar="NUMBER", help="Seed of the samples that the prices start from.")
 ]
+Holdout = Annotated[
+    float | None,
+    typer.Option(
+        "--holdout",
+        parser=parse_share,
+        metavar="SHARE",
+        help="Keep this share of the users, drawn at random within strata, without any coupon: a control group "
+        "for `allocate measure`. 5% or 0.05.",
+    ),
+]
 AsJson = Annotated[bool, typer.Option("--json", help="Print one JSON document on stdout instead of tables.")]
 Force = Annotated[bool, typer.Option("--force", help="Replace an existing output.")]
 Quiet = Annotated[bool, typer.Option("-q", "--quiet", help="Nothing on stderr but errors.")]
@@ -125,6 +158,7 @@ def allocate(
     quiet: Quiet = False,
     verbose: Verbose = False,
     dry_run: DryRun = False,
+    holdout: Holdout = None,
     version: Annotated[
         bool, typer.Option("--version", callback=_version, is_eager=True, help="Print the version and exit.")
     ] = False,
@@ -143,6 +177,7 @@ def allocate(
             jobs.Effort(time_limit, gap, threads, seed),
             jobs.Output(output, force, as_json, dry_run),
             Screen(quiet=quiet, verbose=verbose),
+            holdout,
         ),
         verbose=verbose,
     )

@@ -17,6 +17,8 @@ from allocator.reporting.summary import Terms
 if TYPE_CHECKING:
     import pyarrow as pa
 
+    from allocator.campaign import Campaign
+
 BUDGET_MISSING = (
     "no budget: give --budget 50000, or budget = 50000 under [campaign] in a file that --campaign names. "
     "`allocate --budget 50000` alone plans the built-in demo campaign"
@@ -71,6 +73,8 @@ class Input:
     problem: Problem
     table: pa.Table
     terms: Terms
+    users: pa.Table | None
+    campaign: Campaign | None
 
 
 def scored(source: Source, folder: Path, screen: Screen) -> Source:
@@ -130,11 +134,12 @@ def read(source: Source) -> Input:
         face_value=campaign.face_values or None,
         source=source.offers,
     )
-    return Input(problem, table, Terms(campaign.name, campaign.currency, budget))
+    given = None if source.campaign is None else campaign
+    return Input(problem, table, Terms(campaign.name, campaign.currency, budget), users, given)
 
 
 def _demo(source: Source) -> Input:
-    from allocator.cli import demo
+    from allocator.demo import builtin as demo
 
     if source.campaign is not None or source.users is not None:
         given = "--users" if source.campaign is None else "--campaign"
@@ -149,4 +154,4 @@ def _demo(source: Source) -> Input:
         face_value=made.face_values,
         source="the demo campaign",
     )
-    return Input(problem, made.offers, Terms("demo", demo.CURRENCY, source.budget))
+    return Input(problem, made.offers, Terms("demo", demo.CURRENCY, source.budget), made.users, None)

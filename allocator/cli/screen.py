@@ -14,10 +14,18 @@ STAGES = {
     "read": "reading the input",
     "score": "predicting",
     "train": "training",
+    "holdout": "planning for everyone, to draw the control group",
     "solve": "solving (the first run compiles, once)",
     "verify": "checking the plan independently",
     "strategies": "comparing with simpler strategies",
+    "market": "making the market",
+    "simulate": "running campaigns",
+    "report": "working out other budgets and segments for the report",
     "write": "writing",
+    "explain": "looking the plan's inputs up",
+    "compare": "comparing the plans",
+    "check": "checking every file",
+    "measure": "measuring",
 }
 
 
@@ -37,7 +45,7 @@ class Screen:
         self._begin = monotonic()
         self._quiet, self._verbose = quiet, verbose
         self._spinner: Spinner | None = None
-        self._stage = "solve"
+        self._stage = ""
 
     @property
     def total(self) -> float:
@@ -48,11 +56,11 @@ class Screen:
     def stage(self, name: str) -> Iterator[None]:
         """Time a stage and show it while it runs."""
         begin = monotonic()
-        self._stage = name
         console = Console(stderr=True, highlight=False)
         if console.is_terminal and not self._quiet and not self._verbose:
             self._spinner = console.status(f"{STAGES[name]} ...")
             self._spinner.start()
+            self._stage = STAGES[name]
         try:
             yield
         finally:
@@ -64,9 +72,9 @@ class Screen:
             sys.stderr.write(f"{STAGES[name]}: {self.seconds[name]:.2f} s\n")
 
     def progress(self, stage: str, share: float) -> None:
-        """Show how far a long stage is; its callback."""
+        """Show how far a stage is; the callback of long work."""
         if self._spinner is not None:
-            self._spinner.update(f"{STAGES[self._stage]}: {stage}" + (f" {share:.0%}" if 0 < share <= 1 else ""))
+            self._spinner.update(f"{self._stage}: {stage}" + (f" {share:.0%}" if 0 < share <= 1 else ""))
 
     def note(self, text: str) -> None:
         """Say something that is not the result."""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from contextlib import suppress
 from dataclasses import dataclass
 
@@ -12,7 +13,7 @@ from allocator.history.faults import Faults
 from allocator.history.numbering import Numbering
 from allocator.history.products import Products
 from allocator.history.schema import QUARTERS, WEEKDAYS, ProfileSchema
-from allocator.history.transactions import DAY, Lines, Transactions
+from allocator.history.transactions import DAY, Transactions, missing_ids
 from allocator.kernels import hashing
 from allocator.kernels import profiles as kernels
 from allocator.progress import Progress
@@ -133,7 +134,7 @@ def _one_pass(
             user, lines.time, lines.quantity, lines.amount, discount, category, limit, near, sums.table, sums.first, sums.last
         )  # fmt: skip
         key = np.empty(user.size, np.uint64)
-        kernels.basket_keys(user, lines.time, _basket_numbers(lines), key)
+        kernels.basket_keys(user, lines.time, id_numbers(lines.basket, lines.time), key)
         teller.add(user, lines.time, key, limit, near, sums.table)
     return sums
 
@@ -151,51 +152,60 @@ def _categories(products: Products | None, schema: ProfileSchema) -> tuple[Numbe
     return products.numbering(), np.append(of_value[codes], np.int32(other))
 
 
-def _basket_numbers(lines: Lines) -> np.ndarray:
-    """Return a number for each line's basket id, `(n,)` int64: the id, or a hash of its text."""
-    basket = lines.basket
-    if basket is None:
+def id_numbers(ids: pa.Array | None, time: np.ndarray) -> np.ndarray:
+    """Return a number for each basket, `(n,)` int64: the id itself, a hash of its text, or the time where it is missing.
+
+    None for no ids.
+    """
+    if ids is None:
         return np.empty(0, np.int64)
-    if pa.types.is_integer(basket.type):
-        return np.asarray(basket.cast(pa.int64()).fill_null(0).to_numpy(zero_copy_only=False))
-    coded = basket if pa.types.is_dictionary(basket.type) else basket.dictionary_encode()
-    hashes = np.append(hashing.of_texts(coded.dictionary), 0)
-    return hashes[coded.indices.fill_null(len(coded.dictionary)).to_numpy(zero_copy_only=False)]
+    if pa.types.is_integer(ids.type):
+        numbers = np.asarray(ids.cast(pa.int64()).fill_null(0).to_numpy(zero_copy_only=False))
+    else:
+        coded = ids if pa.types.is_dictionary(ids.type) else ids.dictionary_encode()
+        hashes = np.append(hashing.of_texts(coded.dictionary), 0)
+        numbers = hashes[coded.indices.fill_null(len(coded.dictionary)).to_numpy(zero_copy_only=False)]
+    return np.where(missing_ids(ids), ~time, numbers)  # a negative number: ids of receipts are not
 
 
 def features(sums: Sums, schema: ProfileSchema, limit: np.ndarray) -> np.ndarray:
     """Return `(features, users)` float32, in the order of the schema."""
+    matrix = np.empty((len(schema.names), len(sums.table)), np.float32)
+    for row, column in zip(matrix, _columns(sums, schema, limit), strict=True):
+        row[:] = column
+    return matrix
+
+
+def _columns(sums: Sums, schema: ProfileSchema, limit: np.ndarray) -> Iterator[np.ndarray]:
+    """Yield one feature after the other, so that only one is there in double precision."""
     column = sums.table.T
     known = column[kernels.LINES] > 0
     visits, money = column[kernels.VISITS], column[kernels.MONEY]
-    recency = np.where(known, (limit - sums.last) / DAY, np.nan)
-    tenure = np.where(known, (limit - sums.first) / DAY, np.nan)
-    gap = _ratio((sums.last - sums.first) / DAY, visits - 1)
-    found = [
-        recency,
-        tenure,
-        visits,
-        column[kernels.VISITS_NEAR],
-        money,
-        column[kernels.MONEY_NEAR],
-        _ratio(money, visits),
-        _ratio(column[kernels.UNITS], visits),
-        _ratio(column[kernels.LINES], visits),
-        _ratio(money, column[kernels.UNITS]),
-        gap,
-        _ratio(recency, gap),
-        _trend(column[kernels.MONEY_NEAR], column[kernels.MONEY_BEFORE]),
-        _trend(column[kernels.VISITS_NEAR], column[kernels.VISITS_BEFORE]),
-    ]
+    yield (recency := np.where(known, (limit - sums.last) / DAY, np.nan))
+    yield np.where(known, (limit - sums.first) / DAY, np.nan)
+    yield visits
+    yield column[kernels.VISITS_NEAR]
+    yield money
+    yield column[kernels.MONEY_NEAR]
+    for total in (money, column[kernels.UNITS], column[kernels.LINES]):
+        yield _ratio(total, visits)
+    yield _ratio(money, column[kernels.UNITS])
+    yield (gap := _ratio((sums.last - sums.first) / DAY, visits - 1))
+    yield _ratio(recency, gap)
+    yield _trend(column[kernels.MONEY_NEAR], column[kernels.MONEY_BEFORE])
+    yield _trend(column[kernels.VISITS_NEAR], column[kernels.VISITS_BEFORE])
     if schema.has_discount:
         discount = column[kernels.DISCOUNT]
-        found += [_ratio(discount, discount + money), _ratio(column[kernels.DISCOUNTED], column[kernels.LINES])]
+        yield _ratio(discount, discount + money)
+        yield _ratio(column[kernels.DISCOUNTED], column[kernels.LINES])
     if schema.has_clock:
-        found += [_ratio(column[kernels.CLOCK + place], visits) for place in range(len(QUARTERS))]
-    found += [_ratio(column[kernels.WEEK + place], visits) for place in range(len(WEEKDAYS))]
+        for place in range(len(QUARTERS)):
+            yield _ratio(column[kernels.CLOCK + place], visits)
+    for place in range(len(WEEKDAYS)):
+        yield _ratio(column[kernels.WEEK + place], visits)
     if schema.category_column is not None:
-        found += [_ratio(column[kernels.CATEGORY + place], money) for place in range(len(schema.categories) + 1)]
-    return np.array(found, np.float32)
+        for place in range(len(schema.categories) + 1):
+            yield _ratio(column[kernels.CATEGORY + place], money)
 
 
 def _ratio(above: np.ndarray, below: np.ndarray) -> np.ndarray:

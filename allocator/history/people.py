@@ -11,6 +11,7 @@ import pyarrow.compute as pc
 
 from allocator.errors import DataError, counted
 from allocator.history.transactions import missing_ids
+from allocator.tables.files import FROM_CSV
 from allocator.tables.frames import decoded, is_text, one_chunk
 from allocator.tables.named import Column, Holds, layout_of, read_layout
 from allocator.tables.origin import MOST_EXAMPLES, Origin
@@ -42,6 +43,11 @@ class Users:
         return one_chunk(self.table["user_id"])
 
     @property
+    def from_csv(self) -> bool:
+        """Whether ids that are integers could be text as well."""
+        return is_from_csv(self.table)
+
+    @property
     def attributes(self) -> tuple[str, ...]:
         """Names of the columns beside `user_id`."""
         return tuple(name for name in self.table.column_names if name != "user_id")
@@ -60,6 +66,11 @@ def read_users(path: str | Path) -> Users:
     if table.num_rows == 0:
         raise DataError(f"{path}: no rows; write one row for each user")
     return Users(str(path), table, (*layout.notes, *notes))
+
+
+def is_from_csv(table: pa.Table) -> bool:
+    """Return whether a table's integers came from text, and can go back to it unchanged."""
+    return (table.schema.metadata or {}).items() >= FROM_CSV.items()
 
 
 def distinct_rows(table: pa.Table, key: str, source: str) -> tuple[pa.Table, list[str]]:

@@ -2,17 +2,19 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from allocator.errors import DataError, UsageError, counted, nearest
+from allocator.errors import CampaignError, DataError, UsageError, counted, nearest
 from allocator.history.numbering import Numbering
 from allocator.history.people import distinct_rows
-from allocator.tables.frames import decoded, one_chunk
+from allocator.tables.frames import decoded, is_text, one_chunk
 from allocator.tables.named import Column, Holds, layout_of, read_layout
 
 COLUMNS = (
@@ -20,6 +22,7 @@ COLUMNS = (
     Column("price", Holds.NUMBER, ("unit_price", "list_price")),
 )
 CATEGORY_NAMES = ("category", "product_category", "department", "commodity", "section", "group")
+MOST_SHOWN = 12
 MOST_VALUES = 1000  # a column with more is a name, not a category
 
 
@@ -70,6 +73,37 @@ class Products:
             coded.indices.fill_null(-1).to_numpy(zero_copy_only=False), np.int32
         ), coded.dictionary.to_pylist()
 
+    def in_scope(self, scope: Mapping[str, Any] | None, what: str = "scope") -> np.ndarray:
+        """Return which products a coupon's scope covers, `(n,)` bool: every attribute is one of the values wanted.
+
+        `None` covers all.
+
+        Raises
+        ------
+        CampaignError
+            Where an attribute or a value does not occur; names the nearest one, and calls the scope `what`.
+        """
+        covered = np.ones(self.table.num_rows, dtype=bool)
+        for name, wanted in (scope or {}).items():
+            if name not in (*self.attributes, "item_id"):
+                raise CampaignError(
+                    f"{what}: the products have no attribute {name!r}{nearest(name, self.attributes)}; found: "
+                    f"{', '.join(self.attributes) or '(none)'}"
+                )
+            column = one_chunk(decoded(self.table[name]))
+            hit = np.zeros(self.table.num_rows, dtype=bool)
+            for value in wanted if isinstance(wanted, list) else [wanted]:
+                found = _equal(column, value)
+                if not found.any():
+                    known = pc.unique(column).drop_null()[:5000].to_pylist()
+                    examples = ", ".join(str(item) for item in sorted(known, key=str)[:MOST_SHOWN])
+                    raise CampaignError(
+                        f"{what}: no product has {name} = {value!r}{nearest(value, known)}; values found: {examples}"
+                    )
+                hit |= found
+            covered &= hit
+        return covered
+
     def category_column(self) -> str | None:
         """Return the attribute that best says what kind of thing an item is, or `None`.
 
@@ -113,3 +147,19 @@ def read_products(path: str | Path) -> Products:
                 f"{path}: column 'price' is negative in {counted(bad, 'row', 'rows')}; give prices of at least 0"
             )
     return Products(str(path), table, (*layout.notes, *notes))
+
+
+def _equal(column: pa.Array, value: Any) -> np.ndarray:
+    """Return where a column equals a value of a campaign file; 7 is not "7", as in TOML."""
+    kind = column.type
+    number = pa.types.is_integer(kind) or pa.types.is_floating(kind) or pa.types.is_decimal(kind)
+    fits = (
+        pa.types.is_boolean(kind)
+        if isinstance(value, bool)
+        else number
+        if isinstance(value, int | float)
+        else is_text(kind)
+    )
+    if not fits:
+        return np.zeros(len(column), dtype=bool)
+    return np.asarray(pc.fill_null(pc.equal(column.cast(pa.float64(), safe=False) if number else column, value), False))

@@ -23,6 +23,7 @@ from allocator.history.products import Products
 from allocator.history.schema import ProfileSchema
 from allocator.history.survey import choose_schema, survey
 from allocator.history.transactions import Transactions, moment, refuse_empty
+from allocator.history.trial import TrialTable
 from allocator.kernels import profiles as kernels
 from allocator.progress import Progress, silent
 from allocator.tables.frames import is_text
@@ -107,7 +108,7 @@ def profiles(
     products
         For shares by category; without them there are none.
     users
-        Who is wanted, in this order: `Users`, or distinct ids (Arrow, NumPy, a sequence). By default everybody with a
+        Who is wanted, in this order: `Users`, a `TrialTable`, or distinct ids (Arrow, NumPy, a sequence). By default everybody with a
         line before `as_of`, sorted by id. Users without history get 0 where something is counted and NaN where a
         number would be made up.
     as_of
@@ -130,7 +131,7 @@ def profiles(
     """
     transactions, wanted = _who(transactions, users)
     if products is not None:
-        transactions = _same_kind(transactions, "item_id", is_text(products.item_ids.type), products.path)
+        transactions = same_kind(transactions, "item_id", is_text(products.item_ids.type), products.path)
     limits = _limits(as_of, None if wanted is None else len(wanted))
     if schema is not None:
         _check_schema(schema, products, category)
@@ -158,13 +159,17 @@ def _who(transactions: Transactions, users: Any) -> tuple[Transactions, Numberin
     """Number the users that are asked for; transactions whose CSV ids could be either are read as these are."""
     if users is None:
         return transactions, None
-    ids = users.user_ids if isinstance(users, Users) else users
-    source = users.path if isinstance(users, Users) else "users"
+    known = isinstance(users, Users | TrialTable)
+    ids = users.user_ids if known else users
+    source = users.path if known else "users"
+    if known and users.from_csv and "user_id" in transactions.text_ids:
+        ids = ids.cast(pa.string())
     numbering = numbering_of(ids, source)
-    return _same_kind(transactions, "user_id", numbering.is_text, source), numbering
+    return same_kind(transactions, "user_id", numbering.is_text, source), numbering
 
 
-def _same_kind(transactions: Transactions, name: str, is_text_there: bool, source: str) -> Transactions:
+def same_kind(transactions: Transactions, name: str, is_text_there: bool, source: str) -> Transactions:
+    """Return transactions whose ids `name` are of the kind that another table has; raises `DataError` otherwise."""
     here = name in transactions.text_ids
     if here == is_text_there:
         return transactions

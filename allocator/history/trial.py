@@ -13,6 +13,7 @@ import pyarrow.compute as pc
 
 from allocator.errors import DataError, counted
 from allocator.history.people import COLUMNS as USER_COLUMNS
+from allocator.history.people import is_from_csv
 from allocator.history.transactions import AMOUNT_LIMIT, missing_ids, numbers
 from allocator.tables import streams
 from allocator.tables.frames import decoded, is_text, one_chunk
@@ -87,6 +88,11 @@ class TrialTable:
 
     def __len__(self) -> int:
         return int(self.arm.size)
+
+    @property
+    def from_csv(self) -> bool:
+        """Whether ids that are integers could be text as well."""
+        return is_from_csv(self.features)
 
     @property
     def arms(self) -> tuple[str, ...]:

@@ -74,6 +74,53 @@ def refill(old, fresh):  # type: ignore[no-untyped-def]
             fresh[place] = key
 
 
+@njit(nogil=True, cache=True)
+def chain(keys, more):  # type: ignore[no-untyped-def]
+    """Fold one more column of numbers into keys `(n,)` uint64, in place; keys are never 0."""
+    for e in range(keys.size):
+        key = mix(keys[e] ^ mix(more[e]))
+        keys[e] = key if key != 0 else np.uint64(1)
+
+
+@njit(nogil=True, cache=True)
+def sample(keys, slots, counts, used, shift, begin):  # type: ignore[no-untyped-def]
+    """Count keys whose lowest `shift` bits are 0 in a table (0: an empty slot), from key `begin` on.
+
+    Stops where the table is half full. Returns (keys in the table, the key to go on with).
+    """
+    mask, low = np.uint64(slots.size - 1), (np.uint64(1) << np.uint64(shift)) - np.uint64(1)
+    for e in range(begin, keys.size):
+        if keys[e] & low:
+            continue
+        place = mix(keys[e]) & mask
+        while slots[place] != 0 and slots[place] != keys[e]:
+            place = (place + np.uint64(1)) & mask
+        if slots[place] == 0:
+            if 2 * used >= slots.size:
+                return used, e
+            slots[place] = keys[e]
+            used += 1
+        counts[place] += 1
+    return used, keys.size
+
+
+@njit(nogil=True, cache=True)
+def thin(slots, counts, shift):  # type: ignore[no-untyped-def]
+    """Keep the keys whose lowest `shift` bits are 0; return (slots, counts, keys kept)."""
+    mask, low = np.uint64(slots.size - 1), (np.uint64(1) << np.uint64(shift)) - np.uint64(1)
+    fresh, numbers, used = np.zeros_like(slots), np.zeros_like(counts), 0
+    for e in range(slots.size):
+        key = slots[e]
+        if key == 0 or key & low:
+            continue
+        place = mix(key) & mask
+        while fresh[place] != 0:
+            place = (place + np.uint64(1)) & mask
+        fresh[place], numbers[place] = key, counts[e]
+        used += 1
+    return fresh, numbers, used
+
+
 def of_texts(texts: pa.Array) -> np.ndarray:
     """Return a hash of each text, `(n,)` int64; 0 where it is missing."""
     plain = texts.cast(pa.large_string())

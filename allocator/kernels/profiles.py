@@ -135,3 +135,10 @@ def add_totals(code, amount, totals):  # type: ignore[no-untyped-def]
     for e in range(code.size):
         if code[e] >= 0:
             totals[code[e]] += amount[e]
+
+
+@njit(nogil=True, cache=True)
+def mark(user, item, masks, seen):  # type: ignore[no-untyped-def]
+    """Note for each user which sets of items were bought from: `masks` `(items + 1,)` uint64, the last for unknown ones."""
+    for e in range(user.size):
+        seen[user[e]] |= masks[item[e]]

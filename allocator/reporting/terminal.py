@@ -2,32 +2,25 @@
 
 from __future__ import annotations
 
-import sys
 from collections.abc import Sequence
 
-from rich import box
 from rich.console import Console
-from rich.table import Table
 from rich.text import Text
 
 from allocator.problem import Problem
 from allocator.reporting import words
+from allocator.reporting.consoles import console_on_stdout as _console
+from allocator.reporting.consoles import line as _line
+from allocator.reporting.consoles import set_off as _print
+from allocator.reporting.consoles import table_of as _table
+from allocator.reporting.findings import worth
 from allocator.reporting.summary import Summary, Terms, covered
 from allocator.result import LimitUse
 from allocator.solving import FrontierRow
 
 BAR = 24  # characters
-PIPE_WIDTH = 200  # characters; room for every column
 MOST_LIMITS, MOST_COUPONS = 15, 12
 SPARKS = "▁▂▃▄▅▆▇█"
-
-
-class _Console(Console):
-    """A console that leaves a closed pipe to the caller; rich would exit with an error of its own."""
-
-    def on_broken_pipe(self) -> None:
-        """Pass the error on."""
-        raise BrokenPipeError
 
 
 def show(summary: Summary) -> None:
@@ -39,6 +32,8 @@ def show(summary: Summary) -> None:
     _line(console, words.headline(summary), style="bold")
     _line(console, words.proof(summary), style="green" if summary.status == "optimal" else "yellow")
     _line(console, f"verified: {'true' if summary.verified else 'false'}")
+    if summary.holdout is not None:
+        _line(console, words.holdout(summary))
     _coupons(console, summary)
     _limits(console, summary)
     _line(console, words.loosen(summary), style="bold")
@@ -94,40 +89,9 @@ def show_understood(problem: Problem, terms: Terms) -> None:
     _line(console, "The input is sound. Nothing was solved (--dry-run).")
 
 
-def _console() -> Console:
-    """Return a console on stdout: as wide as the terminal, or wide enough for every column in a pipe."""
-    return _Console(highlight=False, width=None if sys.stdout.isatty() else PIPE_WIDTH)
-
-
-def _line(console: Console, text: str, style: str = "") -> None:
-    # In a pipe a sentence is one line, so that grep and diff work on it.
-    console.print(Text(text, style=style), soft_wrap=not console.is_terminal)
-
-
-def _print(console: Console, table: Table) -> None:
-    console.print()
-    console.print(table)
-    if table.box is None:
-        console.print()
-
-
 def _lines(console: Console, lines: Sequence[str]) -> None:
     for line in lines:
         _line(console, line)
-
-
-def _table(title: str, console: Console, *columns: str) -> Table:
-    # Names come from the caller: as Text, their brackets are no markup.
-    table = Table(
-        title=Text(title),
-        title_justify="left",
-        title_style="bold" if console.is_terminal else "",
-        box=box.SIMPLE_HEAD if console.is_terminal else None,
-        pad_edge=False,
-    )
-    for name in columns:
-        table.add_column(name)
-    return table
 
 
 def _coupons(console: Console, summary: Summary) -> None:
@@ -145,7 +109,7 @@ def _coupons(console: Console, summary: Summary) -> None:
 def _limits(console: Console, summary: Summary) -> None:
     shown = list(summary.limits)
     if len(shown) > MOST_LIMITS:
-        shown = sorted(shown, key=words.worth, reverse=True)[:MOST_LIMITS]
+        shown = sorted(shown, key=worth, reverse=True)[:MOST_LIMITS]
     table = _table(f"Limits, and what one more unit of each would earn ({summary.currency})", console)
     table.add_column("limit")
     table.add_column("measure")

@@ -1,0 +1,63 @@
+"""The files of a campaign: by name in a folder, or as they are given."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, fields, replace
+from pathlib import Path
+
+from allocator.errors import UsageError
+
+ENDINGS = (".parquet", ".pq", ".csv", ".csv.gz", "")  # the last: a folder of files
+
+
+@dataclass(frozen=True)
+class Inputs:
+    """Where each table lies; `None`: there is none."""
+
+    campaign: str | None = None
+    transactions: str | None = None
+    products: str | None = None
+    users: str | None = None
+    trial: str | None = None
+    offers: str | None = None
+
+    @property
+    def given(self) -> dict[str, str]:
+        """The parts that are there."""
+        found = {field.name: getattr(self, field.name) for field in fields(self)}
+        return {name: path for name, path in found.items() if path is not None}
+
+    def or_else(self, other: Inputs) -> Inputs:
+        """Return these, and for what is not here the other's."""
+        return replace(other, **self.given)
+
+
+def find_inputs(folder: str | Path) -> Inputs:
+    """Find `campaign.toml` and the tables `transactions`, `products`, `users`, `trial`, `offers` in a folder.
+
+    Raises
+    ------
+    UsageError
+        Where there is no such folder, it holds none of them, or one of them twice.
+    """
+    place = Path(folder)
+    if not place.is_dir():
+        raise UsageError(f"{folder}: there is no such folder; make one with `allocate init {folder}`")
+    found: dict[str, str] = {}
+    if (place / "campaign.toml").is_file():
+        found["campaign"] = str(place / "campaign.toml")
+    for name in (field.name for field in fields(Inputs) if field.name != "campaign"):
+        there = [place / f"{name}{ending}" for ending in ENDINGS if (place / f"{name}{ending}").exists()]
+        if len(there) > 1:
+            raise UsageError(
+                f"{folder} has {' and '.join(item.name for item in there)}; keep one, or name it with --{name}"
+            )
+        if there:
+            found[name] = str(there[0])
+    if not found:
+        names = ", ".join(field.name for field in fields(Inputs) if field.name != "campaign")
+        raise UsageError(
+            f"{folder} holds neither campaign.toml nor a table; put files named {names} there (.parquet or .csv), or "
+            "name them with options such as --transactions"
+        )
+    return Inputs(**found)

@@ -1,0 +1,190 @@
+"""Looks at one part after the other, and gathers what was understood, what is odd and what is wrong."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from typing import Any, TypeVar
+
+import numpy as np
+
+from allocator.campaign import Campaign, load_campaign
+from allocator.checking import parts
+from allocator.checking.files import Inputs
+from allocator.checking.funnel import Step, funnel, known_users
+from allocator.errors import AllocatorError
+from allocator.history import (
+    Products,
+    Transactions,
+    TrialTable,
+    Users,
+    read_products,
+    read_transactions,
+    read_trial,
+    read_users,
+)
+from allocator.history.inspecting import MOST_SCOPES, Inspection, inspect
+from allocator.history.transactions import refuse_empty
+from allocator.problem import Problem
+from allocator.progress import Progress, silent
+
+SCHEMA_VERSION = 1
+Found = TypeVar("Found")
+
+
+@dataclass
+class Report:
+    """What a check found.
+
+    Attributes
+    ----------
+    inputs
+        What was looked at.
+    parts
+        For each part that could be read, what was understood: numbers and texts that JSON can hold.
+    funnel
+        How many users remain after each rule.
+    notes
+        What was taken for what.
+    warnings
+        What is odd, and what to do.
+    errors
+        For each part that is wrong, what is.
+    """
+
+    inputs: Inputs
+    parts: dict[str, dict[str, Any]] = field(default_factory=dict)
+    funnel: list[Step] = field(default_factory=list)
+    notes: list[str] = field(default_factory=list)
+    warnings: list[str] = field(default_factory=list)
+    errors: dict[str, AllocatorError] = field(default_factory=dict)
+
+    @property
+    def exit_code(self) -> int:
+        """0, or the code of the worst error: bad data (3) before a bad campaign file (2)."""
+        return max((error.exit_code for error in self.errors.values()), default=0)
+
+    def document(self) -> dict[str, Any]:
+        """Return what `--json` prints."""
+        return {
+            "schema_version": SCHEMA_VERSION,
+            "sound": not self.errors,
+            "files": self.inputs.given,
+            **self.parts,
+            "funnel": [step.document() for step in self.funnel],
+            "notes": self.notes,
+            "warnings": self.warnings,
+            "errors": {part: str(error) for part, error in self.errors.items()},
+        }
+
+
+def check(inputs: Inputs, progress: Progress = silent) -> Report:
+    """Check every file, and what they say of one another; wrong files are told in the report, not raised."""
+    return _Check(inputs, progress).run()
+
+
+class _Check:
+    """One run: each step is tried, whatever became of the others."""
+
+    def __init__(self, inputs: Inputs, progress: Progress) -> None:
+        self._report = Report(inputs)
+        self._progress = progress
+
+    def run(self) -> Report:
+        """Look at all parts."""
+        given, report = self._report.inputs.given, self._report
+        campaign = self._try("campaign", lambda: load_campaign(given["campaign"])) if "campaign" in given else None
+        products = self._try("products", lambda: read_products(given["products"])) if "products" in given else None
+        users = self._try("users", lambda: read_users(given["users"])) if "users" in given else None
+        trial = self._try("trial", lambda: read_trial(given["trial"])) if "trial" in given else None
+        if campaign is not None:
+            report.parts["campaign"] = parts.of_campaign(campaign)
+        scopes = self._products(products, campaign)
+        transactions, seen = self._transactions(products, scopes)
+        if users is not None:
+            self._users(users, campaign)
+            if transactions is not None and seen is not None:
+                both = (users, transactions, seen)
+                report.parts["users"]["have_bought"] = self._try("users", lambda: known_users(*both))
+        if trial is not None:
+            self._trial(trial, transactions, campaign)
+        problem = self._offers(users, campaign)
+        offers = None if problem is None else (given["offers"], problem)
+        report.funnel = self._try("funnel", lambda: funnel(users, transactions, seen, offers, campaign)) or []
+        return report
+
+    def _try(self, part: str, job: Callable[[], Found]) -> Found | None:
+        """Do a job; an error is noted under its part."""
+        try:
+            found = job()
+        except AllocatorError as error:
+            self._report.errors.setdefault(part, error)
+            return None
+        self._report.notes += getattr(found, "notes", ())
+        return found
+
+    def _products(self, products: Products | None, campaign: Campaign | None) -> dict[str, np.ndarray]:
+        """Return which products each coupon with a scope covers."""
+        if products is None:
+            scoped = [] if campaign is None else [coupon.id for coupon in campaign.coupon if coupon.scope]
+            if scoped and "products" not in self._report.errors:
+                self._warn(
+                    f"{len(scoped)} coupons have a scope ({', '.join(scoped[:3])}), but no products are given to check it"
+                )
+            return {}
+        scopes: dict[str, np.ndarray] = {}
+        for number, coupon in enumerate(() if campaign is None else campaign.coupon, start=1):
+            if coupon.scope:
+                what = f"{self._report.inputs.campaign}: coupon[{number}].scope ({coupon.id!r})"
+                found = self._try("scopes", lambda what=what, scope=coupon.scope: products.in_scope(scope, what))  # type: ignore[misc]
+                if found is not None:
+                    scopes[coupon.id] = found
+        self._report.parts["products"] = parts.of_products(products, scopes)
+        return scopes
+
+    def _transactions(
+        self, products: Products | None, scopes: Mapping[str, np.ndarray]
+    ) -> tuple[Transactions | None, Inspection | None]:
+        path = self._report.inputs.transactions
+        if path is None:
+            return None, None
+        table = self._try("transactions", lambda: read_transactions(path))
+        if table is None:
+            return None, None
+
+        def look() -> tuple[Transactions, Inspection]:
+            fitting = parts.fitting(table, products)
+            found = inspect(fitting, products, dict(list(scopes.items())[:MOST_SCOPES]), self._progress)
+            refuse_empty(fitting, found.faults)
+            return fitting, found
+
+        found = self._try("transactions", look)
+        if found is None:
+            return table, None
+        self._report.parts["transactions"] = parts.of_transactions(*found, products is not None)
+        self._report.warnings += parts.odd_transactions(*found, products)
+        return found
+
+    def _users(self, users: Users, campaign: Campaign | None) -> None:
+        covered = (
+            self._try("limits", lambda: parts.covered(users, campaign)) if self._report.inputs.offers is None else {}
+        )
+        self._report.parts["users"] = parts.of_users(users, covered or {})
+
+    def _trial(self, trial: TrialTable, transactions: Transactions | None, campaign: Campaign | None) -> None:
+        before = self._try("trial", lambda: parts.habits_before(trial, transactions, self._progress))
+        self._report.parts["trial"] = parts.of_trial(trial, before or {})
+        self._report.warnings += parts.odd_trial(trial, before or {}, campaign)
+
+    def _offers(self, users: Users | None, campaign: Campaign | None) -> Problem | None:
+        path = self._report.inputs.offers
+        if path is None:
+            return None
+        problem = self._try("offers", lambda: parts.problem(path, users, campaign or Campaign()))
+        if problem is not None:
+            self._report.parts["offers"] = parts.of_offers(problem)
+            self._report.warnings += parts.odd_offers(problem)
+        return problem
+
+    def _warn(self, text: str) -> None:
+        self._report.warnings.append(text)
