@@ -11,6 +11,8 @@ from __future__ import annotations
 import numpy as np
 from numba import njit
 
+FINEST = 1e-9  # currency: no gain below it counts
+ROUNDING = 1e-12  # of the largest change
 LOOKED_AT = 24  # thirds, for each pair of changes
 MOST_RAISES = 6  # of what broken limits cost
 PATIENCE = 60  # shakes without a better plan
@@ -66,6 +68,12 @@ def list_choices(user, offer, chosen, loss, group, room, most):  # type: ignore[
                 n += 1
         low = high
     return owner[:n].copy(), dropped[:n].copy(), added[:n].copy()
+
+
+@njit(nogil=True, cache=True)
+def grain_of(dv):  # type: ignore[no-untyped-def]
+    """Return a gain that is more than rounding of changes of this size: less would let a search go round in circles."""
+    return FINEST + ROUNDING * np.abs(dv).max()
 
 
 @njit(nogil=True, cache=True)
@@ -125,7 +133,7 @@ def sweep(moves, partners, owner, dv, du, current, above, below, weight, value, 
     `moves` lists choices, and -1 - user for a user's best one; the first `partners` of them make pairs with each. Returns
     (value, evaluations left).
     """
-    n_limits = weight.size
+    n_limits, grain = weight.size, grain_of(dv)
     n = moves.size
     first, second = np.empty(n_limits), np.empty(n_limits)
     vectors, values = np.empty((n, n_limits)), np.empty(n)
@@ -151,7 +159,7 @@ def sweep(moves, partners, owner, dv, du, current, above, below, weight, value, 
         if (moves[p] >= 0 and moves[p] == old) or (moves[p] < 0 and old < 0):
             continue
         now = -shortfall(above, below, weight)
-        least = now + 1e-9
+        least = now + grain
         for r in range(n_limits):
             first[r] = above[r] - vectors[p, r]
             second[r] = below[r] + vectors[p, r]
@@ -175,7 +183,7 @@ def sweep(moves, partners, owner, dv, du, current, above, below, weight, value, 
                     total += weight[r] * left
             if total > least:
                 least, best, partner = total, total, q
-        if best > now + 1e-9:
+        if best > now + grain:
             value += apply(moves[p], owner, dv, du, current, above, below)
             if partner >= 0:
                 value += apply(moves[partner], owner, dv, du, current, above, below)
@@ -253,7 +261,7 @@ def fit(  # type: ignore[no-untyped-def]
 
     Returns (the gap reached, evaluations left).
     """
-    n_limits = prices.size
+    n_limits, grain = prices.size, grain_of(dv)
     trial = np.empty(n_limits)
     while gap > target and evaluations > 0 and not stop[0]:
         choice, user, change, loss, vector, key = list_moves(
@@ -271,7 +279,7 @@ def fit(  # type: ignore[no-untyped-def]
                 held += lost[current[i]]
         held += min(0.0, loss.min())  # and what a third change may win back
         by_loss = np.argsort(loss, kind="mergesort")
-        best, one, two, three = gap - 1e-9, -1, -1, -1
+        best, one, two, three = gap - grain, -1, -1, -1
         for a in range(by_loss.size):
             p = by_loss[a]
             if loss[p] > 0.0 and held + 2.0 * loss[p] >= best:
@@ -473,6 +481,7 @@ def exchange(  # type: ignore[no-untyped-def]
     gap
         Its distance from the bound, infinite where no plan was found that keeps every limit.
     """
+    full_above, full_below, grain = above, below, grain_of(dv)
     current, above, below = np.full(start.size, -1, np.int64), above.copy(), below.copy()
     value, stalled = 0.0, 0
     for i in range(start.size):
@@ -506,7 +515,8 @@ def exchange(  # type: ignore[no-untyped-def]
             evaluations -= min(evaluations, MOST_FITS) - left
             value = room - gap
             if gap < kept_gap:
-                kept_gap, stalled = gap, 0
+                stalled = stalled if gap > kept_gap - grain else 0
+                kept_gap = gap
                 kept[:] = current
         if value - missing >= best_score:
             best_score, best_value = value - missing, value
@@ -522,4 +532,13 @@ def exchange(  # type: ignore[no-untyped-def]
             b = moves[int(moves.size * rng.random() ** 2)]
             i = owner[b] if b >= 0 else -1 - b
             if (b >= 0 and current[i] != b) or (b < 0 and current[i] >= 0):
-                value += apply(b, owner, dv, du, current, above, below)
+                apply(b, owner, dv, du, current, above, below)
+        # Afresh, or rounding would add up over many shakes.
+        value, above[:], below[:] = 0.0, full_above, full_below
+        for i in range(current.size):
+            b = current[i]
+            if b >= 0:
+                value += dv[b]
+                for r in range(above.size):
+                    above[r] -= du[b, r]
+                    below[r] += du[b, r]
