@@ -34,7 +34,7 @@ if TYPE_CHECKING:
     import pandas as pd
 
 CENT = 0.01  # currency; a gap below it counts as optimal
-PRICING = 1 / 2  # of the time, at most, for prices: a plan is wanted too
+PRICING = 2 / 3  # of the time, at most, for prices: a plan is wanted too
 PATIENCE = 1 / 2  # of the time left after the prices, for a first plan; then the limits are looked at one by one
 Progress = Callable[[str, float], None]
 
