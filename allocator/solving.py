@@ -34,6 +34,7 @@ if TYPE_CHECKING:
     import pandas as pd
 
 CENT = 0.01  # currency; a gap below it counts as optimal
+PRICING = 1 / 2  # of the time, at most, for prices: a plan is wanted too
 PATIENCE = 1 / 2  # of the time left after the prices, for a first plan; then the limits are looked at one by one
 Progress = Callable[[str, float], None]
 
@@ -75,7 +76,7 @@ def solve(
     if broken:
         return _without_plan(problem, Status.INFEASIBLE, Proof.RULES, 0.0, begin, diagnosis=Diagnosis((), broken))
     piece = _piece(problem, threads)
-    search, tau = _search(problem, piece, begin + time_limit, seed, report)
+    search, tau = _search(problem, piece, begin + PRICING * time_limit, seed, report)
     minimum = search.run(np.zeros(piece.folding.n_limits), tau)
     priced = monotonic()
     passes = piece.executor.counter
@@ -102,7 +103,7 @@ def _integer(
 ) -> tuple[np.ndarray, core.CorePlan]:  # fmt: skip
     """Return a plan near the bound, and the prices that it comes from (those of `minimum`, unless ties had to be broken)."""
     piece, deadline = search.whole, begin + time_limit
-    tied = not minimum.exact
+    tied = not minimum.exact and monotonic() < search.deadline
     if minimum.exact and ties.is_tied(minimum.piece, minimum.prices):
         # Ties may not matter: offers that use and earn the same are as good as one.
         effort = core.Effort(tolerance, monotonic(), deadline, deadline, seed)
@@ -164,7 +165,7 @@ def _search(problem: Problem, piece: Piece, deadline: float, seed: int, report: 
         most = int(caps.sum()) if caps.size else piece.shard.n_users * min(piece.shard.cap, problem.n_coupons)
         floor = most * float(np.fmin.reduce(piece.shard.value, initial=0.0)) - 1.0
     tau = max(float(np.abs(value).mean()) if value.size else 1.0, 1e-9)
-    return Search(piece, folding.cover(), _typical_use(few, present), floor, deadline, rng, report), tau
+    return Search(piece, _typical_use(few, present), floor, deadline, rng, report), tau
 
 
 def _typical_use(few: Piece, present: np.ndarray) -> np.ndarray:

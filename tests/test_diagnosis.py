@@ -12,8 +12,8 @@ from hypothesis import HealthCheck, assume, given, settings
 from hypothesis import strategies as st
 
 from allocator import Limit, Prices, Problem, Proof, Result, Status, VerificationError, solve, verify
-from allocator.cli.demo import campaign
 from allocator.demo import market
+from allocator.demo.builtin import campaign
 from allocator.diagnosis.conflicts import diagnose
 from allocator.executors.local import LocalExecutor
 from allocator.executors.shard import whole

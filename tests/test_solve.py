@@ -10,8 +10,8 @@ from hypothesis import strategies as st
 from scipy.optimize import Bounds, LinearConstraint, milp
 
 from allocator import Limit, Problem, Status, VerificationError, frontier, solve, verify
-from allocator.cli.demo import campaign
 from allocator.demo import market
+from allocator.demo.builtin import campaign
 from allocator.problem import Offers
 
 

@@ -139,7 +139,7 @@ def test_an_infeasible_problem_is_explained_conflict_by_conflict(nothing: Summar
 class Tags(HTMLParser):
     """Checks that tags are closed in order, and collects them."""
 
-    VOID = frozenset({"meta", "rect"})
+    VOID = frozenset({"meta", "rect", "line", "circle", "path", "input"})
 
     def __init__(self) -> None:
         super().__init__()
@@ -165,7 +165,8 @@ def test_the_report_is_one_sound_page_without_network(summary: Summary) -> None:
     tags = Tags()
     tags.feed(html)
     assert tags.open == []
-    assert not {"script", "link", "img", "iframe", "b"} & set(tags.seen)
+    assert tags.seen.count("script") == 1  # our own; the policy of the page allows no other
+    assert not {"link", "img", "iframe", "b"} & set(tags.seen)
     assert "http:" not in html
     assert "https:" not in html
     assert "url(" not in html
@@ -185,7 +186,7 @@ def test_the_report_says_why_there_is_no_plan(nothing: Summary) -> None:
     tags.feed(page(nothing))
     assert tags.open == []
     for text in (
-        "Infeasible.",
+        "Infeasible",
         "the budget is too small",
         "only 9 of <b>min</b> exist",
         "58,200.00",

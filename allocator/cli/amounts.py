@@ -29,3 +29,16 @@ def parse_amount(text: str | float) -> float:
     number, scale = found.groups()
     # Decimal: 1.1k is 1100, not 1100.0000000000002.
     return float(Decimal(number.replace(",", "").replace("_", "")) * SCALES[scale.lower()])
+
+
+def parse_share(text: str | float) -> float:
+    """Read `5%`, `5 %` or `0.05` as a share; raises `typer.BadParameter` otherwise."""
+    words = str(text).strip()
+    found = re.fullmatch(r"(\d+(?:\.\d+)?|\.\d+)\s*(%?)", words, re.ASCII)
+    if found is None:
+        raise typer.BadParameter(f"{text!r} is not a share; write 5% or 0.05")
+    number = float(Decimal(found[1]) / (100 if found[2] else 1))
+    if number > 1:
+        hint = f"; write {words}%" if not found[2] and number <= 100 else ""
+        raise typer.BadParameter(f"{text!r} is more than all{hint}")
+    return number

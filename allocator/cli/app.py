@@ -12,8 +12,20 @@ from typing import Annotated
 import typer
 
 from allocator.cli import exits, jobs
-from allocator.cli.amounts import parse_amount
-from allocator.cli.commands import Command, check, market, score, simulate, train
+from allocator.cli.amounts import parse_amount, parse_share
+from allocator.cli.commands import (
+    Command,
+    check,
+    compare,
+    design,
+    explain,
+    market,
+    measure,
+    report,
+    score,
+    simulate,
+    train,
+)
 from allocator.cli.inputs import Source
 from allocator.cli.screen import Screen
 
@@ -21,8 +33,13 @@ COMMANDS: tuple[Command, ...] = (
     check,
     train,
     score,
-    market,
+    explain,
+    compare,
+    report,
     simulate,
+    market,
+    design,
+    measure,
 )
 
 app = typer.Typer(
@@ -72,6 +89,16 @@ ModelFolder = Annotated[
         help="What `allocate train` wrote: offers are made from it, --users and --campaign, and kept beside the plan.",
     ),
 ]
+TransactionsPath = Annotated[
+    str | None,
+    typer.Option(
+        "--transactions", metavar="PATH", help="With --model: past purchases: user_id, item_id, time, amount."
+    ),
+]
+ProductsPath = Annotated[
+    str | None,
+    typer.Option("--products", metavar="PATH", help="With --model: item_id and what kind of thing it is."),
+]
 PlanFolder = Annotated[
     Path | None,
     typer.Option(
@@ -94,6 +121,16 @@ Threads = Annotated[
 Seed = Annotated[
     int, typer.Option("--seed", min=0, metavar="NUMBER", help="Seed of the samples that the prices start from.")
 ]
+Holdout = Annotated[
+    float | None,
+    typer.Option(
+        "--holdout",
+        parser=parse_share,
+        metavar="SHARE",
+        help="Keep this share of the users, drawn at random within strata, without any coupon: a control group "
+        "for `allocate measure`. 5% or 0.05.",
+    ),
+]
 AsJson = Annotated[bool, typer.Option("--json", help="Print one JSON document on stdout instead of tables.")]
 Force = Annotated[bool, typer.Option("--force", help="Replace an existing output.")]
 Quiet = Annotated[bool, typer.Option("-q", "--quiet", help="Nothing on stderr but errors.")]
@@ -109,6 +146,8 @@ def allocate(
     campaign: CampaignFile = None,
     users: Users = None,
     model: ModelFolder = None,
+    transactions: TransactionsPath = None,
+    products: ProductsPath = None,
     output: PlanFolder = None,
     time_limit: TimeLimit = 60.0,
     gap: Gap = 1e-9,
@@ -119,6 +158,7 @@ def allocate(
     quiet: Quiet = False,
     verbose: Verbose = False,
     dry_run: DryRun = False,
+    holdout: Holdout = None,
     version: Annotated[
         bool, typer.Option("--version", callback=_version, is_eager=True, help="Print the version and exit.")
     ] = False,
@@ -133,10 +173,11 @@ def allocate(
         return
     exits.leave(
         lambda: jobs.plan(
-            Source(budget, offers, campaign, users, model),
+            Source(budget, offers, campaign, users, model, transactions, products),
             jobs.Effort(time_limit, gap, threads, seed),
             jobs.Output(output, force, as_json, dry_run),
             Screen(quiet=quiet, verbose=verbose),
+            holdout,
         ),
         verbose=verbose,
     )

@@ -17,6 +17,8 @@ from allocator.reporting.summary import Terms
 if TYPE_CHECKING:
     import pyarrow as pa
 
+    from allocator.campaign import Campaign
+
 BUDGET_MISSING = (
     "no budget: give --budget 50000, or budget = 50000 under [campaign] in a file that --campaign names. "
     "`allocate --budget 50000` alone plans the built-in demo campaign"
@@ -32,12 +34,31 @@ class Source:
     campaign: Path | None
     users: str | None
     model: str | None = None
+    transactions: str | None = None
+    products: str | None = None
+
+    def __post_init__(self) -> None:
+        """Raise `UsageError` for what only a model can use."""
+        for option, given in (("--transactions", self.transactions), ("--products", self.products)):
+            if given is not None and self.model is None:
+                raise UsageError(f"{option} needs --model: it is what a model's features are made of")
+        if self.products is not None and self.transactions is None:
+            raise UsageError("--products tells what kinds of things users buy; that needs --transactions too")
 
     @property
     def files(self) -> tuple[str, ...]:
         """The input files as they were named; none for the built-in demo campaign."""
         offers = None if self.model is not None else self.offers  # what the model makes is no input
-        return tuple(str(item) for item in (offers, self.campaign, self.users, *self.model_files) if item is not None)
+        return tuple(
+            str(item)
+            for item in (offers, self.campaign, self.users, *self.history, *self.model_files)
+            if item is not None
+        )
+
+    @property
+    def history(self) -> tuple[str, ...]:
+        """Past purchases and products, where given."""
+        return tuple(item for item in (self.transactions, self.products) if item is not None)
 
     @property
     def model_files(self) -> tuple[str, ...]:
@@ -52,6 +73,8 @@ class Input:
     problem: Problem
     table: pa.Table
     terms: Terms
+    users: pa.Table | None
+    campaign: Campaign | None
 
 
 def scored(source: Source, folder: Path, screen: Screen) -> Source:
@@ -71,11 +94,13 @@ def scored(source: Source, folder: Path, screen: Screen) -> Source:
     exits.need_learning()
     from allocator.learning import load_model
     from allocator.learning.offers import Scorer
+    from allocator.learning.past import Past
     from allocator.learning.streaming import score_file
 
     target = folder / "offers.parquet"
     with screen.stage("score"):
-        scorer = Scorer(load_model(source.model), campaign)
+        past = None if source.transactions is None else Past.read(source.transactions, source.products)
+        scorer = Scorer(load_model(source.model), campaign, past=past)
         made = score_file(scorer, source.users, target, progress=screen.progress)
     for note in made.notes:
         screen.note(note)
@@ -109,11 +134,12 @@ def read(source: Source) -> Input:
         face_value=campaign.face_values or None,
         source=source.offers,
     )
-    return Input(problem, table, Terms(campaign.name, campaign.currency, budget))
+    given = None if source.campaign is None else campaign
+    return Input(problem, table, Terms(campaign.name, campaign.currency, budget), users, given)
 
 
 def _demo(source: Source) -> Input:
-    from allocator.cli import demo
+    from allocator.demo import builtin as demo
 
     if source.campaign is not None or source.users is not None:
         given = "--users" if source.campaign is None else "--campaign"
@@ -128,4 +154,4 @@ def _demo(source: Source) -> Input:
         face_value=made.face_values,
         source="the demo campaign",
     )
-    return Input(problem, made.offers, Terms("demo", demo.CURRENCY, source.budget))
+    return Input(problem, made.offers, Terms("demo", demo.CURRENCY, source.budget), made.users, None)

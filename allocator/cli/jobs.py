@@ -7,12 +7,12 @@ import math
 import shutil
 import sys
 import tempfile
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from allocator.cli import exits
+from allocator.cli import exits, holding
 from allocator.cli.inputs import Input, Source, read, scored
 from allocator.cli.screen import Screen
 from allocator.errors import UsageError
@@ -22,6 +22,7 @@ from allocator.result import Proof, Result, Status
 if TYPE_CHECKING:
     import pyarrow as pa
 
+    from allocator.reporting.findings import Findings
     from allocator.reporting.summary import Summary
     from allocator.solving import FrontierRow
     from allocator.tables.output import Content
@@ -62,19 +63,19 @@ class Output:
             raise UsageError("-o, --output names the folder that you work in, or nothing; give the name of a new one")
 
 
-def plan(source: Source, effort: Effort, output: Output, screen: Screen) -> int:
-    """Do the main job; return the exit code."""
+def plan(source: Source, effort: Effort, output: Output, screen: Screen, holdout: float | None = None) -> int:
+    """Do the main job, with a share of the users held out where asked; return the exit code."""
     from allocator.tables.output import check_target
 
     if output.path is not None:
         check_target(output.path, output.force)
     if source.model is None:
-        return _plan(source, effort, output, screen)
+        return _plan(source, effort, output, screen, holdout)
     with tempfile.TemporaryDirectory(prefix="allocate-") as folder:
-        return _plan(scored(source, Path(folder), screen), effort, output, screen)
+        return _plan(scored(source, Path(folder), screen), effort, output, screen, holdout)
 
 
-def _plan(source: Source, effort: Effort, output: Output, screen: Screen) -> int:
+def _plan(source: Source, effort: Effort, output: Output, screen: Screen, holdout: float | None) -> int:
     from allocator.reporting import summary as summaries
     from allocator.reporting import terminal
 
@@ -82,7 +83,15 @@ def _plan(source: Source, effort: Effort, output: Output, screen: Screen) -> int
         data = read(source)
     if output.dry_run:
         return _understood(data, output)
+    held = None if holdout is None else _hold_out(data, holdout, effort, screen)
+    if held is not None:
+        data = held.input
+        effort = dataclasses.replace(effort, time_limit=effort.time_limit / holding.SOLVES)
     result, certificate, strategies = _solve(data, effort, screen)
+    if held is not None and result.status is Status.INFEASIBLE:
+        screen.note("Without the holdout there is a plan: hold out fewer users, or loosen what the message names.")
+    has_plan = result.status in (Status.OPTIMAL, Status.FEASIBLE)
+    findings = _findings(data, result, effort, output, screen)
     summary = summaries.summarise(
         data.problem,
         result,
@@ -90,9 +99,12 @@ def _plan(source: Source, effort: Effort, output: Output, screen: Screen) -> int
         certificate=certificate,
         strategies=strategies,
         seconds=_seconds(screen, result),
+        findings=findings,
+        holdout=held.line(result) if held is not None and has_plan else None,
     )
     if output.path is not None and summary.has_plan:
-        summary = _write(output, data, result, summary, source, effort, screen)
+        further = {} if held is None else held.files(result)
+        summary = _write(output, data, result, summary, source, effort, screen, further)
     if output.as_json:
         sys.stdout.write(summaries.to_json(summary.document()))
     else:
@@ -100,6 +112,18 @@ def _plan(source: Source, effort: Effort, output: Output, screen: Screen) -> int
     if output.path is not None:
         screen.note(f"Written to {output.path}" if summary.has_plan else "Nothing was written: there is no plan.")
     return exits.OF_STATUS[result.status]
+
+
+def _hold_out(data: Input, share: float, effort: Effort, screen: Screen) -> holding.Held | None:
+    return holding.hold_out(
+        data,
+        share,
+        time_limit=effort.time_limit,
+        gap=effort.gap,
+        threads=effort.threads,
+        seed=effort.seed,
+        screen=screen,
+    )
 
 
 def _solve(data: Input, effort: Effort, screen: Screen) -> tuple[Result, Any, Sequence[Any]]:
@@ -123,16 +147,29 @@ def _solve(data: Input, effort: Effort, screen: Screen) -> tuple[Result, Any, Se
     return result, certificate, strategies
 
 
+def _findings(data: Input, result: Result, effort: Effort, output: Output, screen: Screen) -> Findings:
+    """Return what the report shows; without a report only what comes at once."""
+    from allocator.reporting import insight
+
+    background = insight.Background(data.table, data.users, data.campaign)
+    if output.path is None or not len(result.plan):
+        return insight.quick_findings(data.problem, result, background, data.terms.budget)
+    with screen.stage("report"):
+        return insight.full_findings(data.problem, result, background, data.terms.budget, effort.threads, effort.seed)
+
+
 def _seconds(screen: Screen, result: Result) -> dict[str, float]:
     times = screen.seconds
     named = {
         "read": times["read"],
+        **({"holdout": times["holdout"]} if "holdout" in times else {}),
         "prices": result.seconds["prices"],
         "integer": result.seconds["integer"],
         # Making the plan and its exact sums, and whatever else `solve` does beside its two searches.
         "plan": max(0.0, times["solve"] - result.seconds["prices"] - result.seconds["integer"]),
         "verify": times.get("verify", 0.0),
         "strategies": times.get("strategies", 0.0),
+        "report": times.get("report", 0.0),
         "write": times.get("write", 0.0),
         "total": screen.total,
     }
@@ -140,9 +177,10 @@ def _seconds(screen: Screen, result: Result) -> dict[str, float]:
 
 
 def _write(
-    output: Output, data: Input, result: Result, summary: Summary, source: Source, effort: Effort, screen: Screen
-) -> Summary:
-    """Write the plan folder; return the summary with the time that took."""
+    output: Output, data: Input, result: Result, summary: Summary, source: Source, effort: Effort, screen: Screen,
+    further: Mapping[str, Content],
+) -> Summary:  # fmt: skip
+    """Write the plan folder, with `further` files; return the summary with the time that took."""
     from allocator.reporting.manifest import manifest
     from allocator.reporting.report import page
     from allocator.reporting.summary import to_json
@@ -171,6 +209,7 @@ def _write(
         if source.model is not None and offers is not None:
             made, offers = Path(offers), str(output.path / OFFERS)
         parts = {"offers": offers, "campaign": source.campaign, "users": source.users, "model": source.model}
+        parts |= {"transactions": source.transactions, "products": source.products}
         named = {part: None if name is None else str(name) for part, name in parts.items()}
         text = None if source.campaign is None else source.campaign.read_text(encoding="utf-8-sig")
         made_from = manifest(source.files, effort.seed, sys.argv[1:], {"budget": data.terms.budget, **named}, text)
@@ -179,6 +218,7 @@ def _write(
             "plan.parquet": write_plan,
             "summary.json": write_summary,
             "report.html": write_report,
+            **further,
         }
         if source.model is not None:
             contents[OFFERS] = lambda path: _copy(made, path)

@@ -14,13 +14,18 @@ STAGES = {
     "read": "reading the input",
     "score": "predicting",
     "train": "training",
+    "holdout": "planning for everyone, to draw the control group",
     "solve": "solving (the first run compiles, once)",
     "verify": "checking the plan independently",
     "strategies": "comparing with simpler strategies",
     "market": "making the market",
     "simulate": "running campaigns",
+    "report": "working out other budgets and segments for the report",
     "write": "writing",
+    "explain": "looking the plan's inputs up",
+    "compare": "comparing the plans",
     "check": "checking every file",
+    "measure": "measuring",
 }
 
 

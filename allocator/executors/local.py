@@ -10,6 +10,8 @@ from allocator.executors.shard import Shard
 from allocator.kernels import passes, smoothing
 from allocator.kernels.blocks import map_blocks
 
+NOTHING = (np.empty((0, 0)), np.empty((0, 0, 0)))
+
 
 @dataclass(frozen=True, eq=False)
 class Tables:
@@ -22,7 +24,10 @@ class Tables:
 
 @dataclass(frozen=True, eq=False)
 class Cover:
-    """Which limits cover which offers, as lists, and each limit's weights: what curvature needs."""
+    """Which limits (or levers, `folding.Levers`) cover which offers, as lists, and each one's weights.
+
+    The `n_shared` first of them are counted for all users together, the others for each user group.
+    """
 
     weights: np.ndarray
     wide_start: np.ndarray
@@ -30,6 +35,7 @@ class Cover:
     pair_start: np.ndarray
     pair_limit: np.ndarray
     n_classes: int
+    n_shared: int
 
 
 @dataclass(frozen=True, eq=False)
@@ -45,13 +51,13 @@ class Choices:
 
 @dataclass(frozen=True, eq=False)
 class SoftChoices:
-    """The outcome of a smoothed pass (see `kernels.smoothing.soft_choices`)."""
+    """The outcome of a smoothed pass (see `kernels.smoothing.soft_choices`); the last two in levers."""
 
     total: float
     used_wide: np.ndarray
     used_narrow: np.ndarray
-    hessian: np.ndarray
-    moment: np.ndarray
+    hessian: tuple[np.ndarray, np.ndarray]
+    moment: tuple[np.ndarray, np.ndarray]
 
 
 @dataclass
@@ -102,18 +108,20 @@ class LocalExecutor:
         parts = map_blocks(
             lambda low, high: smoothing.soft_choices(
                 low, high, *shard.arrays(), tables.wide, tables.narrow, tables.class_of, tau, cover.weights,
-                cover.wide_start, cover.wide_limit, cover.pair_start, cover.pair_limit, cover.n_classes, curve, spread,
+                cover.wide_start, cover.wide_limit, cover.pair_start, cover.pair_limit, cover.n_classes, cover.n_shared,
+                curve, spread,
             ),
             shard.n_users,
             self.threads,
         )  # fmt: skip
-        size = cover.weights.shape[0]
+        shared, everything = cover.n_shared, cover.weights.shape[0]
+        own = (max(1, tables.narrow.shape[0]), everything - shared, everything)
         return SoftChoices(
             total=float(sum(part[0] for part in parts)),
             used_wide=_total(parts, 1, tables.wide.shape),
             used_narrow=_total(parts, 2, tables.narrow.shape),
-            hessian=_total(parts, 3, (size, size) if curve else (0, 0)),
-            moment=_total(parts, 4, (size, size) if spread else (0, 0)),
+            hessian=(_total(parts, 3, (shared, shared)), _total(parts, 4, own)) if curve else NOTHING,
+            moment=(_total(parts, 5, (shared, shared)), _total(parts, 6, own)) if spread else NOTHING,
         )
 
     def losses(self, shard: Shard, tables: Tables, most: float) -> tuple[np.ndarray, np.ndarray, np.ndarray]:

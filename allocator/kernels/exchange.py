@@ -119,7 +119,7 @@ def apply(b, owner, dv, du, current, above, below):  # type: ignore[no-untyped-d
 
 
 @njit(nogil=True, cache=True)
-def sweep(moves, partners, owner, dv, du, current, above, below, weight, value, target, evaluations):  # type: ignore[no-untyped-def]
+def sweep(moves, partners, owner, dv, du, current, above, below, weight, value, target, evaluations, stop):  # type: ignore[no-untyped-def]
     """Take improving single changes and pairs until there is none (or `value` reaches `target`).
 
     `moves` lists choices, and -1 - user for a user's best one; the first `partners` of them make pairs with each. Returns
@@ -136,7 +136,7 @@ def sweep(moves, partners, owner, dv, du, current, above, below, weight, value, 
     stale = np.ones(n, np.bool_)
     unchanged = 0
     p = -1
-    while unchanged < n and evaluations > 0:
+    while unchanged < n and evaluations > 0 and not stop[0]:
         p = (p + 1) % n
         unchanged += 1
         if unchanged == 1:  # something changed: bring the vectors up to date
@@ -237,7 +237,7 @@ def sorted_classes(key, use):  # type: ignore[no-untyped-def]
 
 
 @njit(nogil=True, cache=True)
-def fit(owner, dv, du, lost, current, above, below, prices, whole, primary, keys, gap, target, evaluations):  # type: ignore[no-untyped-def]  # fmt: skip
+def fit(owner, dv, du, lost, current, above, below, prices, whole, primary, keys, gap, target, evaluations, stop):  # type: ignore[no-untyped-def]  # fmt: skip
     """Improve a plan by the best three changes at a time, until its distance `gap` from the bound is at most `target`.
 
     For every pair of changes the third, which uses up what they leave, is looked up: changes are sorted by their effect
@@ -248,7 +248,7 @@ def fit(owner, dv, du, lost, current, above, below, prices, whole, primary, keys
     """
     n_limits = prices.size
     trial = np.empty(n_limits)
-    while gap > target and evaluations > 0:
+    while gap > target and evaluations > 0 and not stop[0]:
         choice, user, change, loss, vector, key = list_moves(owner, dv, du, lost, current, prices, whole, keys, gap)
         wanted = np.int64(0)  # what is left of the counts
         for r in range(n_limits):
@@ -308,7 +308,7 @@ def fit(owner, dv, du, lost, current, above, below, prices, whole, primary, keys
                     if sound:
                         best, one, two, three = total, p, q, s
                 evaluations -= looked // 4
-            if evaluations < 0:
+            if evaluations < 0 or stop[0]:
                 break
         if one < 0:
             break
@@ -322,7 +322,7 @@ def fit(owner, dv, du, lost, current, above, below, prices, whole, primary, keys
 @njit(nogil=True, cache=True)
 def exchange(  # type: ignore[no-untyped-def]
     moves, everything, owner, dv, du, lost, start, above, below, weight, prices, whole, primary, keys, room, tolerance,
-    evaluations, rng,
+    evaluations, rng, stop,
 ):  # fmt: skip
     """Improve a plan by sweeps of pairs and by fits of three, shaken in between (iterated local search).
 
@@ -343,6 +343,8 @@ def exchange(  # type: ignore[no-untyped-def]
         A distance from the bound to stop at.
     evaluations
         At most so many pairs are looked at.
+    stop
+        `(1,)` uint8: another thread ends the search by setting it.
 
     Returns
     -------
@@ -363,9 +365,9 @@ def exchange(  # type: ignore[no-untyped-def]
         for partners in (0, moves.size):
             value, evaluations = sweep(
                 moves if partners else everything, partners, owner, dv, du, current, above, below, weight, value,
-                room - tolerance, evaluations,
+                room - tolerance, evaluations, stop,
             )  # fmt: skip
-        if shortfall(above, below, weight) == 0.0 or evaluations <= 0:
+        if shortfall(above, below, weight) == 0.0 or evaluations <= 0 or stop[0]:
             break
         weight *= 4.0
     best, best_score, best_value = current.copy(), -np.inf, 0.0
@@ -373,13 +375,13 @@ def exchange(  # type: ignore[no-untyped-def]
     kept, kept_gap = current.copy(), np.inf
     while True:
         value, evaluations = sweep(
-            moves, moves.size, owner, dv, du, current, above, below, weight, value, room - tolerance, evaluations
-        )
+            moves, moves.size, owner, dv, du, current, above, below, weight, value, room - tolerance, evaluations, stop,
+        )  # fmt: skip
         missing = shortfall(above, below, weight)
         if missing == 0.0:
             gap, left = fit(
                 owner, dv, du, lost, current, above, below, prices, whole, primary, keys, room - value, tolerance,
-                min(evaluations, MOST_FITS),
+                min(evaluations, MOST_FITS), stop,
             )  # fmt: skip
             evaluations -= min(evaluations, MOST_FITS) - left
             value = room - gap
@@ -393,7 +395,7 @@ def exchange(  # type: ignore[no-untyped-def]
             value = best_value
             current[:], above[:], below[:] = best, best_above, best_below
         stalled += 1
-        if kept_gap <= tolerance or evaluations <= 0 or stalled > PATIENCE:
+        if kept_gap <= tolerance or evaluations <= 0 or stalled > PATIENCE or stop[0]:
             return kept, kept_gap
         for _ in range(2 + rng.integers(0, 4)):
             # Closest changes first: the square of a uniform number prefers the beginning of the list.

@@ -46,7 +46,7 @@ def soften(n, gain, unit, n_units, tau, theta, share, peak, mass):  # type: igno
 
 @njit(nogil=True, cache=True)
 def coefficients(e, k, g, value, cost, extra, weights, wide_start, wide_limit, pair_start, pair_limit, class_of, n_classes, found, number):  # type: ignore[no-untyped-def]  # fmt: skip
-    """List the limits that cover offer e and its number in each; return how many."""
+    """List the limits (or levers) that cover offer e and its number in each; return how many."""
     last = weights.shape[1] - 1
     n = 0
     for source in range(2):
@@ -70,18 +70,24 @@ def coefficients(e, k, g, value, cost, extra, weights, wide_start, wide_limit, p
 @njit(nogil=True, cache=True)
 def soft_choices(  # type: ignore[no-untyped-def]
     first, last, start, width, coupon, value, cost, extra, group, cap, caps, exclusive,
-    wide, narrow, class_of, tau, weights, wide_start, wide_limit, pair_start, pair_limit, n_classes, curve, spread,
+    wide, narrow, class_of, tau, weights, wide_start, wide_limit, pair_start, pair_limit, n_classes, n_shared,
+    curve, spread,
 ):  # fmt: skip
-    """Return (smoothed value, used_wide, used_narrow, curvature (R, R), second moment (R, R)) for users first..last.
+    """Return (smoothed value, used_wide, used_narrow, hessian, hessian_own, moment, moment_own) for users first..last.
 
-    `curvature` is the Hessian in the prices, filled where `curve`; `second moment` sums the outer product of each
-    user's expected usage, filled where `spread`: with it, the error of prices found on a sample can be told.
+    The Hessian, filled where `curve`, is in levers (`folding.Levers`), whose usage moves together: `(S, S)` of the
+    `n_shared` first, which are the same for all users; `(groups, L, S + L)` of the `L` others, which are each user
+    group's own, with the shared ones and with each other. The second moment sums the outer product of each user's
+    expected usage in the same form, filled where `spread`: with it, the error of prices found on a sample can be told.
     """
     n_limits = weights.shape[0]
+    n_groups, n_own = max(1, narrow.shape[0]), n_limits - n_shared
     used_wide = np.zeros(wide.shape)
     used_narrow = np.zeros(narrow.shape)
-    hessian = np.zeros((n_limits, n_limits) if curve else (0, 0))
-    moment = np.zeros((n_limits, n_limits) if spread else (0, 0))
+    hessian = np.zeros((n_shared, n_shared) if curve else (0, 0))
+    hessian_own = np.zeros((n_groups, n_own, n_limits) if curve else (0, 0, 0))
+    moment = np.zeros((n_shared, n_shared) if spread else (0, 0))
+    moment_own = np.zeros((n_groups, n_own, n_limits) if spread else (0, 0, 0))
     longest = longest_chunk(first, last, start, width)
     buffer, base = np.empty(longest), 0
     taken_offer, taken_owner = np.empty(longest, np.int64), np.empty(longest, np.int64)
@@ -200,7 +206,11 @@ def soft_choices(  # type: ignore[no-untyped-def]
                     usage[r] += share[t] * number[a]
                     if uncertain:
                         for b in range(count):
-                            hessian[r, found[b]] += share[t] * number[a] * number[b] / tau
+                            s = found[b]
+                            if r >= n_shared:
+                                hessian_own[g, r - n_shared, s] += share[t] * number[a] * number[b] / tau
+                            elif s < n_shared:
+                                hessian[r, s] += share[t] * number[a] * number[b] / tau
             for a in range(n_unit):
                 r = in_unit[a]
                 if not seen_user[r]:
@@ -210,7 +220,11 @@ def soft_choices(  # type: ignore[no-untyped-def]
                 if uncertain:
                     mixed[r] += (1.0 - held) * usage[r]
                     for b in range(n_unit):
-                        hessian[r, in_unit[b]] -= usage[r] * usage[in_unit[b]] / tau
+                        s = in_unit[b]
+                        if r >= n_shared:
+                            hessian_own[g, r - n_shared, s] -= usage[r] * usage[s] / tau
+                        elif s < n_shared:
+                            hessian[r, s] -= usage[r] * usage[s] / tau
             if uncertain:
                 slack_sum += held * (1.0 - held)
             for a in range(n_unit):
@@ -221,10 +235,19 @@ def soft_choices(  # type: ignore[no-untyped-def]
             r = in_user[a]
             for b in range(n_user):
                 s = in_user[b]
+                if r < n_shared <= s:
+                    continue
                 if curve and theta > 0.0 and slack_sum > 1e-12:
-                    hessian[r, s] -= mixed[r] * mixed[s] / (slack_sum * tau)
+                    less = mixed[r] * mixed[s] / (slack_sum * tau)
+                    if r >= n_shared:
+                        hessian_own[g, r - n_shared, s] -= less
+                    else:
+                        hessian[r, s] -= less
                 if spread:
-                    moment[r, s] += whole[r] * whole[s]
+                    if r >= n_shared:
+                        moment_own[g, r - n_shared, s] += whole[r] * whole[s]
+                    else:
+                        moment[r, s] += whole[r] * whole[s]
         for a in range(n_user):
             whole[in_user[a]] = 0.0
             mixed[in_user[a]] = 0.0
@@ -233,4 +256,4 @@ def soft_choices(  # type: ignore[no-untyped-def]
         n_taken, taken_offer, taken_owner, taken_share, width, coupon, value, cost, extra, group, class_of,
         used_wide, used_narrow,
     )  # fmt: skip
-    return total, used_wide, used_narrow, hessian, moment
+    return total, used_wide, used_narrow, hessian, hessian_own, moment, moment_own

@@ -11,6 +11,7 @@ import numpy as np
 
 from allocator.campaign import Campaign, Coupon
 from allocator.errors import DataError, UsageError, nearest
+from allocator.history import ProfileSchema
 from allocator.learning.calibrating import Calibration
 from allocator.learning.candidates import Fitted
 from allocator.learning.kinship import Kinship, kinship
@@ -120,6 +121,8 @@ class Model:
         What a purchase spends; `None` where the trial had no spend.
     redemption
         Of P(redeemed if issued), the first coupon in the place of control; `None` where the trial did not say.
+    profile
+        Which of the features are made of transactions; `None` where none are.
     observational
         Whether the effects rest on users who were not drawn by lot.
     card
@@ -132,6 +135,7 @@ class Model:
     calibration: Calibration
     baskets: Baskets | None
     redemption: Logistic | None
+    profile: ProfileSchema | None
     observational: bool
     card: Card
     manifest: Mapping[str, Any]
@@ -158,6 +162,10 @@ class Model:
         absent = [name for name in self.features if name not in table.column_names]
         if absent:
             hint = nearest(absent[0], table.column_names, 0.7)
+            if self.profile is not None and set(absent) <= set(self.profile.names):
+                hint = "; they are made of purchases: give --transactions" + (
+                    "" if self.profile.category_column is None else " and --products"
+                )
             raise DataError(
                 f"{source}: {len(absent)} of the {len(self.features)} features that the model was trained with are "
                 f"missing: {', '.join(absent[:8])}{hint}; found: {', '.join(table.column_names[:20])}"
@@ -177,7 +185,12 @@ class Model:
                 columns[known.name] = texts
         return Features.create(columns)
 
-    def predict(self, users: Any, coupons: Sequence[Coupon] | Campaign | None = None) -> Prediction:
+    def predict(
+        self,
+        users: Any,
+        coupons: Sequence[Coupon] | Campaign | None = None,
+        wants: tuple[np.ndarray, np.ndarray] | None = None,
+    ) -> Prediction:
         """Predict purchases, baskets and redemption of users for coupons.
 
         Parameters
@@ -186,6 +199,8 @@ class Model:
             A table with the model's features (pandas, polars or pyarrow), or `Features` already.
         coupons
             Terms of the coupons asked for, or a campaign; by default those of the trial.
+        wants
+            Relevance and spend on the coupons' scopes, `(n, K)` each, as `Past.wants` gives them.
 
         Raises
         ------
@@ -205,7 +220,7 @@ class Model:
         with_coupon = np.clip(members.control[:, None] + uplift, 0.0, 1.0)
         return Prediction(
             asked,
-            self._expected(features, members, with_coupon, kin),
+            self._expected(features, members, with_coupon, kin, wants),
             np.concatenate([parts, borrowed[kin.error > 0]]),
             self._basket_errors(kin),
             kin,
@@ -236,7 +251,14 @@ class Model:
             coupons, self.coupons, self.terms, self.calibration.level.used * np.array(self.calibration.averages), basket
         )
 
-    def _expected(self, features: Features, members: Members, with_coupon: np.ndarray, kin: Kinship) -> Expected:
+    def _expected(
+        self,
+        features: Features,
+        members: Members,
+        with_coupon: np.ndarray,
+        kin: Kinship,
+        wants: tuple[np.ndarray, np.ndarray] | None,
+    ) -> Expected:
         n, asked = with_coupon.shape
         unknown = np.full((n, asked), np.nan)
         without, with_each = np.full(n, np.nan), unknown
@@ -248,7 +270,8 @@ class Model:
             made = self.redemption.predict(features)
             learned = np.column_stack([made.control, made.treated])[:, : len(self.coupons)] @ kin.weights
             redeem = np.where(kin.own, learned, np.nan)
-        return Expected(members.control, with_coupon, without, with_each, redeem, unknown, unknown)
+        relevance, spend = (unknown, unknown) if wants is None else wants
+        return Expected(members.control, with_coupon, without, with_each, redeem, relevance, spend)
 
     def _calibrated_sales(
         self, p0: np.ndarray, pk: np.ndarray, without: np.ndarray, with_each: np.ndarray

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -12,6 +13,8 @@ import pyarrow as pa
 from allocator.campaign import Campaign, Coupon
 from allocator.errors import DataError, UsageError, nearest
 from allocator.learning.model import Model, Prediction
+from allocator.learning.past import Past
+from allocator.progress import Progress, silent
 from allocator.scoring import Assumptions, Expected, Valued, value_offers
 from allocator.tables.frames import decoded, is_text, one_chunk, to_arrow
 from allocator.tables.user_columns import Attribute
@@ -24,6 +27,41 @@ OBSERVATIONAL = (
     "knew and the features do not is counted as the coupons' effect; keep a random control group this time"
 )
 MONEY = ("value", "cost", "liability")
+
+
+@dataclass(frozen=True, eq=False)
+class Memory:
+    """What past purchases say of users.
+
+    Attributes
+    ----------
+    columns
+        `(n,)` float32 by name of a profile's feature.
+    wants
+        Relevance and spend on the coupons' scopes, `(n, K)` float32 each; `None` where no coupon has one.
+    """
+
+    columns: Mapping[str, np.ndarray]
+    wants: tuple[np.ndarray, np.ndarray] | None
+
+    def joined(self, table: pa.Table, first: int, source: str) -> pa.Table:
+        """Add the profiles of a block of users that begins at `first`; raises `DataError` where a name is taken."""
+        for name, values in self.columns.items():
+            if name in table.column_names:
+                raise DataError(f"{source}: column {name!r} is also a feature made of transactions; rename it")
+            table = table.append_column(name, pa.array(values[first : first + table.num_rows]))
+        return table
+
+    def without_columns(self) -> Memory:
+        """Return the same for users whose profiles were joined already."""
+        return Memory({}, self.wants)
+
+    def wants_of(self, first: int, rows: int) -> tuple[np.ndarray, np.ndarray] | None:
+        """Return the relevance and spend of a block."""
+        if self.wants is None:
+            return None
+        relevance, spend = (part[first : first + rows].astype(np.float64) for part in self.wants)
+        return relevance, spend
 
 
 @dataclass(frozen=True, eq=False)
@@ -41,6 +79,7 @@ class Scorer:
     campaign: Campaign
     draws: int = 0
     seed: int = 0
+    past: Past | None = None
     notes: list[str] = field(default_factory=list)
 
     def __post_init__(self) -> None:
@@ -50,6 +89,14 @@ class Scorer:
             raise UsageError(
                 "the model's trial had no spend, so it does not know what a purchase brings: write basket = 40 (mean "
                 "spend of a purchase, currency) under [campaign], or train on a trial with a column 'spend'"
+            )
+        if self.model.profile is not None and self.past is None:
+            what = "--transactions" + ("" if self.model.profile.category_column is None else " and --products")
+            raise UsageError(f"the model's features are made of past purchases: give {what}")
+        if self.past is None and any(coupon.scope for coupon in self.coupons):
+            self.notes.append(
+                "coupons with a scope are valued as if they were good for everything: without --transactions and "
+                "--products nobody knows who buys from their scope anyway"
             )
         if self.model.observational:
             self.notes.append(OBSERVATIONAL)
@@ -78,8 +125,26 @@ class Scorer:
         metadata = {b"allocate.effects": self.effects.encode(), b"allocate.seed": str(self.seed).encode()}
         return pa.schema([("user_id", ids), ("coupon", pa.dictionary(pa.int32(), pa.string())), *kinds], metadata)
 
-    def score(self, users: Any, source: str = "users") -> pa.Table:
+    def remember(self, ids: pa.Array, progress: Progress = silent) -> Memory:
+        """Look up what past purchases say of all users that will be scored, in their order."""
+        if self.past is None:
+            return Memory({}, None)
+        start = self.campaign.campaign.start
+        columns: dict[str, np.ndarray] = {}
+        if self.model.profile is not None:
+            columns, _ = self.past.columns(ids, start, self.model.profile, progress)
+        wants = None
+        if any(coupon.scope for coupon in self.coupons):
+            wants = self.past.wants(self.coupons, ids, start, seed=self.seed, progress=progress)
+        return Memory(columns, wants)
+
+    def score(self, users: Any, source: str = "users", memory: Memory | None = None, first: int = 0) -> pa.Table:
         """Return the offers of a block of users, in their order, coupons in the campaign's.
+
+        Parameters
+        ----------
+        memory
+            What past purchases say, of users from the `first` of these on; looked up where left out.
 
         Raises
         ------
@@ -88,7 +153,11 @@ class Scorer:
         """
         table = to_arrow(users, source)
         ids = user_ids(table, source)
-        prediction = self.model.predict(self.model.features_of(table, source), self.coupons)
+        memory = self.remember(ids) if memory is None else memory
+        table = memory.joined(table, first, source)
+        prediction = self.model.predict(
+            self.model.features_of(table, source), self.coupons, memory.wants_of(first, table.num_rows)
+        )
         expected = self._with_baskets(prediction.expected)
         valued = value_offers(expected, self.coupons, self.assumptions)
         kept = np.flatnonzero(self.eligible(table, source).ravel())
@@ -180,7 +249,14 @@ def user_ids(table: pa.Table, source: str) -> pa.Array:
 
 
 def score(
-    model: Model, users: Any, campaign: Campaign | Sequence[Coupon], *, draws: int = 0, seed: int = 0
+    model: Model,
+    users: Any,
+    campaign: Campaign | Sequence[Coupon],
+    *,
+    transactions: str | Path | None = None,
+    products: str | Path | None = None,
+    draws: int = 0,
+    seed: int = 0,
 ) -> pa.Table:
     """Return a table of offers, for `Problem.from_offers`.
 
@@ -190,6 +266,8 @@ def score(
         A pandas, polars or pyarrow table: `user_id`, the model's features, and columns that coupons' `users` refer to.
     campaign
         The campaign, or coupons alone: then every assumption has its default.
+    transactions, products
+        Past purchases: needed where the model's features are made of them, and for coupons with a scope.
     draws
         Number of `value_draw_j` columns.
 
@@ -201,4 +279,5 @@ def score(
         Where the campaign lists no coupons, or says nothing of baskets that the model does not know either.
     """
     whole = campaign if isinstance(campaign, Campaign) else Campaign(coupon=tuple(campaign))
-    return Scorer(model, whole, draws, seed).score(users)
+    past = None if transactions is None else Past.read(transactions, products)
+    return Scorer(model, whole, draws, seed, past).score(users)

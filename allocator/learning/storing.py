@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import json
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
@@ -15,6 +15,7 @@ from pydantic import ValidationError
 
 from allocator.campaign import Coupon
 from allocator.errors import DataError, UsageError
+from allocator.history import ProfileSchema
 from allocator.learning.calibrating import Calibration, Factor
 from allocator.learning.candidates import Network
 from allocator.learning.card import Card
@@ -30,7 +31,7 @@ DOCUMENT, NETWORK = "model.json", "purchase"
 AGAIN = "train it again with `allocate train`"
 
 
-def manifest_of(source: str | Path | None, seed: int) -> dict[str, Any]:
+def manifest_of(sources: Sequence[str | Path], seed: int) -> dict[str, Any]:
     """Return what a model was made from and with."""
     versions = {}
     for name in ("coupon-allocator", "numpy", "scikit-learn", "tensorflow", "keras"):
@@ -38,7 +39,7 @@ def manifest_of(source: str | Path | None, seed: int) -> dict[str, Any]:
             versions[name] = version(name)
         except PackageNotFoundError:
             continue
-    return {"inputs": {} if source is None else hash_inputs([source]), "seed": seed, "versions": versions}
+    return {"inputs": hash_inputs(sources), "seed": seed, "versions": versions}
 
 
 def save(model: Model, folder: Path, *, force: bool) -> None:
@@ -129,6 +130,7 @@ def _document(model: Model) -> dict[str, Any]:
     return {
         "coupons": list(model.coupons),
         "terms": None if model.terms is None else [_terms(coupon) for coupon in model.terms],
+        "profile": None if model.profile is None else model.profile.document(),
         "observational": model.observational,
         "purchase": purchase,
         "calibration": asdict(model.calibration),
@@ -149,6 +151,7 @@ def _model(place: Path, document: Mapping[str, Any], card: dict[str, Any], manif
         calibration=Calibration(averages, **{name: Factor(**entry) for name, entry in calibration.items()}),
         baskets=None if baskets is None else _read_baskets(baskets),
         redemption=None if redemption is None else _read_logistic(redemption),
+        profile=None if document["profile"] is None else ProfileSchema.of_document(document["profile"]),
         observational=bool(document["observational"]),
         card=Card.of_document(card),
         manifest={name: value for name, value in manifest.items() if name not in ("format", "version", "files")},

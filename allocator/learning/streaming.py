@@ -126,10 +126,12 @@ def score_file(
         write_file(folder / STATE, json.dumps(key))
     summary = Scored(notes=list(scorer.notes))
     blocks = -(-opened.rows // BLOCK)
+    memory = scorer.remember(opened.ids(), progress)
     for number, block in enumerate(_wanted(scorer, opened)):
         part = folder / f"part-{number:06d}.parquet"
+        block = memory.joined(block, number * BLOCK, str(users))
         if number >= done:
-            table = scorer.score(block, str(users))
+            table = scorer.score(block, str(users), memory.without_columns(), number * BLOCK)
             write_file(part, partial(_write, table))
         else:
             table = pq.read_table(part, read_dictionary=["coupon"])
@@ -164,6 +166,7 @@ def _fingerprint(scorer: Scorer, users: UserBlocks) -> dict[str, Any]:
     model = json.dumps(scorer.model.manifest, sort_keys=True, default=str) + json.dumps(scorer.model.card.document())
     return {
         "users": hash_inputs([users.path]),
+        "transactions": {} if scorer.past is None else hash_inputs([scorer.past.transactions.path]),
         "campaign": hashlib.sha256(campaign.encode()).hexdigest(),
         "model": hashlib.sha256(model.encode()).hexdigest(),
         "draws": scorer.draws,

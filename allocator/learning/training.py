@@ -10,12 +10,15 @@ from typing import Any
 import numpy as np
 
 from allocator.campaign import Campaign, Coupon
-from allocator.errors import DataError
+from allocator.errors import DataError, UsageError
+from allocator.history import ProfileSchema, read_users
 from allocator.learning.calibrating import Calibration, calibrate, sales_factor
 from allocator.learning.candidates import Candidate, default_candidates, try_candidates
 from allocator.learning.carding import draw_card
+from allocator.learning.joining import with_history, with_users
 from allocator.learning.logistic import Logistic, LogisticLearner
 from allocator.learning.model import Baskets, Model
+from allocator.learning.past import Past
 from allocator.learning.storing import manifest_of
 from allocator.learning.trials import TrialTable, read_trial
 from allocator.progress import Progress as Told
@@ -42,6 +45,9 @@ def train(
     columns: Mapping[str, str] | None = None,
     control: str | None = None,
     ignore: Sequence[str] = (),
+    transactions: str | Path | None = None,
+    products: str | Path | None = None,
+    users: str | Path | None = None,
     observational: bool = False,
     candidates: Sequence[Candidate] | None = None,
     seed: int = 0,
@@ -59,6 +65,10 @@ def train(
         Terms of the trial's coupons: with them the model can speak of coupons that were not in the trial.
     columns, control, ignore
         As `read_trial`.
+    transactions, products
+        Past purchases (see `allocator.history`): profiles as of the trial's `time`, or the campaign's `start`, are joined.
+    users
+        Attributes of users, joined by `user_id`.
     observational
         Nobody drew lots: chances of the arms are estimated from the features, and all output says so.
     candidates
@@ -76,10 +86,18 @@ def train(
     table = (
         trial if isinstance(trial, TrialTable) else read_trial(trial, columns=columns, control=control, ignore=ignore)
     )
-    source = trial if isinstance(trial, str | Path) else None
+    sources = [path for path in (trial, transactions, products, users) if isinstance(path, str | Path)]
+    profile = None
+    if users is not None:
+        table = with_users(table, read_users(users), tuple(ignore))
+    if transactions is not None:
+        start = None if campaign is None else campaign.campaign.start
+        table, profile = with_history(table, Past.read(transactions, products), start, told)
+    elif products is not None:
+        raise UsageError("--products tells what kinds of things users buy; that needs --transactions too")
     try:
-        return _Training(table, campaign, observational, seed, told).run(
-            default_candidates() if candidates is None else candidates, on_epoch, source
+        return _Training(table, campaign, profile, observational, seed, told).run(
+            default_candidates() if candidates is None else candidates, on_epoch, sources
         )
     except UpliftError as error:
         raise DataError(f"{table.source}: {error}") from error
@@ -91,12 +109,16 @@ class _Training:
 
     table: TrialTable
     campaign: Campaign | None
+    profile: ProfileSchema | None
     observational: bool
     seed: int
     told: Told
 
     def run(
-        self, candidates: Sequence[Candidate], on_epoch: Callable[[Progress], None] | None, source: str | Path | None
+        self,
+        candidates: Sequence[Candidate],
+        on_epoch: Callable[[Progress], None] | None,
+        sources: Sequence[str | Path],
     ) -> Model:
         """Train."""
         terms = _terms(self.table, self.campaign)
@@ -120,9 +142,10 @@ class _Training:
             calibration=calibration,
             baskets=baskets,
             redemption=self._redemption(trial),
+            profile=self.profile,
             observational=self.observational,
             card=card,
-            manifest=manifest_of(source, self.seed),
+            manifest=manifest_of(sources, self.seed),
         )
 
     def _baskets(self, trial: Trial) -> Baskets | None:

@@ -10,6 +10,7 @@ from rich.table import Table
 from rich.text import Text
 
 PIPE_WIDTH = 200  # characters; room for every column
+NARROW = 120  # characters; below it wide tables say less
 
 
 class _Console(Console):
@@ -44,3 +45,32 @@ def table_of(title: str, console: Console, *columns: str) -> Table:
     for name in columns:
         table.add_column(name)
     return table
+
+
+def is_narrow(console: Console) -> bool:
+    """Return whether wide tables must say less to be readable."""
+    return console.width < NARROW
+
+
+def set_off(console: Console, table: Table) -> None:
+    """Print a table, set off from what stands around it."""
+    console.print()
+    console.print(table)
+    if table.box is None:
+        console.print()
+
+
+def numbers(table: Table, *names: str) -> None:
+    """Add columns of numbers to a table."""
+    for name in names:
+        table.add_column(Text(name), justify="right", no_wrap=True)
+
+
+def bar(number: float, top: float, width: int) -> str:
+    """Return a bar as long as the number is of `top`; none where there is nothing to show."""
+    return "█" * max(0, min(width, round(width * number / top))) if top > 0 and number == number else ""
+
+
+def visible(name: object) -> str:
+    """Return a name from the caller's files with what a terminal would obey, not show, written out."""
+    return "".join(sign if sign.isprintable() else repr(sign)[1:-1] for sign in str(name))

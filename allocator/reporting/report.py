@@ -1,200 +1,135 @@
-"""report.html: one self-contained page with inline SVG bars; no script, no network, no user ids."""
+"""report.html: one self-contained page, without network and without user ids, made from the summary alone."""
 
 from __future__ import annotations
 
-import re
+import base64
+import hashlib
 from collections.abc import Sequence
-from html import escape
 from importlib.resources import files
 
-from allocator.reporting import words
-from allocator.reporting.summary import CouponUse, Summary
-from allocator.result import Conflict, LimitUse
+from allocator.reporting import figures, sections, words
+from allocator.reporting.disclosure import FEW
+from allocator.reporting.markup import name, text
+from allocator.reporting.summary import Summary
 
-MOST_ROWS = 200  # of coupons or limits; a page stays readable, and small
-WORDS = ("measure", "fails", "side")  # columns of words; the rest are numbers, aligned right
+TITLES = {
+    "budget": "Budget",
+    "spend": "Spend",
+    "strategies": "Strategies",
+    "uplift": "Targeting",
+    "coupons": "Coupons",
+    "segments": "Segments",
+    "limits": "Limits",
+    "model": "Model",
+    "assumptions": "Assumptions",
+}
 
 
 def page(summary: Summary) -> str:
     """Return the report of a plan, or of why there is none, as one HTML page."""
-    style = files("allocator.reporting").joinpath("style.css").read_text(encoding="utf-8")
-    title = escape(summary.campaign)
-    if summary.has_plan:
-        lines = [words.headline(summary), words.proof(summary)]
-        sections = [_cards(summary), _advice(summary), _strategies(summary), _coupons(summary), _limits(summary)]
-    else:
-        lines, sections = words.no_plan(summary), [_conflicts(summary)]
-        lines[0] = lines[0].removeprefix("Infeasible: ")
-    status = summary.status.replace("_", " ").capitalize()
+    style, script = _resource("style.css"), _resource("script.js")
+    # The page may run this one script and nothing else, and may load nothing at all.
+    digest = base64.b64encode(hashlib.sha256(script.encode()).digest()).decode()
+    policy = f"default-src 'none'; style-src 'unsafe-inline'; script-src 'sha256-{digest}'"
+    body = _plan(summary) if summary.has_plan else _no_plan(summary)
     return f"""<!doctype html>
 <html lang="en">
 <head>
 <meta charset="utf-8">
 <meta name="viewport" content="width=device-width, initial-scale=1">
-<meta http-equiv="Content-Security-Policy" content="default-src 'none'; style-src 'unsafe-inline'">
-<title>Coupon plan: {title}</title>
+<meta http-equiv="Content-Security-Policy" content="{policy}">
+<title>Coupon plan: {text(summary.campaign)}</title>
 <style>
 {style}</style>
 </head>
 <body>
 <main>
-<h1>Coupon plan: {title}</h1>
-<p><span class="status {summary.status}">{status}.</span> {escape(lines[0])}</p>
-{"".join(f"<p>{escape(line)}</p>" for line in lines[1:])}
-{"".join(sections)}
-<footer><p>{escape(_times(summary))} Amounts are in {escape(summary.currency)}. Every number of this page is in
+{body}<footer><p>{text(_times(summary))} Amounts are in {text(summary.currency)}. Every number of this page is in
 summary.json, beside it; what the plan was made from is in manifest.json.</p></footer>
 </main>
+<script>{script}</script>
 </body>
 </html>
 """
 
 
-def _conflicts(summary: Summary) -> str:
-    if summary.diagnosis is None:
-        return ""
-    found = [summary.diagnosis, *summary.diagnosis.further]
-    rows = [_conflict(number, item) for number, one in enumerate(found, start=1) for item in one.conflicts]
-    if not rows:
-        return ""
-    return _section(
-        "Limits that conflict",
-        "The nearest number of each with which its conflict is over, and with which every limit holds.",
-        ["limit", "conflict", "side", "measure", "now", "over at", "every limit holds at"],
-        rows,
+def _plan(summary: Summary) -> str:
+    parts = {
+        "budget": figures.frontier(summary),
+        "spend": figures.spending(summary),
+        "strategies": sections.strategies(summary),
+        "uplift": figures.uplift(summary),
+        "coupons": sections.coupons(summary),
+        "segments": sections.segments(summary),
+        "limits": sections.limits(summary),
+        "model": sections.model(summary),
+        "assumptions": sections.assumptions(summary),
+    }
+    links = "".join(f'<li><a href="#{anchor}">{TITLES[anchor]}</a></li>' for anchor, part in parts.items() if part)
+    return "".join(
+        [
+            _head(summary, words.headline(summary)),
+            _cards(summary),
+            f"<p>{text(words.proof(summary))}</p>",
+            "" if summary.holdout is None else f"<p>{text(words.holdout(summary))}</p>",
+            sections.advice(summary),
+            *_warnings(summary),
+            f'<nav aria-label="Parts of this report"><ul>{links}</ul></nav>\n',
+            *parts.values(),
+        ]
     )
 
 
-def _conflict(number: int, item: Conflict) -> str:
-    numbers = "".join(
-        f"<td>{words.quantity(amount, item.measure)}</td>" for amount in (item.number, item.needed, item.repair)
-    )
-    side = item.side.replace("_", " ")
+def _no_plan(summary: Summary) -> str:
+    first, *rest = words.no_plan(summary)
+    lines = "".join(f"<p>{text(line)}</p>" for line in rest)
+    return _head(summary, first.removeprefix("Infeasible: ")) + lines + sections.conflicts(summary)
+
+
+def _head(summary: Summary, sentence: str) -> str:
+    status = summary.status.replace("_", " ").capitalize()
     return (
-        f'<tr><th scope="row">{escape(item.name)}</th><td>{number}</td><td class="text">{side}</td>'
-        f'<td class="text">{escape(item.measure)}</td>{numbers}</tr>'
+        f'<header><p class="kind">Coupon plan <span class="status {text(summary.status)}">{text(status)}</span></p>'
+        f"<h1>{name(summary.campaign)}</h1><p>{text(sentence)}</p></header>\n"
     )
 
 
 def _cards(summary: Summary) -> str:
-    currency = summary.currency
+    currency, risk = summary.currency, summary.findings.spend_risk
     of_budget = words.share(summary.spend / summary.budget)
+    spend = f"{of_budget} of the budget"
+    if risk is not None and risk.percentile_95 is not None:
+        spend += f"; above {words.money(risk.percentile_95, currency)} in one campaign of twenty"
     cards = [
-        ("Expected to earn", words.money(summary.objective, currency), "expected incremental net revenue"),
-        ("No plan earns more than", words.money(summary.bound, currency), f"{summary.gap:,.4f} above this one"),
-        ("Expected spend", words.money(summary.spend, currency), f"{of_budget} of the budget"),
-        ("Offers", f"{summary.issued:,}", f"of {summary.offers:,} candidates for {summary.users:,} users"),
+        ("Expected to earn", summary.objective, words.interval(summary), "lead"),
+        ("Expected to spend", summary.spend, spend, ""),
+        ("No plan earns more than", summary.bound, f"{summary.gap:,.4f} above this one", ""),
     ]
     parts = [
-        f"<div><dt>{escape(name)}</dt><dd>{escape(number)}<small>{escape(note)}</small></dd></div>"
-        for name, number, note in cards
+        f'<div class="{kind}"><dt>{title}</dt><dd>{amount:,.2f} <span>{text(currency)}</span>'
+        f"<small>{text(note)}</small></dd></div>"
+        for title, amount, note, kind in cards
     ]
-    return f'<dl class="cards">{"".join(parts)}</dl>'
-
-
-def _advice(summary: Summary) -> str:
-    # The sentence marks names as a terminal does, in backticks.
-    sentence = re.sub("`(.+?)`", r"<strong>\1</strong>", escape(words.loosen(summary)))
-    return f'<p class="advice">{sentence}</p>'
-
-
-def _strategies(summary: Summary) -> str:
-    if not summary.strategies:
-        return ""
-    top = max([summary.objective, *(row.objective for row in summary.strategies)])
-    fails = any(row.unmet for row in summary.strategies)
-    rows = [_strategy("this plan", summary.objective, summary.spend, summary.issued, "", "", top, main=True)]
-    for row in sorted(summary.strategies, key=lambda row: -row.objective):
-        more = words.share(summary.objective / row.objective - 1.0, sign=True) if row.objective > 0 else ""
-        unmet = ", ".join(row.unmet)
-        rows.append(_strategy(row.name, row.objective, row.spend, row.issued, more, unmet, top, main=False))
-    return _section(
-        "Compared with simpler strategies",
-        f"What each earns under the same limits, {summary.currency}.",
-        ["strategy", "earns", "", "spends", "offers", "this plan earns", *(["fails"] if fails else [])],
-        rows if fails else [row.replace('<td class="text"></td></tr>', "</tr>") for row in rows],
+    parts.append(
+        f"<div><dt>Offers</dt><dd>{summary.issued:,}<small>of {summary.offers:,} candidates for {summary.users:,} users"
+        "</small></dd></div>"
     )
+    return f'<dl class="cards">{"".join(parts)}</dl>\n'
 
 
-def _strategy(
-    name: str, objective: float, spend: float, issued: int, more: str, unmet: str, top: float, *, main: bool
-) -> str:
-    return (
-        f'<tr><th scope="row">{escape(name)}</th><td>{objective:,.2f}</td>{_bar(objective, top, main=main)}'
-        f'<td>{spend:,.2f}</td><td>{issued:,}</td><td>{more}</td><td class="text">{escape(unmet)}</td></tr>'
-    )
+def _warnings(summary: Summary) -> Sequence[str]:
+    found = [str(note) for note in summary.notes]
+    if summary.findings.model and summary.findings.model.get("observational"):
+        found.append(
+            "The effects are observational: they were learned without a randomised trial. See The model behind the offers."
+        )
+    if 0 < summary.issued < FEW:
+        found.append(f"This plan issues fewer than {FEW} offers, so its totals are about few users: do not pass it on.")
+    return [f'<p class="warning">{text(sentence)}</p>' for sentence in found]
 
 
-def _coupons(summary: Summary) -> str:
-    issued = sorted((coupon for coupon in summary.coupons if coupon.issued), key=lambda coupon: -coupon.value)
-    shown = issued[:MOST_ROWS]
-    top = max((coupon.value for coupon in shown), default=0.0)
-    note = f"The {len(issued):,} coupons that are issued, of {len(summary.coupons):,}"
-    note += "" if len(shown) == len(issued) else f"; the {len(shown):,} that earn most"
-    return _section(
-        "Offers by coupon",
-        f"{note}. Amounts in {summary.currency}.",
-        ["coupon", "offers", "spends", "earns", ""],
-        [_coupon(coupon, top) for coupon in shown],
-    )
-
-
-def _coupon(coupon: CouponUse, top: float) -> str:
-    return (
-        f'<tr><th scope="row">{escape(coupon.name)}</th><td>{coupon.issued:,}</td><td>{coupon.cost:,.2f}</td>'
-        f"<td>{coupon.value:,.2f}</td>{_bar(coupon.value, top, main=True)}</tr>"
-    )
-
-
-def _limits(summary: Summary) -> str:
-    shown = list(summary.limits)
-    note = "What one more unit of each limit would earn is its price; 0 where the limit does not bind"
-    if len(shown) > MOST_ROWS:
-        shown = sorted(shown, key=words.worth, reverse=True)[:MOST_ROWS]
-        note += f". The {MOST_ROWS:,} of {len(summary.limits):,} limits that matter most"
-    return _section(
-        "Limits",
-        f"{note}.",
-        ["limit", "measure", "used", "at least", "at most", "", f"one more earns ({summary.currency})"],
-        [_limit(use) for use in shown],
-    )
-
-
-def _limit(use: LimitUse) -> str:
-    numbers = "".join(
-        f"<td>{words.quantity(number, use.measure)}</td>" for number in (use.used, use.at_least, use.at_most)
-    )
-    price = f"{use.price:,.4f}" if use.price else "0"
-    return (
-        f'<tr><th scope="row">{escape(use.name)}</th><td class="text">{escape(use.measure)}</td>{numbers}'
-        f"{_bar(use.used, use.at_most or 0.0, main=use.price > 0)}<td>{price}</td></tr>"
-    )
-
-
-def _section(title: str, caption: str, columns: Sequence[str], rows: Sequence[str]) -> str:
-    # A column of bars repeats a number beside it, so that it needs no header of its own.
-    head = "".join(_head(name) for name in columns)
-    return (
-        # The caption stands outside: inside a table that scrolls sideways it would be cut off on a phone.
-        f'<section><h2>{escape(title)}</h2><p class="caption">{escape(caption)}</p>'
-        f'<div class="wide" tabindex="0" role="region" aria-label="{escape(title)}">'
-        f'<table aria-label="{escape(title)}"><thead><tr>{head}</tr></thead>'
-        f"<tbody>{''.join(rows)}</tbody></table></div></section>\n"
-    )
-
-
-def _head(name: str) -> str:
-    kind = ' class="text"' if name in WORDS else ""
-    return f'<th scope="col"{kind}>{escape(name)}</th>' if name else '<td class="chart"></td>'
-
-
-def _bar(number: float, top: float, *, main: bool) -> str:
-    width = max(0.0, min(100.0, 100.0 * number / top)) if top > 0 else 0.0
-    kind = ' class="main"' if main else ""
-    return (
-        '<td class="chart"><svg viewBox="0 0 100 8" preserveAspectRatio="none" aria-hidden="true">'
-        f'<rect{kind} width="{width:.2f}" height="8" rx="1"/></svg></td>'
-    )
+def _resource(file: str) -> str:
+    return files("allocator.reporting").joinpath(file).read_text(encoding="utf-8")
 
 
 def _times(summary: Summary) -> str:

@@ -5,12 +5,14 @@ from __future__ import annotations
 import json
 import math
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, field
 from typing import Any
 
 import numpy as np
 
 from allocator.problem import Problem
+from allocator.reporting.disclosure import suppressed
+from allocator.reporting.findings import Findings
 from allocator.result import Diagnosis, LimitUse, Result
 from allocator.solvers.strategies import StrategyResult
 from allocator.solving import FrontierRow
@@ -73,8 +75,44 @@ class Loosening:
 
 
 @dataclass(frozen=True)
+class HoldoutLine:
+    """The random control group of a plan.
+
+    Attributes
+    ----------
+    share
+        Chance of being held out.
+    users, controls
+        Users held out, and those of them who were planned to get a coupon: they are compared with.
+    strata
+        Groups within which they were drawn.
+    moved
+        Users whose coupon in the plan is another than planned before the draw.
+    seed
+        Of the draw.
+    objective_without
+        Value of the plan with nobody held out, currency, and `costs`: how much that is above this plan's.
+    within
+        By how much `costs` may be off, currency: the gaps of both plans; below 0.02 where both are proven optimal.
+    """
+
+    share: float
+    users: int
+    controls: int
+    strata: int
+    moved: int
+    seed: int
+    objective_without: float
+    costs: float
+    within: float
+
+
+@dataclass(frozen=True)
 class Summary:
-    """The content of summary.json, in its order. Amounts in currency; NaN where there is no plan (null in JSON)."""
+    """The content of summary.json, in its order. Amounts in currency; NaN where there is no plan (null in JSON).
+
+    In the file the fields of `findings` follow those of the summary itself.
+    """
 
     schema_version: int
     status: str
@@ -100,6 +138,8 @@ class Summary:
     coupons: tuple[CouponUse, ...]
     diagnosis: Diagnosis | None
     notes: tuple[str, ...]
+    findings: Findings = field(default_factory=Findings)
+    holdout: HoldoutLine | None = None
 
     @property
     def has_plan(self) -> bool:
@@ -108,8 +148,8 @@ class Summary:
 
     def document(self) -> dict[str, Any]:
         """Return plain dictionaries, lists, strings and finite numbers."""
-        plain: dict[str, Any] = _plain(asdict(self))
-        return plain
+        content: dict[str, Any] = plain(asdict(self))
+        return content | content.pop("findings")
 
 
 def summarise(
@@ -120,6 +160,8 @@ def summarise(
     certificate: Certificate | None,
     strategies: Sequence[StrategyResult],
     seconds: Mapping[str, float],
+    findings: Findings | None = None,
+    holdout: HoldoutLine | None = None,
 ) -> Summary:
     """Bring together what a run found.
 
@@ -129,6 +171,8 @@ def summarise(
         What the independent check returned; `None` where there was no plan to check.
     seconds
         Wall time by stage; `read`, `prices`, `integer`, `write` and `total` among them.
+    findings
+        What the report shows beside the plan itself.
     """
     return Summary(
         schema_version=SCHEMA_VERSION,
@@ -158,6 +202,8 @@ def summarise(
         coupons=_coupons(problem, result),
         diagnosis=result.diagnosis,
         notes=tuple(result.notes),
+        findings=Findings(suppressed=suppressed(problem, result, ())) if findings is None else findings,
+        holdout=holdout,
     )
 
 
@@ -201,7 +247,7 @@ def covered(problem: Problem) -> tuple[list[int], list[int]]:
 
 def frontier_document(rows: Sequence[FrontierRow], terms: Terms, seconds: Mapping[str, float]) -> dict[str, Any]:
     """Return a frontier as one document; null where a budget has no plan."""
-    document: dict[str, Any] = _plain(
+    document: dict[str, Any] = plain(
         {
             "schema_version": SCHEMA_VERSION,
             "campaign": terms.campaign,
@@ -211,6 +257,11 @@ def frontier_document(rows: Sequence[FrontierRow], terms: Terms, seconds: Mappin
         }
     )
     return document
+
+
+def as_document(found: Any) -> dict[str, Any]:
+    """Return a dataclass as plain dictionaries, lists, strings and finite numbers, with the schema's version."""
+    return {"schema_version": SCHEMA_VERSION, **plain(asdict(found))}
 
 
 def to_json(document: Mapping[str, Any]) -> str:
@@ -245,11 +296,12 @@ def _unused(problem: Problem) -> tuple[LimitUse, ...]:
     )
 
 
-def _plain(item: Any) -> Any:
+def plain(item: Any) -> Any:
+    """Return mappings, lists and finite numbers; `None` for other numbers."""
     if isinstance(item, Mapping):
-        return {str(key): _plain(value) for key, value in item.items()}
+        return {str(key): plain(value) for key, value in item.items()}
     if isinstance(item, (list, tuple)):
-        return [_plain(value) for value in item]
+        return [plain(value) for value in item]
     if isinstance(item, (float, np.floating)):
         return float(item) if math.isfinite(item) else None
     return int(item) if isinstance(item, np.integer) else item

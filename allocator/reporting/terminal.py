@@ -5,14 +5,15 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from rich.console import Console
-from rich.table import Table
 from rich.text import Text
 
 from allocator.problem import Problem
 from allocator.reporting import words
 from allocator.reporting.consoles import console_on_stdout as _console
 from allocator.reporting.consoles import line as _line
+from allocator.reporting.consoles import set_off as _print
 from allocator.reporting.consoles import table_of as _table
+from allocator.reporting.findings import worth
 from allocator.reporting.summary import Summary, Terms, covered
 from allocator.result import LimitUse
 from allocator.solving import FrontierRow
@@ -31,6 +32,8 @@ def show(summary: Summary) -> None:
     _line(console, words.headline(summary), style="bold")
     _line(console, words.proof(summary), style="green" if summary.status == "optimal" else "yellow")
     _line(console, f"verified: {'true' if summary.verified else 'false'}")
+    if summary.holdout is not None:
+        _line(console, words.holdout(summary))
     _coupons(console, summary)
     _limits(console, summary)
     _line(console, words.loosen(summary), style="bold")
@@ -86,13 +89,6 @@ def show_understood(problem: Problem, terms: Terms) -> None:
     _line(console, "The input is sound. Nothing was solved (--dry-run).")
 
 
-def _print(console: Console, table: Table) -> None:
-    console.print()
-    console.print(table)
-    if table.box is None:
-        console.print()
-
-
 def _lines(console: Console, lines: Sequence[str]) -> None:
     for line in lines:
         _line(console, line)
@@ -113,7 +109,7 @@ def _coupons(console: Console, summary: Summary) -> None:
 def _limits(console: Console, summary: Summary) -> None:
     shown = list(summary.limits)
     if len(shown) > MOST_LIMITS:
-        shown = sorted(shown, key=words.worth, reverse=True)[:MOST_LIMITS]
+        shown = sorted(shown, key=worth, reverse=True)[:MOST_LIMITS]
     table = _table(f"Limits, and what one more unit of each would earn ({summary.currency})", console)
     table.add_column("limit")
     table.add_column("measure")

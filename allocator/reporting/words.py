@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from allocator.reporting.summary import Summary
-from allocator.result import LimitUse
 
 MONEY = ("cost", "value", "liability")
 
@@ -20,9 +19,9 @@ def quantity(number: float | None, measure: str) -> str:
     return f"{number:,.0f}" if measure == "count" and float(number).is_integer() else f"{number:,.2f}"
 
 
-def share(number: float, *, sign: bool = False) -> str:
-    """Return a share as a percentage with one decimal; `sign` puts a plus before gains."""
-    return f"{number * 100:{'+' if sign else ''},.1f} %"
+def share(number: float, *, sign: bool = False, digits: int = 1) -> str:
+    """Return a share as a percentage with so many decimals; `sign` puts a plus before gains."""
+    return f"{number * 100:{'+' if sign else ''},.{digits}f} %"
 
 
 def headline(summary: Summary) -> str:
@@ -81,6 +80,21 @@ def loosen(summary: Summary) -> str:
     )
 
 
+def holdout(summary: Summary) -> str:
+    """Say who is held out and what that costs; empty where nobody is."""
+    line = summary.holdout
+    if line is None:
+        return ""
+    within = (
+        "" if line.within < 0.02 else f" (within {money(line.within, summary.currency)}: not both are proven optimal)"
+    )
+    return (
+        f"Held out at random: {line.users:,} users ({share(line.share)}), {line.controls:,} of whom would have got a coupon: "
+        f"the control group that `allocate measure` compares with. Without it the plan would earn "
+        f"{money(line.costs, summary.currency)} more{within}."
+    )
+
+
 def no_plan(summary: Summary) -> list[str]:
     """Say why there is no plan: which limits conflict, what repairs them, and why one can believe it."""
     if summary.status != "infeasible":
@@ -102,7 +116,15 @@ def _why_no_plan(summary: Summary) -> list[str]:
     return ["Proven by branch and bound."] if summary.proof == "branch_and_bound" else []
 
 
-def worth(use: LimitUse) -> float:
-    """Return what one per cent of a limit's number earns, currency: the order in which limits matter."""
-    number = use.at_most if use.price > 0 else use.at_least
-    return abs(use.price * (number or 0.0)) * 0.01
+def interval(summary: Summary) -> str:
+    """Say within what the plan's value lies, or why that is not known."""
+    found, unit = summary.findings.objective_interval, summary.currency
+    if found is None:
+        return f"no interval: {summary.findings.interval_note}"
+    span = f"95 % interval {found.low:,.0f} to {found.high:,.0f} {unit}"
+    if found.shared_low is None or found.shared_high is None:
+        return f"{span}, from {found.draws} draws of the offers' values"
+    return (
+        f"{span} if the offers' errors are independent, {found.shared_low:,.0f} to {found.shared_high:,.0f} {unit} if they "
+        "are all one"
+    )

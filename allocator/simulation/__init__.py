@@ -1,8 +1,22 @@
 """Markets with known truth, replay of plans, design and measurement of campaigns."""
 
+from allocator.simulation.design import design
 from allocator.simulation.issued import Issued, issued_of
 from allocator.simulation.market import Market, Outcomes, Trial, Truth
+from allocator.simulation.measuring import measure
 from allocator.simulation.settings import Settings
 from allocator.simulation.simulating import Simulation, simulate
 
-__all__ = ["Issued", "Market", "Outcomes", "Settings", "Simulation", "Trial", "Truth", "issued_of", "simulate"]
+__all__ = [
+    "Issued",
+    "Market",
+    "Outcomes",
+    "Settings",
+    "Simulation",
+    "Trial",
+    "Truth",
+    "design",
+    "issued_of",
+    "measure",
+    "simulate",
+]

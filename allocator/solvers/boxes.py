@@ -119,6 +119,8 @@ def walk(
     quota = np.full(prices.size, max(SEVERAL, WALKING // max(1, prices.size)))
     inside, small, before_value = piece, is_small(piece), np.inf
     for _ in range(MOST_STEPS):
+        if monotonic() > deadline:
+            break
         found = (piece, outer, radius) if small else opened or _narrowed(piece, outer, prices, radius)
         opened = None
         if found is None:
@@ -141,8 +143,6 @@ def walk(
         if value < floor or not moving.any() or settled:
             return Walk(prices, inside, not stuck.any(), stuck)
         before_value = value
-        if monotonic() > deadline:
-            break
         least = radius_by_users(piece, prices, quota, scale)
         radius = np.where(free | (prices != 0), box.next_radius(before, prices, moving, least), 0.0)
     return Walk(prices, inside, False, np.zeros(prices.size, dtype=bool))

@@ -23,6 +23,7 @@ from allocator.problem import Problem
 from allocator.solvers.branching import branch
 from allocator.solvers.ejection import REACH, first_rounds, states_of
 from allocator.solvers.exchange import exchanged
+from allocator.solvers.filling import filled
 from allocator.solvers.neighbourhoods import Neighbourhoods, News
 from allocator.solvers.part import Opened, Part, part_of
 from allocator.solvers.piece import Piece
@@ -130,6 +131,8 @@ def first_plan(
 ) -> CorePlan:
     """Return a plan by exchanges alone, among ever more users with ever more effort."""
     best = _exchanged(problem, near, prices, bound, CorePlan(None, -math.inf, math.inf), effort)
+    if best.offers is None:
+        best = _filled(problem, whole, prices)
     for turn in range(1, MOST_EXCHANGES):
         if effort.spent(bound, best) or (best.offers is None and turn > 1):
             break
@@ -140,11 +143,21 @@ def first_plan(
     return best
 
 
+def _filled(problem: Problem, whole: Piece, prices: np.ndarray) -> CorePlan:
+    """Return a plan made in one sweep, where it keeps every limit: what there is while prices are still far off."""
+    offers = np.concatenate([_origin(whole, filled(whole, prices)), problem.required])
+    if not keeps_limits(problem, offers):
+        return CorePlan(None, -math.inf, math.inf)
+    return CorePlan(offers, exact_sum(problem.column("value", offers)), math.inf)
+
+
 def _exchanged(
     problem: Problem, piece: Piece, prices: np.ndarray, bound: float, best: CorePlan, effort: Effort, share: float = 1.0
 ) -> CorePlan:
     """Round and exchange among the offers that a better plan could differ in: often all that is needed, else a start."""
-    offers = exchanged(piece, prices, _most(best, bound), 0.9 * effort.tolerance, effort.seed, share, best.offers)
+    offers = exchanged(
+        piece, prices, _most(best, bound), 0.9 * effort.tolerance, effort.seed, share, best.offers, effort.until(best)
+    )
     if offers is None:
         return best
     offers = np.concatenate([offers, problem.required])

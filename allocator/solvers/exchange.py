@@ -7,6 +7,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from allocator.kernels import exchange as kernels
+from allocator.solvers.ejection import stopped_at
 from allocator.solvers.piece import Piece
 from allocator.solvers.relaxation import limit_matrix
 
@@ -72,12 +73,13 @@ def exchanged(
     seed: int,
     effort: float = 1.0,
     start: np.ndarray | None = None,
+    deadline: float = np.inf,
 ) -> np.ndarray | None:
     """Return the problem's offers of a good plan within a piece, or `None` where the limits could not be kept.
 
     Only offers whose flip loses at most `most` change. Begins with the plan `start` (the problem's offers) where it differs
     from the best choices in such offers only, else with the best choices. Stops within `tolerance` (currency) of the
-    bound at `prices`, or when the `effort` is spent. The sums are not exact: the caller checks the limits.
+    bound at `prices`, when the `effort` is spent or at the `deadline` (monotonic clock). The sums are not exact: the caller checks the limits.
     """
     folding = piece.folding
     _, used, choices = piece.exact(prices)
@@ -98,15 +100,18 @@ def exchanged(
     current, gap = pool.start(), np.inf
     everything = np.concatenate([-1 - np.unique(pool.owner), np.arange(pool.owner.size)])
     evaluations = int(effort * EVALUATIONS * min(1.0, FEW_LIMITS / max(1, prices.size)))
+    stop = np.zeros(1, np.uint8)
     for width in SWEPT:
         swept = np.arange(min(width, pool.owner.size))
-        found, reached = kernels.exchange(
-            np.concatenate([-1 - np.unique(pool.owner[swept]), swept]), everything, pool.owner, pool.dv, pool.du, pool.lost,
-            current, above, below, weight, prices, counting, primary, keys, room, tolerance, evaluations, rng,
-        )  # fmt: skip
+        with stopped_at(deadline, stop):
+            found, reached = kernels.exchange(
+                np.concatenate([-1 - np.unique(pool.owner[swept]), swept]), everything, pool.owner, pool.dv, pool.du,
+                pool.lost, current, above, below, weight, prices, counting, primary, keys, room, tolerance, evaluations,
+                rng, stop,
+            )  # fmt: skip
         if reached < gap:
             current, gap = found, reached
-        if gap <= tolerance or swept.size == pool.owner.size:
+        if gap <= tolerance or swept.size == pool.owner.size or stop[0]:
             break
     if not np.isfinite(gap):
         return None

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import dataclasses
 from dataclasses import dataclass
+from functools import cached_property
 
 import numpy as np
 
@@ -15,6 +16,27 @@ from allocator.executors.local import Cover, Tables
 from allocator.problem import Problem
 
 ALWAYS = ("value", "cost")
+MOST_OWN = 500_000  # numbers that levers of user groups may take
+
+
+@dataclass(frozen=True, eq=False)
+class Levers:
+    """What the curvature of the dual is summed over, before it is known of each limit.
+
+    Limits of one measure over overlapping segments all move with the same sums: those by user group, coupon class and
+    measure. These are the groups' own levers; the shared ones are the limits that cover all users. Where that would take
+    more memory than the limits themselves, all limits are shared levers.
+
+    Attributes
+    ----------
+    cover
+        Which levers cover which offers, and their weights.
+    moves
+        `(n_own, n_narrow)`: 1 where an own lever (class, measure) moves a narrow limit's usage.
+    """
+
+    cover: Cover
+    moves: np.ndarray
 
 
 @dataclass(frozen=True, eq=False)
@@ -89,19 +111,57 @@ class Folding:
             pair_start, pair_limit = _lists(pairs.reshape(-1, self.narrow.size), self.narrow)
         else:
             pair_start, pair_limit = np.empty(0, np.int64), np.empty(0, np.int64)
-        return Cover(self.weights, wide_start, wide_limit, pair_start, pair_limit, self.classes.shape[1])
+        return Cover(self.weights, wide_start, wide_limit, pair_start, pair_limit, self.classes.shape[1], self.n_limits)
 
-    def row(self, r: int, columns: np.ndarray) -> np.ndarray:
-        """Return limit r's number for offers given as `(3 + n_extra, n)` columns, whether it covers them or not."""
-        return self.weights[r] @ columns
+    @cached_property
+    def levers(self) -> Levers:
+        """What curvature is summed over."""
+        if not self.narrow.size:
+            return Levers(self.cover(), np.empty((0, 0)))
+        measures, measure_of = np.unique(self.weights[self.narrow], axis=0, return_inverse=True)
+        n_classes, n_groups, n_wide = self.classes.shape[1], self.groups.shape[1], self.wide.size
+        n_own = n_classes * measures.shape[0]
+        if n_groups * n_own * (n_wide + n_own) > MOST_OWN:
+            return Levers(self.cover(), np.empty((0, 0)))
+        of_measure = measure_of.reshape(-1)[None, :] == np.arange(measures.shape[0])[:, None]
+        moves = (self.classes.T[:, None, :] * of_measure[None, :, :]).reshape(n_own, self.narrow.size)
+        covered = (self.groups.T @ moves.T > 0).reshape(n_groups * n_classes, -1)  # by (group, class): its measures
+        wide_start, wide_lever = _lists(self.wide_coupons.T > 0, np.arange(n_wide))
+        pair_start, place = _lists(covered, np.arange(measures.shape[0]))
+        cell = np.repeat(np.arange(covered.shape[0]), np.diff(pair_start))
+        pair_lever = n_wide + (cell % n_classes) * measures.shape[0] + place
+        weights = np.vstack([self.weights[self.wide], np.tile(measures, (n_classes, 1))])
+        return Levers(Cover(weights, wide_start, wide_lever, pair_start, pair_lever, n_classes, n_wide), moves)
 
-    def covers(self, r: int, coupons: np.ndarray, groups: np.ndarray) -> np.ndarray:
-        """Return which of these (coupon, user group) pairs limit r covers, bool."""
-        position = np.flatnonzero(self.wide == r)
-        if position.size:
-            return self.wide_coupons[position[0]][coupons] > 0
-        position = np.flatnonzero(self.narrow == r)
-        return (self.classes[position[0]][self.class_of[coupons]] > 0) & (self.groups[position[0]][groups] > 0)
+    def by_limit(self, summed: tuple[np.ndarray, np.ndarray]) -> np.ndarray:
+        """Return the symmetric `(n_limits, n_limits)` that these sums by lever stand for."""
+        shared, own = summed
+        moves = self.levers.moves
+        if not moves.size:
+            return shared
+        result = np.zeros((self.n_limits, self.n_limits))
+        result[np.ix_(self.wide, self.wide)] = shared
+        for lever, moved in enumerate(moves > 0):
+            limits = self.narrow[moved]
+            of_wide = self.groups[moved] @ own[:, lever, : self.wide.size]
+            result[np.ix_(limits, self.wide)] += of_wide
+            result[np.ix_(self.wide, limits)] += of_wide.T
+            for other, also in enumerate(moves > 0):
+                both = self.groups[moved] * own[:, lever, self.wide.size + other] @ self.groups[also].T
+                result[np.ix_(limits, self.narrow[also])] += both
+        return result
+
+    def covers(self, coupons: np.ndarray, groups: np.ndarray) -> np.ndarray:
+        """Return which of these (coupon, user group) pairs each limit covers, `(n_limits, pairs)` bool."""
+        covered = np.empty((self.n_limits, coupons.size), dtype=bool)
+        covered[self.wide] = self.wide_coupons[:, coupons] > 0
+        if self.narrow.size:
+            groups_of, classes = self.groups > 0, self.classes > 0
+            cells = groups_of.take(groups, axis=1)
+            if not classes.all():
+                cells &= classes.take(self.class_of[coupons], axis=1)
+            covered[self.narrow] = cells
+        return covered
 
     def with_groups(self, groups: np.ndarray) -> Folding:
         """Return the folding of users of these groups alone, numbered anew in this order."""
@@ -109,7 +169,10 @@ class Folding:
 
     def with_bounds(self, at_least: np.ndarray, at_most: np.ndarray) -> Folding:
         """Return the same folding with other numbers."""
-        return dataclasses.replace(self, at_least=at_least, at_most=at_most)
+        other = dataclasses.replace(self, at_least=at_least, at_most=at_most)
+        if "levers" in self.__dict__:  # they do not depend on the numbers
+            other.__dict__["levers"] = self.levers
+        return other
 
 
 def fold(problem: Problem) -> Folding:

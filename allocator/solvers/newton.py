@@ -6,10 +6,9 @@ from dataclasses import dataclass
 from time import monotonic
 
 import numpy as np
-import scipy.linalg as la
 
-from allocator.executors.local import Cover
 from allocator.solvers.piece import Piece
+from allocator.solvers.quadratic import minimise_quadratic
 
 ENOUGH = 0.02  # stop when a step promises less than this share of tau for each free price
 MOST_STEPS = 40
@@ -46,7 +45,7 @@ class Descent:
 
 
 def minimise(
-    piece: Piece, prices: np.ndarray, tau: float, cover: Cover, scale: np.ndarray, low: np.ndarray, high: np.ndarray, *,
+    piece: Piece, prices: np.ndarray, tau: float, scale: np.ndarray, low: np.ndarray, high: np.ndarray, *,
     floor: float = -np.inf, deadline: float = np.inf,
 ) -> Descent:  # fmt: skip
     """Minimise the smoothed dual at temperature `tau` (currency) over a box, from `prices` in it.
@@ -56,30 +55,28 @@ def minimise(
     plan exists), and at `deadline` (monotonic clock).
     """
     trust, damping = 10.0 * tau, 1e-6
-    value, used, soft = piece.soft(prices, tau, cover, spread=False)
+    value, used, hessian = piece.soft(prices, tau)
     for _ in range(MOST_STEPS):
         gradient, free = slope(piece, prices, used)
-        near = tau * np.diag(soft.hessian) >= AT_LEAST * scale**2
+        near = tau * np.diag(hessian) >= AT_LEAST * scale**2
         pressed = free & (((prices <= low) & (gradient > 0)) | ((prices >= high) & (gradient < 0)))
         moving = free & ~pressed & (near | (np.abs(gradient) > NEGLIGIBLE * scale))
         gradient = np.where(moving, gradient, 0.0)
-        step = newton_step(soft.hessian, gradient, moving, damping)
-        step = within_trust(step, gradient, trust / scale)
-        target = np.clip(stay_in_orthant(prices, step, gradient), low, high)
+        target = newton_target(hessian, gradient, moving, damping, prices, low, high, trust / scale)
         promised = -float(gradient @ (target - prices))
         if promised <= ENOUGH * tau * max(1, int(moving.sum())) or value < floor or monotonic() > deadline:
             break
-        candidate, candidate_used, candidate_soft = piece.soft(target, tau, cover, spread=False)
+        candidate, candidate_used, candidate_hessian = piece.soft(target, tau)
         if candidate <= value - 0.05 * promised:
             if candidate <= value - 0.3 * promised:
                 trust, damping = trust * 3.0, max(1e-9, damping / 10.0)
-            prices, value, used, soft = target, candidate, candidate_used, candidate_soft
+            prices, value, used, hessian = target, candidate, candidate_used, candidate_hessian
         else:
             trust = min(trust, float((np.abs(target - prices) * scale).max())) / 4.0
             damping = min(1.0, damping * 10.0)
             if trust < 1e-9 * tau:
                 break
-    return Descent(prices, value, used, soft.hessian, free, free & near, pressed)
+    return Descent(prices, value, used, hessian, free, free & near, pressed)
 
 
 def slope(piece: Piece, prices: np.ndarray, used: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
@@ -95,16 +92,27 @@ def slope(piece: Piece, prices: np.ndarray, used: np.ndarray) -> tuple[np.ndarra
     return np.where(free, gradient, 0.0), free
 
 
-def newton_step(hessian: np.ndarray, gradient: np.ndarray, free: np.ndarray, damping: float) -> np.ndarray:
-    """Solve for the Newton step in the free prices, with a little Levenberg damping on the diagonal."""
-    step = np.zeros(gradient.size)
-    index = np.flatnonzero(free)
+def newton_target(
+    hessian: np.ndarray, gradient: np.ndarray, moving: np.ndarray, damping: float, prices: np.ndarray, low: np.ndarray,
+    high: np.ndarray, reach: np.ndarray,
+) -> np.ndarray:  # fmt: skip
+    """Return where the quadratic model is least: between `low` and `high`, within `reach`, no price across zero.
+
+    A little Levenberg damping on the diagonal makes it strictly convex.
+    """
+    index = np.flatnonzero(moving)
     if index.size == 0:
-        return step
+        return prices
+    here, slope = prices[index], gradient[index]
+    positive = (here > 0) | ((here == 0) & (slope < 0))
+    least = np.maximum(np.where(positive, 0.0, -np.inf), np.maximum(low[index], here - reach[index]))
+    most = np.minimum(np.where(positive, np.inf, 0.0), np.minimum(high[index], here + reach[index]))
     scaled, size = unit_scaled(hessian, index)
     scaled[np.diag_indices(index.size)] += damping + 1e-12
-    step[index] = -la.solve(scaled, gradient[index] / size, assume_a="sym", check_finite=False) / size
-    return step
+    step = minimise_quadratic(scaled, slope / size, (least - here) * size, (most - here) * size) / size
+    target = prices.copy()
+    target[index] = np.clip(here + step, least, most)
+    return target
 
 
 def unit_scaled(hessian: np.ndarray, index: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
@@ -122,19 +130,3 @@ def unit_scaled(hessian: np.ndarray, index: np.ndarray) -> tuple[np.ndarray, np.
     scaled[flat, :] = 0.0
     scaled[:, flat] = 0.0
     return scaled, size
-
-
-def within_trust(step: np.ndarray, gradient: np.ndarray, reach: np.ndarray) -> np.ndarray:
-    """Cut a step to `reach` in each price; where that would no longer descend, shorten it as a whole."""
-    clipped = np.clip(step, -reach, reach)
-    if gradient @ clipped < 0:
-        return clipped
-    longest = float((np.abs(step) / reach).max(initial=0.0))
-    return step / max(1.0, longest)
-
-
-def stay_in_orthant(prices: np.ndarray, step: np.ndarray, gradient: np.ndarray) -> np.ndarray:
-    """Return `prices + step`, stopped at zero where a price would change its sign."""
-    side = np.where(prices != 0, np.sign(prices), -np.sign(gradient))
-    target = prices + step
-    return np.where(target * side > 0, target, 0.0)

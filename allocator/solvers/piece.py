@@ -50,13 +50,24 @@ class Piece:
         used = self.folding.usage(choices.used_wide, choices.used_narrow)
         return self.value + self.rhs(prices) + choices.total, used, choices
 
-    def soft(
-        self, prices: np.ndarray, tau: float, cover: object, *, spread: bool
-    ) -> tuple[float, np.ndarray, SoftChoices]:
-        """Return the smoothed dual at temperature `tau`, expected usage, and the pass with its curvature."""
-        soft = self.executor.soften(self.shard, self.folding.tables(prices), tau, cover, curve=True, spread=spread)  # type: ignore[arg-type]
+    def soft(self, prices: np.ndarray, tau: float) -> tuple[float, np.ndarray, np.ndarray]:
+        """Return the smoothed dual at temperature `tau`, expected usage, and curvature `(n_limits, n_limits)`."""
+        soft = self._softened(prices, tau, spread=False)
         used = self.folding.usage(soft.used_wide, soft.used_narrow)
-        return self.value + self.rhs(prices) + soft.total, used, soft
+        return self.value + self.rhs(prices) + soft.total, used, self.folding.by_limit(soft.hessian)
+
+    def spread(self, prices: np.ndarray, tau: float) -> np.ndarray:
+        """Return the covariance of one user's usage at temperature `tau`, `(n_limits, n_limits)`."""
+        soft = self._softened(prices, tau, spread=True)
+        used, n = self.folding.usage(soft.used_wide, soft.used_narrow), self.shard.n_users
+        covariance: np.ndarray = (self.folding.by_limit(soft.moment) - np.outer(used, used) / n) / n
+        return covariance
+
+    def _softened(self, prices: np.ndarray, tau: float, *, spread: bool) -> SoftChoices:
+        cover = self.folding.levers.cover
+        return self.executor.soften(
+            self.shard, self.folding.tables(prices), tau, cover, curve=not spread, spread=spread
+        )
 
     def inside(self, prices: np.ndarray, radius: np.ndarray) -> Piece:
         """Fix every user whose choice is constant in the box `prices` +- `radius`; return the piece that is left."""

@@ -20,7 +20,6 @@ from time import monotonic
 import numpy as np
 import scipy.linalg as la
 
-from allocator.executors.local import Cover
 from allocator.solvers import boxes, newton
 from allocator.solvers.piece import Piece
 
@@ -92,7 +91,6 @@ class Search:
     """
 
     whole: Piece
-    cover: Cover
     scale: np.ndarray
     floor: float
     deadline: float
@@ -110,6 +108,9 @@ class Search:
             sample = piece.sample(size, self.rng)
             floor = self.floor * size / piece.shard.n_users
             survey = self.cool(sample, outer, prices, tau, floor, error)
+            if monotonic() > self.deadline:
+                prices, tau = survey.prices, survey.tau
+                break
             result, _ = self.descend(sample, outer, survey.prices, survey.tau / COOLING, floor)
             if result.infeasible or survey.value < floor:
                 return self.unbounded(result.prices)
@@ -134,10 +135,10 @@ class Search:
         size = sample.shard.n_users
         while True:
             descent = newton.minimise(
-                sample, prices, tau, self.cover, self.scale, outer.low, outer.high, floor=floor, deadline=self.deadline
+                sample, prices, tau, self.scale, outer.low, outer.high, floor=floor, deadline=self.deadline
             )
             prices, near = descent.prices, descent.informative
-            spread = self.spread_around(sample, prices, tau)
+            spread = sample.spread(prices, tau)
             # Each price keeps the error from the lowest temperature at which its curvature still means something.
             root = inverse(descent.hessian / size, near)
             error = np.where(near, np.sqrt(np.maximum(np.diag(root @ spread @ root), 0.0)), error)
@@ -145,11 +146,6 @@ class Search:
             if descent.value < floor or smooth or monotonic() > self.deadline:
                 return Survey(prices, descent.value, tau, spread, error)
             tau /= COOLING
-
-    def spread_around(self, sample: Piece, prices: np.ndarray, tau: float) -> np.ndarray:
-        """Return the covariance of one user's usage, `(n_limits, n_limits)`."""
-        _, used, soft = sample.soft(prices, tau, self.cover, spread=True)
-        return (soft.moment - np.outer(used, used) / sample.shard.n_users) / sample.shard.n_users
 
     def likely_box(
         self, sample: Piece, prices: np.ndarray, survey: Survey, outer: boxes.Box, share: float
@@ -185,9 +181,9 @@ class Search:
         Returns the prices, and where they press against `outer`.
         """
         radius, opened = np.tile(outer.high - outer.low, (2, 1)), None
-        while not boxes.is_small(piece):
+        while not boxes.is_small(piece) and monotonic() <= self.deadline:
             descent = newton.minimise(
-                piece, prices, tau, self.cover, self.scale, outer.low, outer.high, floor=floor, deadline=self.deadline
+                piece, prices, tau, self.scale, outer.low, outer.high, floor=floor, deadline=self.deadline
             )
             prices = descent.prices
             error = ERRORS * np.sqrt(tau * np.maximum(np.diag(inverse(descent.hessian, descent.informative)), 0.0))

@@ -63,20 +63,14 @@ def offer_columns(shard: Shard, offer: np.ndarray) -> np.ndarray:
 
 def limit_matrix(shard: Shard, folding: Folding, offer: np.ndarray, limits: np.ndarray) -> sp.csr_matrix:
     """Return `(limits, offers)` CSR: what each offer uses of each of these limits."""
-    columns = offer_columns(shard, offer)
-    coupon = shard.coupons_of(offer)
     group = shard.group[shard.users_of(offer)] if shard.group.size else np.zeros(offer.size, np.int64)
-    rows, places, numbers = [], [], []
-    for position, r in enumerate(limits.tolist()):
-        covered = np.flatnonzero(folding.covers(r, coupon, group))
-        rows.append(np.full(covered.size, position))
-        places.append(covered)
-        numbers.append(folding.row(r, columns[:, covered]))
-    if not rows:
-        return sp.csr_matrix((0, offer.size))
-    return sp.csr_matrix(
-        (np.concatenate(numbers), (np.concatenate(rows), np.concatenate(places))), shape=(limits.size, offer.size)
-    )
+    covered = folding.covers(shard.coupons_of(offer), group)[limits]
+    # Limits of one measure, as segments' budgets are, share its numbers.
+    measures, measure_of = np.unique(folding.weights[limits], axis=0, return_inverse=True)
+    numbers = measures @ offer_columns(shard, offer)
+    row, place = np.nonzero(covered)
+    start = np.concatenate([[0], np.cumsum(covered.sum(axis=1))])
+    return sp.csr_matrix((numbers[measure_of.reshape(-1)[row], place], place, start), shape=covered.shape)
 
 
 def rule_matrix(piece: Piece, offer: np.ndarray) -> tuple[sp.csr_matrix, np.ndarray]:

@@ -15,36 +15,13 @@ from allocator.kernels.blocks import available_threads
 from allocator.kernels.sums import exact_sum
 from allocator.plan import Plan
 from allocator.problem import Problem
+from allocator.solvers.filling import ALL, Standing, owners
 from allocator.solvers.folding import Folding, fold
 
 TIERS = 5
 BLOCKS = 64  # pieces of a ranking that are sorted only when their turn comes
 BLOCK_USERS = 1 << 16
 SAMPLE = 1 << 16
-ALL = 1 << 30  # more offers than a user may get
-
-
-@dataclass(frozen=True, eq=False)
-class Standing:
-    """How far a strategy has got.
-
-    Attributes
-    ----------
-    owner
-        `(n_offers,)` int32 user of each offer; empty where the shard is dense.
-    count
-        `(n_users,)` int32: how many offers each user holds.
-    used
-        `(n_limits, 3)`: the sum of each limit as two floats, and the sum of its terms' sizes.
-    growing
-        Positions of the limits that cover all offers and whose sums never fall.
-    """
-
-    folding: Folding
-    owner: np.ndarray
-    count: np.ndarray
-    used: np.ndarray
-    growing: np.ndarray
 
 
 class Strategy(Protocol):
@@ -166,9 +143,7 @@ def compare(
     """Run each strategy. None adds an offer that breaks a rule or an at-most limit; at-least limits come first."""
     folding = fold(problem)
     shard = whole(problem, folding.columns)
-    owner = np.empty(0, np.int32)
-    if not shard.width:
-        owner = np.repeat(np.arange(shard.n_users, dtype=np.int32), np.diff(shard.start))
+    owner = owners(shard)
     floors = _least_uses(folding, shard)
     with ThreadPoolExecutor(min(threads or available_threads(), 2)) as pool:  # each needs memory of its own
         return list(pool.map(lambda strategy: _run(problem, folding, shard, owner, floors, strategy), strategies))
@@ -226,32 +201,19 @@ def _least_uses(folding: Folding, shard: Shard) -> np.ndarray:
 def _run(
     problem: Problem, folding: Folding, shard: Shard, owner: np.ndarray, least: np.ndarray, strategy: Strategy
 ) -> StrategyResult:
-    cover = folding.cover()
-    taken = np.zeros(shard.n_offers, np.bool_)
-    n_groups = int(shard.exclusive.max(initial=-1)) + 1
-    several = (folding.weights != 0).sum(axis=1) > 2
-    used, count = np.zeros((folding.n_limits, 3)), np.zeros(shard.n_users, np.int32)
-    held = np.zeros(shard.n_users * n_groups, np.bool_)
-    standing = Standing(folding, owner, count, used, np.flatnonzero(least >= 0))
+    standing = Standing.of(folding, shard, owner, least)
     for needed_only in (True, False) if (folding.at_least > 0).any() else (False,):
         for order, cap in strategy.turns(shard, standing):
-            more = kernels.take_in_order(
-                order, owner, shard.width, shard.coupon, shard.value, shard.cost, shard.extra, shard.group,
-                min(cap, ALL if shard.caps.size else shard.cap), shard.caps, shard.exclusive, cover.weights,
-                cover.wide_start, cover.wide_limit, cover.pair_start, cover.pair_limit, folding.class_of,
-                cover.n_classes, used, folding.at_least, folding.at_most, least, several, count, held, n_groups,
-                taken, needed_only,
-            )  # fmt: skip
-            if not more:
+            if not standing.take(order, cap, needed_only=needed_only):
                 break
-    offer = np.sort(np.concatenate([np.flatnonzero(taken), problem.required]))
+    offer = np.sort(np.concatenate([np.flatnonzero(standing.taken), problem.required]))
     value, cost = problem.column("value", offer), problem.column("cost", offer)
     return StrategyResult(
         strategy.name,
         exact_sum(value),
         exact_sum(cost),
         offer.size,
-        _unmet(problem, folding, used, offer),
+        _unmet(problem, folding, standing.used, offer),
         problem,
         offer,
     )

@@ -58,6 +58,11 @@ class UserBlocks:
             return
         yield from _of_size(self._batches(names, size), size, first * size)
 
+    def ids(self) -> pa.Array:
+        """Return the ids of all users, in their order."""
+        parts = [one_chunk(block["user_id"]) for block in self.blocks(1 << 20, ["user_id"])]
+        return one_chunk(pa.chunked_array(parts, self.id_type))
+
     def _batches(self, names: list[str], size: int) -> Iterator[pa.Table]:
         goal = pa.schema([self.schema.field(name) for name in names])
         for file in self.files:
@@ -115,7 +120,7 @@ def _check_ids(users: UserBlocks) -> None:
     kind = users.id_type
     if not is_text(kind) and not pa.types.is_integer(kind):
         raise DataError(f"{users.path}: column 'user_id' must hold integers or strings, not {kind}")
-    ids = pa.chunked_array([one_chunk(block["user_id"]) for block in users.blocks(1 << 20, ["user_id"])], kind)
+    ids = users.ids()
     if ids.null_count:
         raise DataError(
             f"{users.path}: column 'user_id' is empty in {counted(ids.null_count, 'row', 'rows')}; drop them"

@@ -63,6 +63,17 @@ def read_users(path: str | Path) -> pa.Table:
     return _read(path, ("user_id",), None, coded=())
 
 
+def read_plain(path: str | Path) -> pa.Table:
+    """Read a table of any columns, one row a user or an event; its caller checks what they mean.
+
+    Raises
+    ------
+    DataError
+        Where a file cannot be read, or files do not fit together.
+    """
+    return _read(path, (), None, coded=())
+
+
 def same_ids(offers: pa.Table, users: pa.Table) -> tuple[pa.Table, pa.Table]:
     """Give `user_id` one type in both tables where CSV alone made them differ.
 
@@ -189,7 +200,7 @@ def _read(path: str | Path, required: Sequence[str], extra: Sequence[str] | None
     else:
         table, lengths = parquet_data.read(files, parquet_data.common_schema(files, schemas, names), coded)
     if table.num_rows == 0:
-        raise DataError(f"{path}: no rows; write one row for each {'user' if len(required) == 1 else 'offer'}")
+        raise DataError(f"{path}: no rows; write one row for each {'offer' if 'value' in required else 'user'}")
     origin = Origin(tuple(zip(map(str, files), lengths, strict=True)))
     return _compact(table.replace_schema_metadata(origin.metadata | (FROM_CSV if is_csv else {})), coded)
 

@@ -11,6 +11,7 @@ import typer
 
 from allocator.cli import exits
 from allocator.cli.screen import Screen
+from allocator.errors import UsageError
 
 if TYPE_CHECKING:
     from allocator.learning.streaming import Scored
@@ -35,6 +36,14 @@ def score(
     output: Annotated[
         Path, typer.Option("-o", "--output", metavar="FILE", help="Write the offers into this .parquet file.")
     ],
+    transactions: Annotated[
+        str | None,
+        typer.Option("--transactions", metavar="PATH", help="Past purchases: user_id, item_id, time, amount."),
+    ] = None,
+    products: Annotated[
+        str | None,
+        typer.Option("--products", metavar="PATH", help="item_id and what kind of thing it is; what scopes refer to."),
+    ] = None,
     draws: Annotated[
         int,
         typer.Option(
@@ -62,11 +71,15 @@ def score(
         exits.need_learning()
         from allocator.learning import load_model
         from allocator.learning.offers import Scorer
+        from allocator.learning.past import Past
         from allocator.learning.streaming import check_file, score_file
 
         check_file(output, force)
         with screen.stage("score"):
-            scorer = Scorer(load_model(model), terms, draws, seed)
+            if products is not None and transactions is None:
+                raise UsageError("--products tells what kinds of things users buy; that needs --transactions too")
+            past = None if transactions is None else Past.read(transactions, products)
+            scorer = Scorer(load_model(model), terms, draws, seed, past)
             scored = score_file(scorer, users, output, resume=resume, force=force, progress=screen.progress)
         for note in scored.notes:
             screen.note(note)

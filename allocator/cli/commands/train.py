@@ -42,6 +42,17 @@ def train(
         Path | None,
         typer.Option("--campaign", metavar="FILE", help="campaign.toml of the trial: the terms of its coupons."),
     ] = None,
+    transactions: Annotated[
+        str | None,
+        typer.Option("--transactions", metavar="PATH", help="Past purchases: user_id, item_id, time, amount."),
+    ] = None,
+    products: Annotated[
+        str | None,
+        typer.Option("--products", metavar="PATH", help="item_id and what kind of thing it is; what scopes refer to."),
+    ] = None,
+    users: Annotated[
+        str | None, typer.Option("--users", metavar="PATH", help="user_id and attributes, joined as features.")
+    ] = None,
     column: Annotated[
         list[str] | None,
         typer.Option("--column", metavar="NAME=COLUMN", help="Where the trial has another name: coupon=segment."),
@@ -73,7 +84,13 @@ def train(
 
         check_target(output, force)
         columns = dict(_pair(text) for text in column or [])
-        options = {"columns": columns, "control": control, "ignore": ignore or [], "observational": observational}
+        options: dict[str, Any] = {
+            "columns": columns,
+            "control": control,
+            "ignore": ignore or [],
+            "observational": observational,
+        }
+        options |= {"transactions": transactions, "products": products, "users": users}
         return _train(trial, campaign, options, tensorboard, seed, output, force, as_json, screen)
 
     exits.leave(job, verbose=verbose)

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 import numpy as np
 import pyarrow as pa
 
-from allocator.demo import REGIONS, SEGMENTS, market
+from allocator.demo.market import REGIONS, SEGMENTS, market
 from allocator.limit import Limit
 
 USERS = 120_000

@@ -1,0 +1,97 @@
+"""Joins a trial with what was known of its users: profiles from transactions, and attributes from a users table."""
+
+from __future__ import annotations
+
+import dataclasses
+from typing import Any
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.compute as pc
+
+from allocator.errors import DataError
+from allocator.history import ProfileSchema, Users
+from allocator.learning.past import Past, as_moment
+from allocator.learning.trials import TrialTable, feature
+from allocator.progress import Progress, silent
+from allocator.tables.frames import is_text
+from allocator.tables.streams import MISSING_TIME, times_of
+
+MOST_MOMENTS = 60  # each is a pass over the transactions
+
+
+def with_history(
+    table: TrialTable, past: Past, start: Any, progress: Progress = silent
+) -> tuple[TrialTable, ProfileSchema]:
+    """Add profiles, each of what was known before the user's offer.
+
+    Raises
+    ------
+    DataError
+        Where the trial has no ids, a time is missing, or a profile's name is taken.
+    UsageError
+        Where nobody says when the trial began.
+    """
+    if table.user_ids is None:
+        raise DataError(f"{table.source}: column 'user_id' is missing; profiles are joined by it")
+    ids = table.user_ids
+    when = _moments(table, start)
+    schema: ProfileSchema | None = None
+    made: dict[str, np.ndarray] = {}
+    moments = np.unique(when)
+    # The latest first: its categories are the ones that a future campaign will see.
+    for at in moments[::-1]:
+        rows = np.flatnonzero(when == at)
+        columns, schema = past.columns(ids.take(pa.array(rows)), int(at), schema, progress)
+        for name, values in columns.items():
+            made.setdefault(name, np.empty(len(table)))[rows] = values
+    assert schema is not None
+    return _joined(table, made, "profiles"), schema
+
+
+def with_users(table: TrialTable, users: Users, ignore: tuple[str, ...] = ()) -> TrialTable:
+    """Add the attributes of a users table; raises `DataError` where a user of the trial is not there."""
+    if table.user_ids is None:
+        raise DataError(f"{table.source}: column 'user_id' is missing; {users.path} is joined by it")
+    ids, theirs = table.user_ids, users.user_ids
+    if is_text(ids.type) != is_text(theirs.type):
+        raise DataError(
+            f"{users.path}: user_id is {theirs.type} here but {ids.type} in {table.source}; write both alike"
+        )
+    row = pc.index_in(ids.cast(theirs.type), value_set=theirs)
+    if row.null_count:
+        missing = ids.filter(pc.is_null(row))[:3].to_pylist()
+        raise DataError(
+            f"{users.path}: {row.null_count:,} users of {table.source} are not there (e.g. {', '.join(map(str, missing))})"
+        )
+    found = {n: feature(users.table[n].take(row), n, users.path) for n in users.attributes if n not in ignore}
+    return _joined(table, found, users.path)
+
+
+def _joined(table: TrialTable, columns: dict[str, np.ndarray], source: str) -> TrialTable:
+    taken = sorted(set(columns) & set(table.features))
+    if taken:
+        raise DataError(
+            f"{table.source}: column {taken[0]!r} is also a column of {source}; leave one out: --ignore {taken[0]}"
+        )
+    return dataclasses.replace(table, features={**table.features, **columns})
+
+
+def _moments(table: TrialTable, start: Any) -> np.ndarray:
+    """`(n,)` seconds: when each user's campaign began."""
+    if table.time is None:
+        return np.full(len(table), as_moment(start, table.source), dtype=np.int64)
+    seconds, _ = times_of(table.time.combine_chunks())
+    bad = np.flatnonzero((seconds == MISSING_TIME) | (seconds < 0))
+    if bad.size:
+        raise DataError(
+            f"{table.source}: column 'time' is missing or no date in {bad.size:,} rows (first: row {bad[0] + 1:,}); "
+            "write 2026-01-31"
+        )
+    day = seconds // 86_400 * 86_400  # offers of one day see what was known before that day
+    if np.unique(day).size > MOST_MOMENTS:
+        raise DataError(
+            f"{table.source}: offers began on {np.unique(day).size:,} days; profiles are made for up to {MOST_MOMENTS}: "
+            "give the first day of each wave as its time"
+        )
+    return day

@@ -1,0 +1,181 @@
+"""The charts of the report: the budget's frontier, the curve of uplift, and what the plan may spend."""
+
+from __future__ import annotations
+
+from bisect import bisect_left
+
+from allocator.reporting import words
+from allocator.reporting.charts import Chart, Line, Panel
+from allocator.reporting.findings import UpliftCurve
+from allocator.reporting.markup import Cell, Column, bar, count, noted, number, plain, section, table, text
+from allocator.reporting.summary import Summary
+from allocator.solving import FrontierRow
+
+
+def frontier(summary: Summary) -> str:
+    """Return what other budgets would earn, with the plan's own marked."""
+    rows, note = summary.findings.frontier, summary.findings.frontier_note
+    aside = f"<p>{text(note)}</p>" if note else ""
+    own = next((row for row in rows if row.budget == summary.budget), None)
+    if own is None:
+        return section("budget", "Other budgets", "", aside) if note else ""
+    unit = summary.currency
+    lead = text(
+        f"One more {unit} of budget would earn about {own.price:,.2f} {unit} net of its cost."
+        if own.price > 0
+        else f"More budget would earn nothing: {words.money(own.budget - own.spend, unit)} of it stay unspent."
+    )
+    if len(rows) < 2:
+        return section("budget", "Other budgets", lead, aside)
+    numbers = table(
+        "Other budgets",
+        [Column(title) for title in ("budget", "earns", "at most", "spends", "offers", f"one more {unit} earns")],
+        [
+            [number(row.budget), number(row.objective), number(row.bound), number(row.spend), count(row.issued), number(row.price, 4)]
+            for row in rows
+        ],
+    )  # fmt: skip
+    budgets = [row.budget for row in rows]
+    low, high = rows[0], rows[-1]
+    chart = Chart(
+        anchor="budget",
+        panels=[
+            Panel([Line("earns", budgets, [row.objective for row in rows], "main", dots=True)], f"plan earns, {unit}", False),
+            Panel([Line("price", budgets, [row.price for row in rows], "accent", dots=True)], f"one more {unit} earns", True, 2),
+        ],
+        x_title=f"budget, {unit}",
+        says=(
+            f"Line chart of what the best plan of each of {len(rows)} budgets earns, from {low.objective:,.0f} {unit} with "
+            f"{low.budget:,.0f} to {high.objective:,.0f} with {high.budget:,.0f}; and of what one more {unit} of budget "
+            f"earns there, from {low.price:,.2f} down to {high.price:,.2f}. This plan's budget is {own.budget:,.0f}."
+        ),
+        here=own.budget,
+        here_name="this plan",
+        slider="Try a budget",
+        steps=[_budget_step(row, own, unit) for row in rows],
+        at=rows.index(own),
+    )  # fmt: skip
+    return section("budget", "What would another budget earn?", lead, chart.html(numbers), aside)
+
+
+def _budget_step(row: FrontierRow, own: FrontierRow, unit: str) -> str:
+    gain, cost = row.objective - own.objective, row.spend - own.spend
+    words_ = f"A budget of {row.budget:,.0f} {unit} earns {row.objective:,.0f} {unit} with {row.issued:,} offers"
+    if row is own:
+        return f"{words_}: this plan. One more {unit} earns {row.price:,.2f}."
+    return f"{words_}: {gain:+,.0f} {unit} for {cost:+,.0f} {unit} of spend. From there, one more {unit} earns {row.price:,.2f}."
+
+
+def uplift(summary: Summary) -> str:
+    """Return what targeting more and more users would earn, best value per cost first, and at random."""
+    curve = summary.findings.uplift_curve
+    if curve is None:
+        return ""
+    unit, users, value = summary.currency, curve.users, curve.value
+    top = max(range(len(users)), key=lambda k: value[k])
+    random = [value[-1] * n / users[-1] for n in users]
+    fifth = bisect_left(users, users[-1] / 5)
+    gains = sum(
+        reached for segments in summary.findings.segments[:1] for reached in (row.reached for row in segments.rows)
+    )
+    here = min(gains or summary.issued, users[-1])
+    lead = (
+        f"The best {words.share(users[fifth] / users[-1], digits=0)} of users would bring {words.money(value[fifth], unit)}; as many picked at random "
+        f"{words.money(random[fifth], unit)}. Beyond {users[top]:,} users a coupon loses money on average."
+        if top < len(users) - 1
+        else f"The best {words.share(users[fifth] / users[-1], digits=0)} of users would bring {words.money(value[fifth], unit)}; as many picked at "
+        f"random {words.money(random[fifth], unit)}."
+    )
+    numbers = table(
+        "Users targeted",
+        [Column(title) for title in ("users", "best first", "at random", "costs")],
+        [
+            [count(n), number(one), number(two), number(cost)]
+            for n, one, two, cost in zip(users, value, random, curve.cost, strict=True)
+        ],
+    )
+    chart = Chart(
+        anchor="uplift",
+        panels=[
+            Panel(
+                [Line("best first", users, value, "main"), Line("at random", users, random, "other")],
+                f"expected incremental value, {unit}",
+                True,
+            )
+        ],
+        x_title="users targeted, best value per cost first",
+        says=(
+            f"Line chart of the expected incremental value of targeting more and more users, without any limit. Best first it "
+            f"rises to {value[top]:,.0f} {unit} at {users[top]:,} users; at random in a straight line to {value[-1]:,.0f} "
+            f"at all {users[-1]:,}. This plan reaches {here:,}."
+        ),
+        here=here,
+        here_name="this plan",
+        slider="Number of users",
+        steps=[_uplift_step(curve, random[k], k, unit) for k in range(len(users))],
+        at=min(range(len(users)), key=lambda k: abs(users[k] - here)),
+    )
+    note = (
+        "<p class='note'>Each user counts with the one offer that would earn most, whatever it costs; budget and limits are "
+        "left aside. So this is what there is to win, not what the plan wins. "
+        '<span class="key main">best first</span> <span class="key other">at random</span></p>'
+    )
+    return section("uplift", "How much does choosing the right users matter?", text(lead), note, chart.html(numbers))
+
+
+def _uplift_step(curve: UpliftCurve, random: float, k: int, unit: str) -> str:
+    users, value = curve.users, curve.value
+    return f"{users[k]:,} users ({words.share(users[k] / users[-1], digits=0)}): {value[k]:,.0f} {unit} best first, {random:,.0f} {unit} at random."
+
+
+def spending(summary: Summary) -> str:
+    """Return what the plan is expected to spend, what one campaign in twenty exceeds, and the worst."""
+    risk, unit = summary.findings.spend_risk, summary.currency
+    if risk is None:
+        return ""
+    top = max(
+        amount for amount in (risk.worst, risk.percentile_95, risk.expected, summary.budget) if amount is not None
+    )
+    lines = [("expected", risk.expected, "on average")]
+    if risk.percentile_95 is not None:
+        lines.append(("95th percentile", risk.percentile_95, "one campaign in twenty spends more"))
+    if risk.worst is not None:
+        lines.append(("worst case", risk.worst, "every coupon that is issued is redeemed"))
+    rows = [
+        [noted(plain(name), meaning), number(amount), bar(amount, top, main=position == 0, mark=summary.budget),
+         Cell(_against(amount, summary.budget), amount - summary.budget)]
+        for position, (name, amount, meaning) in enumerate(lines)
+    ]  # fmt: skip
+    return section(
+        "spend",
+        "What may it spend?",
+        text(spending_words(summary)),
+        table(
+            "What the plan may spend",
+            [Column("spend"), Column(unit), Column(""), Column("of the budget")],
+            rows,
+        ),
+        f'<p class="note"><span class="key mark">budget</span> {text(words.money(summary.budget, unit))}. '
+        "Redemptions are taken as independent of each other; what moves all users at once, such as the weather or a "
+        "competitor, widens this.</p>",
+    )
+
+
+def _against(amount: float, budget: float) -> str:
+    return words.share(amount / budget)
+
+
+def spending_words(summary: Summary) -> str:
+    """Say how sure the spend is."""
+    risk = summary.findings.spend_risk
+    assert risk is not None  # there is a plan
+    if risk.percentile_95 is None or risk.over_budget is None:
+        return (
+            "How far the spend may stray is not known: the offers carry no redeem_probability. The budget holds for the expected "
+            "spend."
+        )
+    chance = "less than 1 %" if risk.over_budget < 0.01 else f"about {words.share(risk.over_budget, digits=0)}"
+    return (
+        f"The budget holds for the expected spend: the chance that the real one exceeds it is {chance}. In one campaign of "
+        f"twenty it is above {words.money(risk.percentile_95, summary.currency)}."
+    )

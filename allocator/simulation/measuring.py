@@ -1,0 +1,271 @@
+"""Did the campaign work? Outcomes of users with coupons against the random control group that was held out.
+
+Everybody is compared by what was drawn, not by what happened later: by the coupon that was planned before the draw, and
+by whether the user was held out ("intention to treat"). So who redeemed, who got a coupon against the plan, and whose
+coupon changed in the last solve cannot bias a number; where many did, the number speaks of the campaign as it was run.
+"""
+
+from __future__ import annotations
+
+import tomllib
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pyarrow as pa
+
+from allocator.errors import DataError, UsageError, counted
+from allocator.simulation.assignment import Assignment, read_assignment
+from allocator.simulation.effects import LEAST_SHOWN, Cell, Effects, Money, Sample, cells
+from allocator.simulation.lift import Estimate, check_confidence, difference
+from allocator.simulation.logged import OtherPlan, other_plan
+from allocator.simulation.outcomes import Absent, Outcomes, examples_of, read_outcomes
+from allocator.simulation.targeting import Bin, Qini, by_score, qini
+from allocator.tables.files import read_users, same_ids
+from allocator.tables.frames import one_chunk, to_arrow
+from allocator.tables.plan_folder import PlanFolder, read_plan_folder
+from allocator.tables.user_columns import user_columns
+
+SEGMENT = "segment"  # the users' column that is looked at where none is named
+
+
+@dataclass(frozen=True, eq=False)
+class Measurement:
+    """What a campaign did.
+
+    Attributes
+    ----------
+    campaign, currency
+        As in the plan.
+    overall
+        All users who were planned to get a coupon.
+    coupons, segments
+        The same by planned coupon, and by the value of each users' column asked for.
+    balance
+        Difference of pre-period spend between the arms: near 0 where the draw was random; `None` without it.
+    answered
+        Share of the treated and of the held-out users whose outcome is known, and the p-value that both are the same
+        (NaN where all are known). A small one: who is missing depends on the coupon, and the lift is biased.
+    contaminated
+        Held-out users who got or redeemed a coupon anyway. They stay in the control group.
+    corrected
+        Lift of spend per user who got a coupon because of the campaign (Wald's ratio), where outcomes tell who got one.
+    moved, left_out
+        Users whose coupon in the plan is another than planned before the draw; of these, the ones with a coupon now and
+        none before, who have no counterpart and are left out.
+    qini
+        How well the planned value ranks users by what they gained; `None` with too few users.
+    fifths
+        Promised and measured gain by planned value, best fifth first.
+    other
+        Value of another plan on this campaign's outcomes; `None` where none is asked for.
+    """
+
+    campaign: str
+    currency: str
+    confidence: float
+    money: Money
+    overall: Effects
+    coupons: tuple[Cell, ...]
+    segments: tuple[Cell, ...]
+    balance: Estimate | None
+    answered: tuple[float, float, float]
+    contaminated: int
+    corrected: Estimate | None
+    moved: int
+    left_out: int
+    qini: Qini | None
+    fifths: tuple[Bin, ...]
+    other: OtherPlan | None
+    notes: tuple[str, ...]
+
+
+def measure(
+    plan: str | Path | PlanFolder,
+    outcomes: Any,
+    *,
+    users: Any = None,
+    by: Sequence[str] | None = None,
+    other: str | Path | PlanFolder | None = None,
+    absent: Absent | str = Absent.REFUSE,
+    margin: float | None = None,
+    start: Any = None,
+    confidence: float = 0.95,
+    seed: int = 0,
+) -> Measurement:
+    """Measure a campaign that was planned with a holdout.
+
+    Parameters
+    ----------
+    plan
+        The plan folder, written with `--holdout`.
+    outcomes
+        A file or a table with `user_id` and `spend` (currency paid in the campaign's window, after discounts), one row
+        a user. Optional: `purchased` (0/1), `redeemed` (number of coupons), `discount` (currency that coupons took
+        off), `pre_spend` (spend of the same user in a window before; takes noise out), `coupon` (what the user really
+        got), `time`.
+    users, by
+        A users table, and the columns of it to show effects by; by default `segment` where it is there.
+    other
+        Another plan folder, whose value is estimated from these outcomes.
+    absent
+        What it means that a user of the campaign has no row: `refuse`, `zero` (bought nothing) or `drop` (not known).
+    margin
+        Share of the price that is earned before discounts; by default the campaign file's, else 1: revenue is counted
+        in full.
+    start
+        First day of the campaign; by default the campaign file's.
+    confidence
+        Of every interval.
+    seed
+        Of the folds of the reward model (`other` only).
+
+    Raises
+    ------
+    UsageError
+        Where an argument makes no sense.
+    DataError
+        Where the plan has no holdout, or the outcomes cannot be used; see `read_outcomes`.
+    """
+    check_confidence(confidence)
+    folder = plan if isinstance(plan, PlanFolder) else read_plan_folder(plan)
+    assignment = read_assignment(folder)
+    terms = campaign_table(folder.campaign_text)
+    given = _absent(absent)
+    use = (assignment.planned > 0) & assignment.randomised
+    found = read_outcomes(outcomes, assignment.user_ids, start=start or terms.get("start"), wanted=use, absent=given)
+    money = Money.of(terms, margin, "discount" in found.columns)
+    notes = [*found.notes, *money.notes]
+    rows = np.flatnonzero(use & found.known)
+    _refuse_few(assignment, rows, folder)
+    sample = Sample.of(found.columns, rows, assignment, money)
+    contaminated, corrected = _contamination(sample, found, assignment, rows, confidence, notes)
+    moved, left_out = _moved(assignment, notes)
+    score, gain = assignment.value[rows], sample.adjusted_net()
+    enough = sample.arms()[1] >= LEAST_SHOWN
+    return Measurement(
+        campaign=str(folder.summary.get("campaign", "campaign")),
+        currency=str(folder.summary.get("currency", "")),
+        confidence=confidence,
+        money=money,
+        overall=sample.effects(confidence=confidence),
+        coupons=tuple(cells(sample, "coupon", assignment.planned[rows], assignment.planned_names, confidence)),
+        segments=tuple(_segments(sample, users, by, assignment, rows, confidence)),
+        balance=sample.balance(confidence),
+        answered=_answered(assignment, use, found.known, notes),
+        contaminated=contaminated,
+        corrected=corrected,
+        moved=moved,
+        left_out=left_out,
+        qini=qini(gain, score, sample.treated, confidence=confidence) if enough else None,
+        fifths=tuple(by_score(gain, score, sample.treated, confidence=confidence)) if enough else (),
+        other=None if other is None else other_plan(other, assignment, found, money, confidence, seed),
+        notes=tuple(notes),
+    )
+
+
+def campaign_table(text: str | None) -> Mapping[str, Any]:
+    """Return the [campaign] table of the campaign's file, which was checked when the plan was made."""
+    return {} if text is None else dict(tomllib.loads(text).get("campaign", {}))
+
+
+def _absent(word: Absent | str) -> Absent:
+    try:
+        return Absent(word)
+    except ValueError as error:
+        raise UsageError(f"absent is {word!r}; it must be one of {', '.join(Absent)}") from error
+
+
+def _refuse_few(assignment: Assignment, rows: np.ndarray, folder: PlanFolder) -> None:
+    held = int(assignment.held[rows].sum())
+    if min(held, rows.size - held) < 2:
+        raise DataError(
+            f"{folder.path}: outcomes are known of {counted(held, 'held-out user', 'held-out users')} and "
+            f"{counted(rows.size - held, 'user', 'users')} with a planned coupon; two of each are needed to compare"
+        )
+
+
+def _contamination(
+    sample: Sample, found: Outcomes, assignment: Assignment, rows: np.ndarray, confidence: float, notes: list[str]
+) -> tuple[int, Estimate | None]:
+    """Count held-out users who got a coupon anyway, and correct for it where outcomes tell who got one."""
+    signs = np.zeros(rows.size, bool)
+    if "redeemed" in found.columns:
+        signs |= found.columns["redeemed"][rows] > 0
+    corrected = None
+    if found.received is not None:
+        # Of users who bought nothing and have no row it is not known what they got: what was drawn for them.
+        here = found.received[rows]
+        got = np.where(here == np.array(None), sample.treated, here != "").astype(bool)
+        signs |= got
+        both = difference(
+            np.column_stack([sample.adjusted("spend"), got.astype(np.float64)]), sample.treated, sample.stratum
+        )
+        corrected = both.ratio(0, 1, confidence)
+    bad = np.flatnonzero(signs & ~sample.treated)
+    if bad.size:
+        share = bad.size / max(int((~sample.treated).sum()), 1)
+        notes.append(
+            f"{counted(bad.size, 'held-out user', 'held-out users')} ({share:.1%} of the control group; e.g. "
+            f"{examples_of(assignment.user_ids, rows[bad])}) got a coupon anyway. They stay in the control group, since "
+            "taking them out would compare unlike users; the lift is that of the campaign as it was run, and understates "
+            "that of a coupon."
+        )
+    return int(bad.size), corrected
+
+
+def _moved(assignment: Assignment, notes: list[str]) -> tuple[int, int]:
+    index = {name: code for code, name in enumerate(assignment.planned_names)}
+    here = np.array([index.get(name, -1) for name in assignment.issued_names])[assignment.issued]
+    moved = (here != assignment.planned) & ~assignment.held
+    left_out = int((moved & (assignment.planned == 0)).sum())
+    if moved.any():
+        notes.append(
+            f"{counted(int(moved.sum()), 'user', 'users')} got another coupon than was planned before the draw, {left_out:,} of "
+            "them one instead of none. Users are compared by what was planned; those planned for none are left out."
+        )
+    return int(moved.sum()), left_out
+
+
+def _answered(
+    assignment: Assignment, use: np.ndarray, known: np.ndarray, notes: list[str]
+) -> tuple[float, float, float]:
+    """Return the shares of known outcomes in both arms, and the p-value that they are the same."""
+    held = assignment.held[use]
+    here = known[use].astype(np.float64)
+    shares = float(here[~held].mean()), float(here[held].mean())
+    if here.all():
+        return (*shares, float("nan"))
+    found = difference(here, ~held).estimate(0)
+    if found.p_value < 0.01:
+        notes.append(
+            f"Outcomes are known of {shares[0]:.1%} of the treated but {shares[1]:.1%} of the held-out users (p = "
+            f"{found.p_value:.2g}): who is missing depends on the coupon, and the lift may be biased by it."
+        )
+    return (*shares, found.p_value)
+
+
+def _segments(
+    sample: Sample, users: Any, by: Sequence[str] | None, assignment: Assignment, rows: np.ndarray, confidence: float
+) -> list[Cell]:
+    """Return the effects by the values of users' columns."""
+    if users is None:
+        if by:
+            raise UsageError(f"effects by {by[0]!r} need a users table; give --users")
+        return []
+    source = str(users) if isinstance(users, (str, Path)) else "users"
+    table = read_users(users) if isinstance(users, (str, Path)) else to_arrow(users, source)
+    table, ids = same_ids(table, pa.table({"user_id": assignment.user_ids}))
+    columns, _ = user_columns(table, one_chunk(ids["user_id"]), source)
+    named = list(by) if by else [name for name in (SEGMENT,) if name in columns]
+    found: list[Cell] = []
+    for name in named:
+        if name not in columns:
+            raise UsageError(f"{source}: there is no column {name!r}; found {', '.join(columns)}")
+        attribute = columns[name]
+        found += cells(
+            sample, name, attribute.code[rows].astype(np.int64), [str(v) for v in attribute.values], confidence
+        )
+    return found

@@ -1,0 +1,247 @@
+"""What users did after a campaign, checked at the door and brought into the order of the plan's users."""
+
+from __future__ import annotations
+
+import datetime
+from collections.abc import Sequence
+from dataclasses import dataclass
+from enum import StrEnum
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.compute as pc
+
+from allocator.errors import DataError, counted
+from allocator.tables.files import read_plain, same_ids
+from allocator.tables.frames import decoded, is_text, one_chunk, refuse_nulls, to_arrow
+from allocator.tables.origin import MOST_EXAMPLES, Origin
+
+ALIASES = {
+    "user_id": ("household_id", "customer_id"),
+    "spend": ("amount", "revenue", "sales_value"),
+    "time": ("timestamp", "date"),
+    "pre_spend": ("spend_before",),
+}
+NUMBERS = ("spend", "purchased", "redeemed", "discount", "pre_spend")
+NO_COUPON = ("", "control", "none")
+
+
+class Absent(StrEnum):
+    """What it means that a user has no row of outcomes."""
+
+    REFUSE = "refuse"
+    ZERO = "zero"  # bought nothing: the table lists buyers only
+    DROP = "drop"  # not known: set aside, and counted by arm
+
+
+@dataclass(frozen=True, eq=False)
+class Outcomes:
+    """Outcomes in the order of the plan's users.
+
+    Attributes
+    ----------
+    known
+        `(n_users,)` bool: has an outcome.
+    columns
+        `spend` and those of `purchased`, `redeemed`, `discount`, `pre_spend` that the table has: `(n_users,)` float64,
+        0 where not known.
+    received
+        `(n_users,)` objects: the coupon that the user really got (`""`: none; `None`: not known), or `None` without a
+        column `coupon`.
+    unknown
+        Number of rows of users that the campaign does not know; they are set aside.
+    notes
+        What was set aside or taken as something else, in words.
+    """
+
+    known: np.ndarray
+    columns: dict[str, np.ndarray]
+    received: np.ndarray | None
+    unknown: int
+    notes: tuple[str, ...]
+
+
+def read_outcomes(
+    table: Any,
+    user_ids: pa.Array,
+    *,
+    start: datetime.date | datetime.datetime | None = None,
+    wanted: np.ndarray | None = None,
+    absent: Absent = Absent.REFUSE,
+) -> Outcomes:
+    """Read outcomes: a file, a folder, a glob, or a pandas, polars or pyarrow table.
+
+    Parameters
+    ----------
+    user_ids
+        `(n_users,)` distinct ids of the plan's users.
+    start
+        First day of the campaign: outcomes dated before it are refused.
+    wanted
+        `(n_users,)` bool: whose outcomes are needed; all by default.
+    absent
+        What to make of needed users without a row.
+
+    Raises
+    ------
+    DataError
+        Where a column is missing or not a number, a user is there twice, a row is dated before the start, no user is
+        known, or a needed one is absent.
+    """
+    source = str(table) if isinstance(table, (str, Path)) else "outcomes"
+    arrow = read_plain(table) if isinstance(table, (str, Path)) else to_arrow(table, source)
+    arrow, notes = _renamed(arrow, source)
+    origin = Origin.of(arrow)
+    arrow, users = same_ids(arrow, pa.table({"user_id": user_ids}))
+    place, unknown = _places(arrow["user_id"], users["user_id"], source, origin, notes)
+    _refuse_early(arrow, start, source, origin, notes)
+    n_users, here = len(user_ids), place >= 0
+    known = np.zeros(n_users, bool)
+    known[place[here]] = True
+    columns = {}
+    for name in (name for name in NUMBERS if name in arrow.column_names):
+        numbers = _number(arrow[name], name, source, origin)
+        columns[name] = np.zeros(n_users)
+        columns[name][place[here]] = numbers[here]
+    received = None
+    if "coupon" in arrow.column_names:
+        got = decoded(arrow["coupon"]).cast(pa.string()).fill_null("").to_numpy(zero_copy_only=False)
+        received = np.full(n_users, None, object)
+        received[place[here]] = np.where(np.isin(got, NO_COUPON), "", got)[here]
+    known = _with_absent(known, np.ones(n_users, bool) if wanted is None else wanted, absent, user_ids, source, notes)
+    return Outcomes(known, columns, received, unknown, tuple(notes))
+
+
+def _renamed(arrow: pa.Table, source: str) -> tuple[pa.Table, list[str]]:
+    """Give columns their names of the schema where they come under a usual other one."""
+    names, notes = list(arrow.column_names), []
+    for name, others in ALIASES.items():
+        for other in others:
+            if name not in names and other in names:
+                names[names.index(other)] = name
+                notes.append(f"{source}: column {other!r} is read as {name!r}.")
+    metadata = arrow.schema.metadata
+    arrow = arrow.rename_columns(names).replace_schema_metadata(metadata)
+    for name in ("user_id", "spend"):
+        if names.count(name) != 1:
+            found = "is missing" if name not in names else f"occurs {names.count(name)} times"
+            raise DataError(
+                f"{source}: column {name!r} {found}; the columns found are {', '.join(names) or '(none)'}. "
+                "Needed: user_id, spend; optional: purchased, redeemed, discount, pre_spend, coupon, time"
+            )
+    return arrow, notes
+
+
+def _places(
+    ids: pa.ChunkedArray, user_ids: pa.ChunkedArray, source: str, origin: Origin, notes: list[str]
+) -> tuple[np.ndarray, int]:
+    """Return each row's user, `(n_rows,)` int64, -1 for users that the campaign does not know, and how many those are."""
+    ids = decoded(ids)
+    refuse_nulls(ids, "user_id", source, origin)
+    if is_text(ids.type) != is_text(user_ids.type):
+        raise DataError(
+            f"{source}: user_id is {ids.type} here but {user_ids.type} in the plan; write both the same way"
+        )
+    kind = pa.large_string() if is_text(ids.type) or pa.uint64() in (ids.type, user_ids.type) else pa.int64()
+    rows, users = one_chunk(ids.cast(kind)), one_chunk(user_ids.cast(kind))
+    codes = rows.dictionary_encode()
+    first = np.full(len(codes.dictionary), -1, np.int64)
+    order = np.arange(len(rows))
+    code = codes.indices.to_numpy()
+    first[code[::-1]] = order[::-1]
+    again = np.flatnonzero(first[code] != order)
+    if again.size:
+        examples = ", ".join(repr(item) for item in rows.take(pa.array(again[:MOST_EXAMPLES])).to_pylist())
+        raise DataError(
+            f"{source}: {counted(again.size, 'row repeats', 'rows repeat')} a user_id ({origin.rows(again)}: users {examples}); "
+            "sum each user's rows to one"
+        )
+    place = pc.index_in(rows, value_set=users).fill_null(-1).to_numpy(zero_copy_only=False).astype(np.int64)
+    strange = np.flatnonzero(place < 0)
+    if strange.size:
+        examples = ", ".join(repr(item) for item in rows.take(pa.array(strange[:MOST_EXAMPLES])).to_pylist())
+        words = f"{counted(strange.size, 'row is of a user', 'rows are of users')} that the campaign does not know ({origin.rows(strange)}: {examples})"
+        if strange.size == len(rows):
+            raise DataError(f"{source}: all {words}; are these the outcomes of this plan, with the same ids?")
+        notes.append(f"{source}: {words}; set aside.")
+    return place, int(strange.size)
+
+
+def _refuse_early(arrow: pa.Table, start: Any, source: str, origin: Origin, notes: list[str]) -> None:
+    """Refuse outcomes dated before the campaign: a purchase before it cannot come of it, and tells against the rest."""
+    if "time" not in arrow.column_names:
+        return
+    if start is None:
+        notes.append(f"{source}: column 'time' was not checked, since the campaign's start is not known (--start).")
+        return
+    column = decoded(arrow["time"])
+    try:
+        times = column.cast(pa.timestamp("us")) if not is_text(column.type) else _parsed(column)
+    except (pa.ArrowException, ValueError) as error:
+        words = str(error).splitlines()[0]
+        raise DataError(
+            f"{source}: column 'time' holds no dates ({words}); write them as 2026-03-01 or 2026-03-01 12:30"
+        ) from error
+    begin = pa.scalar(datetime.datetime.fromisoformat(str(start)).replace(tzinfo=None), pa.timestamp("us"))
+    early = np.flatnonzero(pc.less(times, begin).fill_null(False).to_numpy())
+    if early.size:
+        dates = ", ".join(str(item.as_py()) for item in times.take(pa.array(early[:MOST_EXAMPLES])))
+        raise DataError(
+            f"{source}: {counted(early.size, 'row is', 'rows are')} dated before the campaign's start {start} "
+            f"({origin.rows(early)}: {dates}); leave out what came before, or put it into pre_spend"
+        )
+
+
+def _parsed(column: pa.ChunkedArray) -> pa.ChunkedArray:
+    """Read texts as times; a zone is read and dropped, so that times are compared as they are written."""
+    plain = pc.replace_substring_regex(column.cast(pa.string()), r"(Z|[+-]\d{2}:?\d{2})$", "")
+    dated = pc.match_substring_regex(column.cast(pa.string()), r"^\d{4}-\d{2}-\d{2}$")
+    return pc.if_else(dated, column.cast(pa.string()), plain).cast(pa.timestamp("us"))
+
+
+def _number(column: pa.ChunkedArray, name: str, source: str, origin: Origin) -> np.ndarray:
+    refuse_nulls(column, name, source, origin)
+    kind = column.type
+    if not (pa.types.is_integer(kind) or pa.types.is_floating(kind) or pa.types.is_decimal(kind) or kind == pa.bool_()):
+        raise DataError(f"{source}: column {name!r} must hold numbers, not {kind}")
+    numbers = np.asarray(column.cast(pa.float64(), safe=False).to_numpy(), np.float64)
+    faults = {"is not a finite number": ~np.isfinite(numbers)}
+    if name == "purchased":
+        faults["is neither 0 nor 1"] = (numbers != 0) & (numbers != 1)
+    if name in ("redeemed", "discount"):
+        faults["is negative"] = numbers < 0
+    for words, bad in faults.items():
+        rows = np.flatnonzero(bad)
+        if rows.size:
+            shown = ", ".join(f"{number:g}" for number in numbers[rows[:MOST_EXAMPLES]])
+            raise DataError(
+                f"{source}: column {name!r} {words} in {counted(rows.size, 'row', 'rows')} ({origin.rows(rows)}: {shown}); "
+                "correct or drop those rows"
+            )
+    return numbers
+
+
+def _with_absent(
+    known: np.ndarray, wanted: np.ndarray, absent: Absent, user_ids: pa.Array, source: str, notes: list[str]
+) -> np.ndarray:
+    missing = np.flatnonzero(wanted & ~known)
+    if not missing.size:
+        return known
+    examples = ", ".join(repr(item) for item in user_ids.take(pa.array(missing[:MOST_EXAMPLES])).to_pylist())
+    words = f"{counted(missing.size, 'user', 'users')} of the campaign (e.g. {examples}) have no row"
+    if absent is Absent.REFUSE:
+        raise DataError(
+            f"{source}: {words}; say what that means: --absent zero (they bought nothing) or --absent drop (not known)"
+        )
+    if absent is Absent.DROP:
+        notes.append(f"{source}: {words}; set aside as not known.")
+        return known
+    notes.append(f"{source}: {words}; they count as having bought nothing.")
+    return known | wanted
+
+
+def examples_of(ids: pa.Array, users: np.ndarray | Sequence[int]) -> str:
+    """Name up to three users."""
+    return ", ".join(repr(item) for item in ids.take(pa.array(users[:MOST_EXAMPLES])).to_pylist())

@@ -1,0 +1,104 @@
+"""How often intervals cover the truth, and how long measuring takes.
+
+`python -m tests.benchmarks.measurement --campaigns 1000 --users 1000000`
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import resource
+import tempfile
+import time
+from pathlib import Path
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.parquet as parquet
+
+from allocator.simulation import measure
+from tests.simulation import worlds
+from tests.simulation.coverage import coverages
+
+
+def write_campaign(folder: Path, n_users: int, share: float = 0.05, seed: int = 0) -> tuple[Path, Path, worlds.World]:
+    """Write a plan folder with a holdout, and its outcomes."""
+    world = worlds.campaign(n_users, share, np.random.default_rng(seed))
+    plan, table = folder / "plan", world.assignment
+    plan.mkdir()
+    names, ids = np.array(worlds.COUPONS), table.user_ids
+    parquet.write_table(
+        pa.table(
+            {
+                "user_id": ids,
+                "stratum": np.array(table.strata)[table.stratum],
+                "planned": names[table.planned],
+                "planned_value": table.value,
+                "planned_cost": table.cost,
+                "issued": names[table.issued],
+                "held_out": table.held,
+                "propensity": np.where(table.held, share, 1 - share),
+            }
+        ),
+        plan / "propensities.parquet",
+    )
+    issued = np.flatnonzero(~table.held)
+    parquet.write_table(
+        pa.table(
+            {
+                "user_id": ids.take(pa.array(issued)),
+                "coupon": names[table.planned[issued]],
+                "value": table.value[issued],
+                "cost": table.cost[issued],
+            }
+        ),
+        plan / "plan.parquet",
+    )
+    summary = {
+        "schema_version": 1,
+        "campaign": "made up",
+        "currency": "EUR",
+        "objective": float(table.value[issued].sum()),
+    }
+    (plan / "summary.json").write_text(json.dumps(summary), encoding="utf-8")
+    terms = f"[campaign]\nmargin = {worlds.MARGIN}\ncontact_cost = {worlds.CONTACT}\n"
+    (plan / "manifest.json").write_text(json.dumps({"campaign": terms, "source": {}}), encoding="utf-8")
+    outcomes = folder / "after.parquet"
+    parquet.write_table(pa.table({"user_id": ids, **world.columns}), outcomes)
+    return plan, outcomes, world
+
+
+def show_speed(n_users: int) -> None:
+    """Measure a campaign from its files, and say how long that took."""
+    with tempfile.TemporaryDirectory() as name:
+        plan, outcomes, world = write_campaign(Path(name), n_users)
+        begin, processor = time.perf_counter(), time.process_time()
+        found = measure(plan, outcomes)
+        wall, processor = time.perf_counter() - begin, time.process_time() - processor
+    peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 2**20
+    truth = float((world.spend[:, 1] - world.spend[:, 0])[world.treated].mean())
+    lift = found.overall.lift
+    print(
+        f"{n_users:,} users: {wall:.1f} s ({processor:.1f} s of processor), peak {peak:.2f} GiB; lift {lift.value:.3f} "
+        f"({lift.low:.3f} to {lift.high:.3f}), truth {truth:.3f}"
+    )
+
+
+def main() -> None:
+    """Print both."""
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--campaigns", type=int, default=1_000)
+    parser.add_argument("--users", type=int, default=1_000_000)
+    parser.add_argument("--seed", type=int, default=0)
+    asked = parser.parse_args()
+    if asked.users:
+        show_speed(asked.users)
+    if asked.campaigns:
+        print("| estimator | 95 % intervals that cover | bias, standard errors | spread, standard errors |")
+        print("| --- | --- | --- | --- |")
+        for item in coverages(asked.campaigns, asked.seed):
+            print(f"| {item.name} | {item.share:.1%} | {item.bias:+.2f} | {item.spread:.2f} |")
+
+
+if __name__ == "__main__":
+    main()
