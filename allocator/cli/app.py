@@ -24,6 +24,7 @@ from allocator.cli.commands import (
     report,
     score,
     simulate,
+    strategies,
     train,
 )
 from allocator.cli.inputs import Source
@@ -38,6 +39,7 @@ COMMANDS: tuple[Command, ...] = (
     report,
     simulate,
     market,
+    strategies,
     design,
     measure,
 )
