@@ -17,6 +17,7 @@ from allocator.cli.commands import (
     Command,
     check,
     compare,
+    demand,
     design,
     explain,
     market,
@@ -40,6 +41,7 @@ COMMANDS: tuple[Command, ...] = (
     simulate,
     market,
     strategies,
+    demand,
     design,
     measure,
 )
