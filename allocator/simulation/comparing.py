@@ -133,7 +133,7 @@ class Contest:
     settings: Settings = field(default_factory=Settings)
     coupons: Sequence[Coupon] = DEFAULT_COUPONS
     budget: float | None = None
-    time_limit: float = 60.0
+    time_limit: float = 600.0
 
 
 def compare(
