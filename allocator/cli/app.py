@@ -20,6 +20,7 @@ from allocator.cli.commands import (
     demand,
     design,
     explain,
+    init,
     market,
     measure,
     report,
@@ -32,6 +33,7 @@ from allocator.cli.inputs import Source
 from allocator.cli.screen import Screen
 
 COMMANDS: tuple[Command, ...] = (
+    init,
     check,
     train,
     score,

@@ -3,7 +3,7 @@
 A plan picks the offers with the largest predictions, so it picks their errors too (the optimiser's curse: Smith and
 Winkler 2006, 10.1287/mnsc.1050.0451). Two factors repair that: one on each coupon's average uplift (the level), one on
 users' deviations from it (the spread). Both are regressions of doubly robust scores on cross-fitted predictions, drawn
-toward 1 as far as their own errors suggest (a normal prior), and the spread never grows.
+toward 1 as far as their own errors suggest (a normal prior).
 """
 
 from __future__ import annotations
@@ -17,7 +17,7 @@ from uplift import Effects, Trial
 from uplift.metrics import dr_scores
 
 PRIOR = 0.25  # standard deviation of a factor around 1 before the trial is asked
-MOST_LEVEL = 1.25
+MOST = 1.5
 
 
 @dataclass(frozen=True)
@@ -29,7 +29,7 @@ class Factor:
     used: float
 
 
-ONE = Factor(1.0, float("nan"), 1.0)
+ONE = Factor(1.0, 0.0, 1.0)  # where there is nothing to fit it on
 
 
 @dataclass(frozen=True)
@@ -74,10 +74,7 @@ def calibrate(trial: Trial, effects: Effects) -> Calibration:
     raw, covariance = _regression(columns, gain, trial.weight)
     used = _drawn_to_one(raw, covariance)
     error = np.sqrt(np.diag(covariance))
-    level, spread = (
-        Factor(float(raw[j]), float(error[j]), float(np.clip(used[j], 0.0, most)))
-        for j, most in enumerate((MOST_LEVEL, 1.0))
-    )
+    level, spread = (Factor(float(raw[j]), float(error[j]), float(np.clip(used[j], 0.0, MOST))) for j in range(2))
     return Calibration(tuple(averages.tolist()), level, spread)
 
 
@@ -88,7 +85,7 @@ def sales_factor(trial: Trial, predicted: np.ndarray, nuisance: Effects) -> Fact
     averages = np.average(predicted, axis=0, weights=trial.weight)
     raw, covariance = _regression(np.broadcast_to(averages, gain.shape)[..., None], gain, trial.weight)
     used = _drawn_to_one(raw, covariance)
-    return Factor(float(raw[0]), float(np.sqrt(covariance[0, 0])), float(np.clip(used[0], 0.0, MOST_LEVEL)))
+    return Factor(float(raw[0]), float(np.sqrt(covariance[0, 0])), float(np.clip(used[0], 0.0, MOST)))
 
 
 def _regression(columns: np.ndarray, gain: np.ndarray, weight: np.ndarray) -> tuple[np.ndarray, np.ndarray]:

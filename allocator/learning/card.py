@@ -10,7 +10,7 @@ Z95 = 1.959963984540054
 
 @dataclass(frozen=True)
 class Mark:
-    """One candidate's marks on users it did not see, purchases a user (see `uplift.Score`)."""
+    """One candidate's marks on users it did not see, purchases a user (see `uplift.Score`); `None`: not known."""
 
     name: str
     value: float
@@ -19,8 +19,8 @@ class Mark:
     area_error: float
     behind: float
     behind_error: float
-    qini: float
-    qini_error: float
+    qini: float | None
+    qini_error: float | None
 
 
 @dataclass(frozen=True)
@@ -141,8 +141,8 @@ class Card:
         for m in self.marks:
             value = _interval(1e3 * m.value, 1e3 * m.value_error)
             area = _interval(1e3 * m.area, 1e3 * m.area_error)
-            qini = "     -" if m.qini != m.qini else f"{m.qini:+.3f}"
-            qini += "" if m.qini_error != m.qini_error else f" +- {Z95 * m.qini_error:.3f}"
+            qini = "     -" if m.qini is None else f"{m.qini:+.3f}"
+            qini += "" if m.qini_error is None else f" +- {Z95 * m.qini_error:.3f}"
             lines.append(f"{m.name:<26}{value:>22}{area:>24}  {qini}")
         return [*lines, f"Kept: {self.chosen}; {self.reason}."]
 
@@ -154,8 +154,7 @@ class Card:
             for b in self.bins
         ]
         for name, (raw, error, used) in self.factors.items():
-            if error == error:
-                lines.append(f"{name}: the trial alone says x {raw:.2f} +- {Z95 * error:.2f}; used: x {used:.2f}")
+            lines.append(f"{name}: the trial alone says x {raw:.2f} +- {Z95 * error:.2f}; used: x {used:.2f}")
         return lines
 
     def _promises(self) -> list[str]:

@@ -30,7 +30,9 @@ def draw_card(
     """Return the card."""
     effects = tried.effects[chosen]
     unseen = _calibrated(trial, effects, tried.fold)
-    factors = {"level": calibration.level, "spread": calibration.spread, "sales": calibration.sales}
+    factors = {"level": calibration.level, "spread": calibration.spread}
+    if baskets is not None:
+        factors["sales"] = calibration.sales
     return Card(
         chosen=chosen,
         reason=_reason(tried, chosen),
@@ -72,11 +74,18 @@ def _reason(tried: Tried, chosen: str) -> str:
 
 def _marks(trial: Trial, tried: Tried, chosen: str) -> Iterator[Mark]:
     for s in tried.comparison.scores:
-        error = _qini_error(trial, tried.effects[s.name]) if s.name == chosen else float("nan")
-        yield Mark(s.name, s.value, s.value_error, s.area, s.area_error, s.behind, s.behind_error, s.qini, error)
+        error = _qini_error(trial, tried.effects[s.name]) if s.name == chosen else None
+        yield Mark(
+            s.name, s.value, s.value_error, s.area, s.area_error, s.behind, s.behind_error, _known(s.qini), error
+        )
 
 
-def _qini_error(trial: Trial, effects: Effects) -> float:
+def _known(number: float) -> float | None:
+    """Return a number, or `None` for NaN, which JSON cannot hold."""
+    return number if np.isfinite(number) else None
+
+
+def _qini_error(trial: Trial, effects: Effects) -> float | None:
     rows, score, got, weight = recommended(trial, effects)
     outcome = trial.outcome[rows]
 
@@ -84,8 +93,8 @@ def _qini_error(trial: Trial, effects: Effects) -> float:
         return qini(outcome[drawn], score[drawn], got[drawn], weight[drawn])
 
     if not got.any() or got.all():
-        return float("nan")
-    return bootstrap(statistic, rows.size, repeats=RESAMPLES)[0]
+        return None
+    return _known(bootstrap(statistic, rows.size, repeats=RESAMPLES)[0])
 
 
 def _arms(table: TrialTable) -> Iterator[Arm]:

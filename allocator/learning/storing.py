@@ -163,11 +163,12 @@ def _logistic(model: Logistic) -> dict[str, Any]:
         "schema": model.schema.to_json(),
         "intercepts": model.intercepts.tolist(),
         "slopes": model.slopes.tolist(),
+        "centers": model.centers.tolist(),
     }
 
 
 def _read_logistic(document: Mapping[str, Any]) -> Logistic:
-    arrays = {name: np.array(document[name], dtype=np.float64) for name in ("intercepts", "slopes")}
+    arrays = {name: np.array(document[name], dtype=np.float64) for name in ("intercepts", "slopes", "centers")}
     return Logistic(Schema.from_json(document["schema"]), **arrays)
 
 

@@ -18,7 +18,8 @@ from allocator.learning.carding import draw_card
 from allocator.learning.joining import with_history, with_users
 from allocator.learning.logistic import Logistic, LogisticLearner
 from allocator.learning.model import Baskets, Model
-from allocator.learning.past import Past
+from allocator.learning.observed import read_sent
+from allocator.learning.past import WINDOW, Past
 from allocator.learning.storing import manifest_of
 from allocator.learning.trials import TrialTable, read_trial
 from allocator.progress import Progress as Told
@@ -36,11 +37,17 @@ from uplift import (
 from uplift.amounts import amount_of_buyers
 
 FOLDS = 5  # of the baskets
+NOTHING = (
+    "nothing says who was given a coupon: give --trial (users who drew lots), or --sent (who was sent which coupon when, with "
+    "--transactions): purchases alone cannot tell what a coupon changes"
+)
 
 
 def train(
-    trial: Any,
+    trial: Any = None,
     *,
+    sent: str | Path | None = None,
+    window: int = WINDOW,
     campaign: Campaign | None = None,
     columns: Mapping[str, str] | None = None,
     control: str | None = None,
@@ -61,6 +68,9 @@ def train(
     trial
         A path or a table: `coupon` (empty, `control` or `none`: nobody's), `purchased` (0/1) and/or `spend` (currency),
         optionally `visited`, `redeemed` (0/1), `propensity`, `weight`; every other column is a feature, known before.
+    sent, window
+        Without a trial: who was sent which coupon when (see `allocator.learning.observed`), and the days after it in
+        which purchases count. Needs transactions; the effects are observational.
     campaign
         Terms of the trial's coupons: with them the model can speak of coupons that were not in the trial.
     columns, control, ignore
@@ -83,16 +93,24 @@ def train(
     DataError
         Where the trial cannot be learned from; says why and what to do.
     """
-    table = (
-        trial if isinstance(trial, TrialTable) else read_trial(trial, columns=columns, control=control, ignore=ignore)
-    )
-    sources = [path for path in (trial, transactions, products, users) if isinstance(path, str | Path)]
+    past = None if transactions is None else Past.read(transactions, products)
+    if (trial is None) == (sent is None):
+        raise UsageError(NOTHING if trial is None else "a trial and a list of who was sent what: give one of the two")
+    if sent is not None:
+        if past is None:
+            raise UsageError("who was sent what tells nothing without what they bought: give --transactions too")
+        table, observational = read_sent(sent, past, window, seed, told), True
+    elif isinstance(trial, TrialTable):
+        table = trial
+    else:
+        table = read_trial(trial, columns=columns, control=control, ignore=ignore)
+    sources = [path for path in (trial, sent, transactions, products, users) if isinstance(path, str | Path)]
     profile = None
     if users is not None:
         table = with_users(table, read_users(users), tuple(ignore))
-    if transactions is not None:
+    if past is not None:
         start = None if campaign is None else campaign.campaign.start
-        table, profile = with_history(table, Past.read(transactions, products), start, told)
+        table, profile = with_history(table, past, start, told)
     elif products is not None:
         raise UsageError("--products tells what kinds of things users buy; that needs --transactions too")
     try:

@@ -26,18 +26,30 @@ def register(app: typer.Typer) -> None:
 
 
 def train(
+    output: Annotated[
+        Path, typer.Option("-o", "--output", metavar="FOLDER", help="Write the model into this new folder.")
+    ],
     trial: Annotated[
-        str,
+        str | None,
         typer.Option(
             "--trial",
             metavar="PATH",
             help="One row a user: coupon (empty, control or none: given nothing), purchased (0/1), optional spend, visited, "
             "redeemed, propensity, weight; every other column is a feature known before.",
         ),
-    ],
-    output: Annotated[
-        Path, typer.Option("-o", "--output", metavar="FOLDER", help="Write the model into this new folder.")
-    ],
+    ] = None,
+    sent: Annotated[
+        str | None,
+        typer.Option(
+            "--sent",
+            metavar="PATH",
+            help="Without a trial: user_id, coupon, time of who was sent what. Needs --transactions.",
+        ),
+    ] = None,
+    window: Annotated[
+        int,
+        typer.Option("--window", min=1, max=366, metavar="DAYS", help="With --sent: days in which purchases count."),
+    ] = 28,
     campaign: Annotated[
         Path | None,
         typer.Option("--campaign", metavar="FILE", help="campaign.toml of the trial: the terms of its coupons."),
@@ -91,6 +103,7 @@ def train(
             "observational": observational,
         }
         options |= {"transactions": transactions, "products": products, "users": users}
+        options |= {"sent": sent, "window": window}
         return _train(trial, campaign, options, tensorboard, seed, output, force, as_json, screen)
 
     exits.leave(job, verbose=verbose)
@@ -104,7 +117,7 @@ def _pair(text: str) -> tuple[str, str]:
 
 
 def _train(
-    trial: str,
+    trial: str | None,
     campaign: Path | None,
     options: dict[str, Any],
     tensorboard: Path | None,

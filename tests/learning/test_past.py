@@ -1,0 +1,170 @@
+"""Profiles and relevance from past purchases: as of the trial, never later."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+import pytest
+
+from allocator.campaign import Campaign, parse_campaign
+from allocator.errors import DataError, UsageError
+from allocator.learning import LogisticCandidate, Model, load_model, score, train
+from allocator.learning.offers import Scorer
+from allocator.learning.past import Past
+
+START = "2025-11-01"
+CAMPAIGN = f"""[campaign]
+name = "shop"
+start = {START}
+
+[[coupon]]
+id = "tea"
+kind = "fixed"
+amount = 2
+scope = {{ category = "tea" }}
+valid_days = 14
+
+[[coupon]]
+id = "all"
+kind = "percent"
+amount = 10
+"""
+CANDIDATES = (LogisticCandidate(0.01, "logistic"),)
+
+
+@pytest.fixture(scope="module")
+def shop(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Half a year of 600 users' purchases: tea by the even ones, coffee by the odd ones; and a trial on November 1."""
+    rng = np.random.default_rng(0)
+    folder = tmp_path_factory.mktemp("shop")
+    n = 9000
+    user = rng.integers(0, 600, n)
+    kind = np.where(rng.random(n) < 0.9, user % 2, 1 - user % 2)
+    days = rng.uniform(0, 200, n)
+    pd.DataFrame(
+        {
+            "user_id": user,
+            "item_id": kind * 10 + rng.integers(0, 10, n),
+            "time": pd.Timestamp("2025-05-01") + pd.to_timedelta(np.round(days * 86400), unit="s"),
+            "amount": rng.gamma(4.0, 2.0, n).round(2),
+        }
+    ).to_parquet(folder / "transactions.parquet")
+    pd.DataFrame({"item_id": np.arange(20), "category": ["tea"] * 10 + ["coffee"] * 10}).to_csv(
+        folder / "products.csv", index=False
+    )
+    arm = rng.integers(0, 3, 600)
+    bought = rng.random(600) < 0.25 + 0.2 * (arm > 0) * (np.arange(600) % 2 == 0)
+    pd.DataFrame(
+        {
+            "user_id": np.arange(600),
+            "coupon": np.array(["none", "all", "tea"])[arm],
+            "purchased": bought.astype(int),
+            "spend": np.where(bought, rng.gamma(4.0, 5.0, 600), 0.0),
+        }
+    ).to_csv(folder / "trial.csv", index=False)
+    pd.DataFrame({"user_id": np.arange(700), "region": np.where(np.arange(700) % 3, "north", "south")}).to_csv(
+        folder / "users.csv", index=False
+    )
+    return folder
+
+
+@pytest.fixture(scope="module")
+def campaign() -> Campaign:
+    return parse_campaign(CAMPAIGN)
+
+
+@pytest.fixture(scope="module")
+def model(shop: Path, campaign: Campaign) -> Model:
+    return train(
+        str(shop / "trial.csv"),
+        campaign=campaign,
+        transactions=shop / "transactions.parquet",
+        products=shop / "products.csv",
+        users=shop / "users.csv",
+        candidates=CANDIDATES,
+    )
+
+
+def test_profiles_and_attributes_are_features(model: Model, tmp_path: Path) -> None:
+    assert {"recency", "category[tea]", "region"} <= set(model.features)
+    assert model.profile is not None
+    model.save(tmp_path / "model")
+    assert load_model(tmp_path / "model").profile == model.profile
+
+
+@pytest.mark.slow
+def test_offers_know_who_buys_from_the_scope_anyway(model: Model, shop: Path, campaign: Campaign) -> None:
+    offers = score(
+        model,
+        pd.read_csv(shop / "users.csv"),
+        campaign,
+        transactions=shop / "transactions.parquet",
+        products=shop / "products.csv",
+    ).to_pandas()
+    assert len(offers) == 1400  # users 600 to 699 have no history: predicted all the same
+    assert np.isfinite(offers.select_dtypes("number")).all().all()
+    tea = offers[offers["coupon"] == "tea"].set_index("user_id")["relevance"]
+    assert tea[tea.index < 600][::2].mean() > 1.5 * tea[tea.index < 600][1::2].mean()
+    everything = offers[offers["coupon"] == "all"]
+    assert np.allclose(everything["relevance"], everything["purchase_without"])
+
+
+def test_nothing_after_the_start_is_looked_at(shop: Path, campaign: Campaign, tmp_path: Path) -> None:
+    lines = pd.read_parquet(shop / "transactions.parquet")
+    lines[lines["time"] < START].to_parquet(tmp_path / "before.parquet")
+    one, two = (
+        train(
+            str(shop / "trial.csv"), campaign=campaign, transactions=path, products=shop / "products.csv",
+            candidates=CANDIDATES,
+        )
+        for path in (shop / "transactions.parquet", tmp_path / "before.parquet")
+    )  # fmt: skip
+    assert one.card == two.card
+
+
+def test_what_is_missing_is_said(model: Model, shop: Path, campaign: Campaign) -> None:
+    with pytest.raises(UsageError, match=r"give --transactions and --products"):
+        Scorer(model, campaign)
+    undated = parse_campaign(CAMPAIGN.replace(f"start = {START}\n", ""))
+    with pytest.raises(UsageError, match=r"column 'time', or start = "):
+        train(str(shop / "trial.csv"), campaign=undated, transactions=shop / "transactions.parquet")
+    past = Past.read(shop / "transactions.parquet", shop / "products.csv")
+    wrong = parse_campaign(CAMPAIGN.replace('"tea" }', '"te" }'))
+    with pytest.raises(DataError, match=r"no product has category = 'te' \(did you mean 'tea'\?\)"):
+        past.wants(wrong.coupon, model_ids(), START)
+
+
+def model_ids() -> object:
+    import pyarrow as pa
+
+    return pa.array(np.arange(10))
+
+
+def test_past_campaigns_without_a_trial_give_observational_effects(shop: Path, tmp_path: Path) -> None:
+    rng = np.random.default_rng(1)
+    waves = [pd.DataFrame({"household_id": rng.choice(600, 200, replace=False), "coupon": "tea", "time": day})
+             for day in ("2025-08-01", "2025-10-01", "2025-11-10")]  # fmt: skip
+    pd.concat(waves).to_csv(tmp_path / "sent.csv", index=False)
+    made = train(
+        sent=tmp_path / "sent.csv",
+        transactions=shop / "transactions.parquet",
+        products=shop / "products.csv",
+        candidates=CANDIDATES,
+    )
+    assert made.observational
+    assert "OBSERVATIONAL" in made.card.text()
+    assert [arm.coupon for arm in made.card.arms] == ["control", "tea"]
+    assert made.card.arms[1].users == 400  # the window of the last wave had not passed
+    assert any("1 campaign is left out" in note for note in made.card.notes)
+    assert any("'household_id' is read as 'user_id'" in note for note in made.card.notes)
+    low, high = (made.card.bins[-1].observed + sign * 3 * made.card.bins[-1].standard_error for sign in (-1, 1))
+    assert low < 0 < high  # the coupons were sent to anyone and did nothing: no effect is made up
+
+
+def test_purchases_alone_tell_no_effects(shop: Path) -> None:
+    with pytest.raises(UsageError, match=r"give --trial .* or --sent"):
+        train(transactions=shop / "transactions.parquet")
+    with pytest.raises(UsageError, match="give --transactions too"):
+        train(sent=shop / "trial.csv")
