@@ -132,14 +132,15 @@ def forecast(
 ) -> Demand:
     """Forecast the demand of the campaign's days.
 
-    Without the plan a row sells as in the weeks before, on average; its variance is that of its weeks (Poisson's at
-    least), plus that of their average, and the forecast is negative binomial with these moments. The plan adds
+    Without the plan a row sells as in the weeks before, on average; its variance is that of its weeks, shrunk to that
+    of all rows (Poisson's at least), plus that of their average, and the forecast is negative binomial with these moments. The plan adds
     baskets of the usual content; those that its coupons with a scope bring hold the scope's usual units.
     """
     weekly, horizon = sales.weekly, days / 7.0
     weeks = weekly.shape[1]
     rate, variance = weekly.mean(axis=1), weekly.var(axis=1, ddof=1)
-    variance = np.maximum(variance, rate)
+    dispersion = _dispersion(rate, variance)
+    variance = dispersion * rate
     extra = np.zeros(len(stock))
     shaken = np.zeros(len(stock))  # the part that hangs on the common shock
     total = weekly.sum(axis=1)
@@ -150,7 +151,6 @@ def forecast(
             of_scope = change.scope_more * inside / max(sales.scope_baskets[name], 1)
             extra += of_scope
             shaken += of_scope
-    dispersion = np.divide(variance, rate, out=np.ones_like(rate), where=rate > 0)
 
     def moments(span: float | np.ndarray) -> tuple[np.ndarray, np.ndarray]:
         """Return mean and variance of the units in the campaign and so many weeks after it."""
@@ -172,6 +172,20 @@ def forecast(
             "baskets that the plan brings hold what baskets usually hold",
         ),
     )  # fmt: skip
+
+
+def _dispersion(rate: np.ndarray, variance: np.ndarray) -> np.ndarray:
+    """Return each row's variance of a week's units, as a multiple of their mean; 1 at least.
+
+    A dozen weeks tell a row's own badly: half of the rows would get too narrow an interval. It is shrunk to that of all
+    rows, which counts as many weeks as the row's own.
+    """
+    sells = rate > 0
+    if not sells.any():
+        return np.ones_like(rate)
+    own = np.divide(variance, rate, out=np.ones_like(rate), where=sells)
+    common = own[sells].mean()
+    return np.maximum(np.where(sells, (own + common) / 2.0, 1.0), 1.0)
 
 
 def quantile(mean: np.ndarray, variance: np.ndarray, share: float) -> np.ndarray:
