@@ -29,7 +29,7 @@ class Guess:
 
 @pytest.fixture(scope="module")
 def told() -> Comparison:
-    return compare(Contest(users=3_000), Guess(0.0), markets=3, runs=8, seed=1)
+    return compare(Contest(users=1_500), Guess(0.0), markets=3, runs=8, seed=1)
 
 
 def test_estimates_that_are_the_truth_earn_what_the_truth_earns(told: Comparison) -> None:
@@ -48,8 +48,9 @@ def test_the_luck_is_paired_so_that_issuing_nothing_changes_nothing(told: Compar
     assert np.all(told.earned[:, told.strategies.index(NONE)] == 0)
 
 
+@pytest.mark.slow
 def test_what_plans_earn_when_run_agrees_with_what_they_truly_earn() -> None:
-    found = compare(Contest(users=3_000), Guess(0.0), markets=2, runs=100, seed=4)
+    found = compare(Contest(users=1_500), Guess(0.0), markets=2, runs=100, seed=4)
     for place in range(len(found.strategies)):
         for market in range(2):
             ran = found.ran[market, :, place]
@@ -57,13 +58,13 @@ def test_what_plans_earn_when_run_agrees_with_what_they_truly_earn() -> None:
 
 
 def test_worse_estimates_earn_less(told: Comparison) -> None:
-    blurred = compare(Contest(users=3_000), Guess(2.0), markets=3, runs=2, seed=1)
+    blurred = compare(Contest(users=1_500), Guess(2.0), markets=3, runs=2, seed=1)
     assert blurred.earns(OURS).value < told.earns(OURS).value
     np.testing.assert_allclose(blurred.earned[:, -1], told.earned[:, -1], atol=0.02)
 
 
 def test_a_comparison_is_told_as_a_table_and_as_plain_numbers(told: Comparison) -> None:
-    text = contest.table(told, 3_000)
+    text = contest.table(told, 1_500)
     assert all(name in text for name in told.strategies)
     document = json.loads(json.dumps(told.document(), allow_nan=False))
     assert [row["strategy"] for row in document["strategies"]] == list(told.strategies)

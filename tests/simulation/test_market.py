@@ -31,8 +31,8 @@ def shop() -> Market:
 
 @pytest.mark.parametrize("odd", [0.0, 0.8])
 def test_truth_is_the_mean_of_many_draws(odd: float) -> None:
-    market = Market.draw(4_000, seed=5, settings=Settings(odd=odd))
-    truth, runs = market.truth, 60
+    market = Market.draw(3_000, seed=5, settings=Settings(odd=odd))
+    truth, runs = market.truth, 40
     for k in range(-1, len(market.coupons)):
         arm = np.full(market.n_users, k)
         sums = np.zeros((runs, 5))
