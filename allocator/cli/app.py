@@ -17,6 +17,7 @@ from allocator.cli.commands import (
     Command,
     check,
     compare,
+    demand,
     design,
     explain,
     init,
@@ -25,6 +26,7 @@ from allocator.cli.commands import (
     report,
     score,
     simulate,
+    strategies,
     train,
 )
 from allocator.cli.inputs import Source
@@ -40,6 +42,8 @@ COMMANDS: tuple[Command, ...] = (
     report,
     simulate,
     market,
+    strategies,
+    demand,
     design,
     measure,
 )
