@@ -16,6 +16,7 @@ from allocator.campaign import Campaign
 from allocator.learning import Model, NetworkCandidate, load_model, train
 from allocator.learning.streaming import BLOCK, partial_folder
 from tests.learning import worlds
+from uplift import Progress
 
 
 @pytest.mark.slow
@@ -29,6 +30,16 @@ def test_the_network_is_trained_saved_and_read_back(campaign: Campaign, tmp_path
     assert np.allclose(one.standard_error, two.standard_error, atol=1e-5)
     effects = made.purchase.predict(made.features_of(table))
     assert np.allclose(effects.standard_error, made.purchase.predict_members(made.features_of(table)).standard_error)
+
+
+@pytest.mark.slow
+def test_losses_are_written_for_tensorboard(tmp_path: Path) -> None:
+    from allocator.cli.commands.train import _board
+
+    with _board(tmp_path / "logs") as told:
+        told(Progress("base", 1, 3, 0.5))
+    (file,) = (tmp_path / "logs").iterdir()
+    assert b"loss/base" in file.read_bytes()
 
 
 @pytest.mark.slow
