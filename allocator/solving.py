@@ -28,7 +28,7 @@ from allocator.solvers.piece import Piece
 from allocator.solvers.prices import Prices as Minimum
 from allocator.solvers.prices import Search
 from allocator.solvers.relaxation import limit_matrix
-from allocator.solvers.warming import small_problems
+from allocator.solvers.warming import small_problems, warm
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -137,6 +137,7 @@ def _compile() -> None:
         _Compiled.done = True
         for problem in small_problems():
             solve(problem)
+            warm(_piece(problem, None))
 
 
 def _last_attempt(problem: Problem, piece: Piece, prices: np.ndarray, deadline: float, seed: int) -> core.CorePlan:

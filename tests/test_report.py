@@ -25,6 +25,7 @@ from allocator.cli import exits, main
 from allocator.errors import DataError
 from allocator.reporting import insight, words
 from allocator.reporting.disclosure import FEW, suppressed
+from allocator.reporting.findings import Findings
 from allocator.reporting.insight import Background, full_findings, interval, partition, quick_findings
 from allocator.reporting.reading import summary_of
 from allocator.reporting.report import page
@@ -422,3 +423,9 @@ def test_open_shows_the_page_or_says_where_it_is(
 def test_words_of_an_interval_name_its_source(plain: Case) -> None:
     summary = plain.plainly
     assert words.interval(summary) == "no interval: the offers carry no standard error"
+
+
+def test_findings_take_no_name_of_the_summary_itself() -> None:
+    """In summary.json both stand side by side."""
+    own, more = ({field.name for field in dataclasses.fields(kind)} for kind in (Summary, Findings))
+    assert not own & more

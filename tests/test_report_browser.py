@@ -31,6 +31,7 @@ VIEWS = {
     "print": {"size": DESK, "media": "print"},
 }
 N = 400
+CURRENCY = "dinars of the realm"
 
 
 @pytest.fixture(scope="module")
@@ -64,7 +65,7 @@ def summary() -> Summary:
     return summarise(
         problem,
         result,
-        Terms(f"{EVIL} {ARABIC} {LONG}", "EUR", 250.0),
+        Terms(f"{EVIL} {ARABIC} {LONG}", CURRENCY, 250.0),
         certificate=None,
         strategies=compare(problem),
         seconds={"total": 1.0},
@@ -137,7 +138,7 @@ def test_the_slider_walks_along_the_curve_by_keyboard(opened: Opened, summary: S
     browser.value("document.querySelector('#budget-at').focus()")
     before = browser.value("document.querySelector('#budget .cursor line').getAttribute('x1')")
     browser.press("ArrowRight")
-    assert "275 EUR" in browser.value(says)  # 1.1 of the budget
+    assert f"275 {CURRENCY}" in browser.value(says)  # 1.1 of the budget
     assert browser.value("document.querySelector('#budget-at').getAttribute('aria-valuetext')") == browser.value(says)
     assert float(browser.value("document.querySelector('#budget .cursor line').getAttribute('x1')")) > float(before)
 

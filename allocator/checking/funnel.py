@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
@@ -59,10 +60,12 @@ def funnel(
     seen: Inspection | None,
     offers: tuple[str, Problem] | None,
     campaign: Campaign | None,
+    may_get: Mapping[str, np.ndarray],
 ) -> list[Step]:
     """Follow the users through the rules, one after the other.
 
-    They begin as those of the users table, else of the transactions, else of the offers.
+    They begin as those of the users table, else of the transactions, else of the offers. `may_get` says for coupons that
+    are for some users only who may get them, `(n_users,)` bool in the order of the users table.
 
     Raises
     ------
@@ -92,6 +95,8 @@ def funnel(
         left = left & mask
         steps.append(Step(rule, int(left.sum()), before - int(left.sum()), why))
 
+    if may_get and campaign is not None and set(may_get) == set(campaign.coupon_ids):
+        keep("may get a coupon", np.any(list(may_get.values()), axis=0), "no coupon is for them: see `users` of each")
     if problem is not None:
         offered = ids[-1]
         keep("have an offer", _members(numbering, offered, len(everybody)), "no row in the offers")

@@ -2,18 +2,20 @@
 
 from __future__ import annotations
 
+import datetime
 from collections.abc import Mapping
 from typing import Any
 
 import numpy as np
 
 from allocator.campaign import Campaign
-from allocator.errors import DataError, counted, nearest
+from allocator.errors import CampaignError, DataError, counted, nearest
 from allocator.history import CONTROL, Products, Transactions, TrialTable, Users, profiles
 from allocator.history.balance import ArmBalance, balance, telltales, wrong_shares
 from allocator.history.inspecting import Inspection, day
 from allocator.history.profiles import same_kind
 from allocator.history.transactions import DAY
+from allocator.limit import Limit
 from allocator.problem import Problem
 from allocator.problem.scopes import user_groups
 from allocator.progress import Progress
@@ -23,6 +25,7 @@ from allocator.tables.user_columns import UserColumns
 
 FEW = 100  # users of an arm below which little can be learned
 SHORT = 90  # days of history below which trends mean little
+STALE = 14  # days without history before a campaign
 UNKNOWN_SHARE = 0.02  # of the money, at items that the products lack
 DUPLICATE_SHARE = 0.001
 LEFT_OUT_SHARE = 0.01
@@ -72,7 +75,8 @@ def of_transactions(transactions: Transactions, found: Inspection, has_products:
         "items": len(found.items),
         "visits": found.visits,
         "duplicates": found.duplicates,
-        "exact": found.is_exact,
+        "visits_exact": found.visits_exact,
+        "duplicates_exact": found.duplicates_exact,
         "first": day(found.first),
         "last": day(found.last),
         "has_clock": found.has_clock,
@@ -99,10 +103,10 @@ def odd_transactions(transactions: Transactions, found: Inspection, products: Pr
             f"{path}: {share(found.faults.total, rows)} of the rows are left out; correct them before you train"
         )
     if found.duplicates > DUPLICATE_SHARE * found.faults.sound:
-        about = "" if found.is_exact else "about "
+        about = "" if found.duplicates_exact else "about "
         said.append(
             f"{path}: {about}{counted(found.duplicates, 'row repeats', 'rows repeat')} another in everything "
-            f"({share(found.duplicates, found.faults.sound)}) and counts again; if an export was delivered twice, take one out"
+            f"({share(found.duplicates, found.faults.sound)}); all of them count. If an export was delivered twice, take one out"
         )
     for gap in found.gaps[:3]:
         first, last = (str(np.datetime64(at, "D")) for at in (gap.after + 1, gap.until - 1))
@@ -123,9 +127,14 @@ def odd_transactions(transactions: Transactions, found: Inspection, products: Pr
     return said
 
 
-def of_users(users: Users, limits: Mapping[str, int]) -> dict[str, Any]:
-    """Return the number of users, their attributes, and how many each limit covers."""
-    return {"rows": users.table.num_rows, "attributes": list(users.attributes), "limits": dict(limits)}
+def of_users(users: Users, limits: Mapping[str, int], may_get: Mapping[str, np.ndarray]) -> dict[str, Any]:
+    """Return the number of users, their attributes, how many each limit covers, and who may get which coupon."""
+    return {
+        "rows": users.table.num_rows,
+        "attributes": list(users.attributes),
+        "limits": dict(limits),
+        "coupons": {name: int(mask.sum()) for name, mask in may_get.items()},
+    }
 
 
 def covered(users: Users, campaign: Campaign | None) -> dict[str, int]:
@@ -142,6 +151,47 @@ def covered(users: Users, campaign: Campaign | None) -> dict[str, int]:
     group, covers = user_groups(limits, users.table.num_rows, attributes)
     sizes = np.array([users.table.num_rows]) if group is None else np.bincount(group, minlength=covers.shape[1])
     return {limit.name: int(number) for limit, number in zip(limits, (covers * sizes).sum(axis=1), strict=True)}
+
+
+def eligible(users: Users, campaign: Campaign) -> dict[str, np.ndarray]:
+    """Return who may get each coupon that is for some users only, `(n_users,)` bool.
+
+    Raises
+    ------
+    CampaignError
+        Where a coupon's `users` names an attribute or a value that no user has.
+    """
+    attributes = UserColumns(users.table.drop_columns(["user_id"]), None)
+    found = {}
+    for coupon in campaign.coupon:
+        if not coupon.users:
+            continue
+        try:
+            group, covers = user_groups([Limit(coupon.id, "count", at_most=1.0, users=coupon.users)], users.table.num_rows, attributes)  # fmt: skip
+        except CampaignError as error:
+            raise CampaignError(
+                str(error).replace(f"limit {coupon.id!r}", f"coupon {coupon.id!r}, users", 1)
+            ) from error
+        found[coupon.id] = np.ones(users.table.num_rows, dtype=bool) if group is None else covers[0][group]
+    return found
+
+
+def odd_start(campaign: Campaign, found: Inspection) -> list[str]:
+    """Say what is odd about the campaign's start beside the history."""
+    start = campaign.campaign.start
+    if start is None or found.last < 0:
+        return []
+    last = datetime.date.fromisoformat(str(day(found.last)))
+    if last >= start:
+        return [
+            f"the transactions go on to {last}, beyond the campaign's start {start}; from then on they are not looked at"
+        ]
+    if (start - last).days > STALE:
+        return [
+            f"the transactions end {(start - last).days} days before the campaign's start {start}; what users did since is not known, "
+            "and everybody seems to have stayed away"
+        ]
+    return []
 
 
 def habits_before(trial: TrialTable, transactions: Transactions | None, progress: Progress) -> dict[str, np.ndarray]:
@@ -235,17 +285,17 @@ def _unbalanced(path: str, item: ArmBalance) -> str:
     )
 
 
-def problem(path: str, users: Users | None, campaign: Campaign) -> Problem:
-    """Read offers with the campaign's limits, as `allocate` does."""
+def problem(path: str, users: Users | None, campaign: Campaign, users_failed: bool) -> Problem:
+    """Read offers with the campaign's limits, as `allocate` does; without those on users where these have failed."""
     table = read_offers(path)
     described = None if users is None else users.table
     if described is not None:
         table, described = same_ids(table, described)
     return Problem.from_offers(
         table,
-        limits=campaign.limits(),
+        limits=[limit for limit in campaign.limits() if limit.users is None or not users_failed],
         users=described,
-        max_per_user=campaign.max_per_user,
+        max_per_user=1 if users_failed else campaign.max_per_user,
         exclusive=campaign.exclusive,
         coupons=campaign.coupon_ids or None,
         face_value=campaign.face_values or None,

@@ -101,8 +101,11 @@ class _Check:
             report.parts["campaign"] = parts.of_campaign(campaign)
         scopes = self._products(products, campaign)
         transactions, seen = self._transactions(products, scopes)
+        if campaign is not None and seen is not None:
+            report.warnings += parts.odd_start(campaign, seen)
+        may_get: dict[str, np.ndarray] = {}
         if users is not None:
-            self._users(users, campaign)
+            may_get = self._users(users, campaign)
             if transactions is not None and seen is not None:
                 both = (users, transactions, seen)
                 report.parts["users"]["have_bought"] = self._try("users", lambda: known_users(*both))
@@ -110,7 +113,7 @@ class _Check:
             self._trial(trial, transactions, campaign)
         problem = self._offers(users, campaign)
         offers = None if problem is None else (given["offers"], problem)
-        report.funnel = self._try("funnel", lambda: funnel(users, transactions, seen, offers, campaign)) or []
+        report.funnel = self._try("funnel", lambda: funnel(users, transactions, seen, offers, campaign, may_get)) or []
         return report
 
     def _try(self, part: str, job: Callable[[], Found]) -> Found | None:
@@ -165,11 +168,14 @@ class _Check:
         self._report.warnings += parts.odd_transactions(*found, products)
         return found
 
-    def _users(self, users: Users, campaign: Campaign | None) -> None:
-        covered = (
-            self._try("limits", lambda: parts.covered(users, campaign)) if self._report.inputs.offers is None else {}
-        )
-        self._report.parts["users"] = parts.of_users(users, covered or {})
+    def _users(self, users: Users, campaign: Campaign | None) -> dict[str, np.ndarray]:
+        """Return who may get each coupon that is for some users only."""
+        covered = None
+        if self._report.inputs.offers is None:
+            covered = self._try("limits", lambda: parts.covered(users, campaign))
+        may_get = {} if campaign is None else self._try("eligibility", lambda: parts.eligible(users, campaign)) or {}
+        self._report.parts["users"] = parts.of_users(users, covered or {}, may_get)
+        return may_get
 
     def _trial(self, trial: TrialTable, transactions: Transactions | None, campaign: Campaign | None) -> None:
         before = self._try("trial", lambda: parts.habits_before(trial, transactions, self._progress))
@@ -180,7 +186,8 @@ class _Check:
         path = self._report.inputs.offers
         if path is None:
             return None
-        problem = self._try("offers", lambda: parts.problem(path, users, campaign or Campaign()))
+        failed = "users" in self._report.errors
+        problem = self._try("offers", lambda: parts.problem(path, users, campaign or Campaign(), failed))
         if problem is not None:
             self._report.parts["offers"] = parts.of_offers(problem)
             self._report.warnings += parts.odd_offers(problem)

@@ -19,6 +19,7 @@ from allocator.cli.commands import (
     compare,
     design,
     explain,
+    init,
     market,
     measure,
     report,
@@ -30,6 +31,7 @@ from allocator.cli.inputs import Source
 from allocator.cli.screen import Screen
 
 COMMANDS: tuple[Command, ...] = (
+    init,
     check,
     train,
     score,

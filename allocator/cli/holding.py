@@ -38,6 +38,10 @@ class Held:
     holdout: Holdout
     without: Result
 
+    def time_left(self, time_limit: float, used: float) -> float:
+        """Return the seconds for the last solve: what the others left, and at least its own part."""
+        return max(time_limit / SOLVES, time_limit - used)
+
     def line(self, result: Result) -> HoldoutLine:
         """Return what the summary says."""
         drawn = self.holdout
@@ -50,7 +54,9 @@ class Held:
             seed=drawn.seed,
             objective_without=self.without.objective,
             costs=self.without.objective - result.objective,
-            within=self.without.gap + result.gap,
+            # A plan with nobody held out earns at least as much as one with fewer users.
+            costs_at_least=max(0.0, self.without.objective - result.bound),
+            costs_at_most=max(0.0, self.without.bound - result.objective),
         )
 
     def files(self, result: Result) -> dict[str, Content]:
@@ -66,6 +72,13 @@ def _write(table: Any, path: Path) -> None:
     import pyarrow.parquet as parquet
 
     parquet.write_table(table, path)
+
+
+def check(share: float) -> None:
+    """Refuse a share that makes no sense before any long work."""
+    from allocator.simulation.holdout import check_share
+
+    check_share(share)
 
 
 def hold_out(

@@ -67,6 +67,8 @@ def plan(source: Source, effort: Effort, output: Output, screen: Screen, holdout
     """Do the main job, with a share of the users held out where asked; return the exit code."""
     from allocator.tables.output import check_target
 
+    if holdout is not None:
+        holding.check(holdout)
     if output.path is not None:
         check_target(output.path, output.force)
     if source.model is None:
@@ -86,7 +88,8 @@ def _plan(source: Source, effort: Effort, output: Output, screen: Screen, holdou
     held = None if holdout is None else _hold_out(data, holdout, effort, screen)
     if held is not None:
         data = held.input
-        effort = dataclasses.replace(effort, time_limit=effort.time_limit / holding.SOLVES)
+        left = held.time_left(effort.time_limit, screen.seconds["holdout"])
+        effort = dataclasses.replace(effort, time_limit=left)
     result, certificate, strategies = _solve(data, effort, screen)
     if held is not None and result.status is Status.INFEASIBLE:
         screen.note("Without the holdout there is a plan: hold out fewer users, or loosen what the message names.")

@@ -14,7 +14,7 @@ import pyarrow.compute as pc
 from allocator.errors import DataError, UsageError, nearest
 from allocator.explaining.facts import Facts
 from allocator.explaining.holdings import Holdings, held
-from allocator.explaining.inputs import Opened, open_plan
+from allocator.explaining.inputs import Given, Opened, open_plan
 from allocator.explaining.tree import FEWEST
 from allocator.result import LimitUse
 from allocator.tables.frames import decoded, is_text
@@ -52,18 +52,18 @@ class Counts:
 
 @dataclass(frozen=True)
 class Transition:
-    """Users who had some coupons and now have others; `()`: none.
+    """Users who no longer have some coupons and have others instead; `()`: none.
 
     Attributes
     ----------
-    before, after
-        Coupons of each such user in the first plan and in the second.
+    dropped, added
+        Coupons that each such user had only in the first plan, and only in the second.
     value, cost
-        Change in the sum over these users, currency.
+        Change in the sum over all offers of these users, currency.
     """
 
-    before: tuple[str, ...]
-    after: tuple[str, ...]
+    dropped: tuple[str, ...]
+    added: tuple[str, ...]
     users: int
     value: float
     cost: float
@@ -142,7 +142,7 @@ class Comparison:
     neither
         Users with no coupon in either; `None` where the plans are not of the same users.
     transitions
-        All pairs of what users had and have, the largest first; `kept` users not among them.
+        All changes of what users have, the most frequent first.
     revalued
         Part of the change in value and in cost that comes from offers that both plans issue and that are worth, or
         cost, something else now, currency; the rest comes from what is issued.
@@ -190,7 +190,7 @@ def compare_plans(
     DataError
         Where a file is damaged, of another version, or does not fit the others.
     """
-    one, two = open_plan(before, users=users), open_plan(after, users=users)
+    one, two = (open_plan(plan, Given(users=users)) for plan in (before, after))
     holdings = held(one.folder.plan, two.folder.plan)
     counts = _counts(holdings, slice(None))
     inputs = tuple(_input(one, two, part) for part in PARTS)
@@ -235,16 +235,23 @@ def _transitions(holdings: Holdings) -> tuple[Transition, ...]:
     moved = holdings.before != holdings.after
     key = holdings.before[moved].astype(np.int64) * n + holdings.after[moved]
     pairs, place = np.unique(key, return_inverse=True)
-    users = np.bincount(place, minlength=pairs.size)
+    number = np.bincount(place, minlength=pairs.size)
     value, cost = (
         np.bincount(place, weights=(sums[1] - sums[0])[moved], minlength=pairs.size)
         for sums in (holdings.value, holdings.cost)
     )
-    found = [
-        Transition(holdings.sets[pair // n], holdings.sets[pair % n], int(users[p]), float(value[p]), float(cost[p]))
-        for p, pair in enumerate(pairs.tolist())
-    ]
-    return tuple(sorted(found, key=lambda item: (-item.users, item.before, item.after)))
+    found: dict[tuple[tuple[str, ...], tuple[str, ...]], list[float]] = {}
+    for p, pair in enumerate(pairs.tolist()):
+        before, after = holdings.sets[pair // n], holdings.sets[pair % n]
+        change = (
+            tuple(name for name in before if name not in after),
+            tuple(name for name in after if name not in before),
+        )
+        sums = found.setdefault(change, [0.0, 0.0, 0.0])
+        for kind, column in enumerate((number, value, cost)):
+            sums[kind] += float(column[p])
+    made = [Transition(*change, int(sums[0]), sums[1], sums[2]) for change, sums in found.items()]
+    return tuple(sorted(made, key=lambda item: (-item.users, item.dropped, item.added)))
 
 
 def _limits(one: Facts, two: Facts) -> tuple[LimitChange, ...]:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -11,15 +11,17 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from allocator.errors import DataError, UsageError, nearest
+from allocator.explaining.choices import TIE
 from allocator.explaining.facts import Facts
 from allocator.explaining.features import features
-from allocator.explaining.inputs import Opened, open_plan
+from allocator.explaining.inputs import Given, Opened, open_plan
 from allocator.explaining.tree import FEWEST, Node, grow
 from allocator.result import LimitUse
+from allocator.tables import lookup
 from allocator.tables.files import same_ids
 from allocator.tables.frames import decoded
 from allocator.tables.plan_folder import PlanFolder
-from allocator.tables.user_columns import user_columns
+from allocator.tables.user_columns import UserColumns, user_columns
 
 
 @dataclass(frozen=True)
@@ -79,9 +81,9 @@ class CouponExplanation:
         Users with an offer of it, and users who get it. `None` for fewer than ten, here and in the other counts.
     value, cost
         Of all its offers issued, currency.
-    other_coupon, loses, priced_out
-        Eligible users who do not get it: they get another coupon; its value is not above 0; its share of the limits
-        earns more elsewhere (nothing else is issued to them).
+    loses, priced_out, outdone
+        Eligible users who do not get it: its value is not above 0; what it uses of the limits earns more elsewhere; other
+        coupons are worth more to the user under the user's own rules (or as much: a close call).
     limits
         The limits that cover the coupon and have a price.
     by_users
@@ -98,9 +100,9 @@ class CouponExplanation:
     holders: int | None
     value: float | None
     cost: float | None
-    other_coupon: int | None
     loses: int | None
     priced_out: int | None
+    outdone: int | None
     limits: tuple[LimitUse, ...]
     by_users: SegmentTree | None
     by_offers: SegmentTree | None
@@ -132,16 +134,20 @@ def explain_coupon(
     DataError
         Where a file is damaged, of another version, changed, or gone.
     """
-    opened = open_plan(plan, offers=offers, users=users, campaign=campaign)
+    opened = open_plan(plan, Given(offers, users, campaign))
     facts = opened.facts
     if coupon not in facts.coupons:
         known = ", ".join(facts.coupons[:12]) + (" ..." if len(facts.coupons) > 12 else "")
         raise UsageError(f"the plan has no coupon {coupon!r}{nearest(coupon, facts.coupons)}; it has {known}")
-    rows = opened.offers_of_coupon(coupon)
-    has, elsewhere = _outcomes(opened, rows, coupon)
+    rows = _without_control(opened, opened.offers_of_coupon(coupon))
+    has = _holders(opened, rows, coupon)
     value, cost = (rows[name].cast(pa.float64()).to_numpy() for name in ("value", "cost"))
+    people = _people(opened, rows) if opened.has_users else None
+    takes = _takes(opened, rows, coupon, people)
+    worth = value - takes
+    worth[np.abs(worth) <= TIE * (np.abs(value) + np.abs(takes))] = 0.0  # a close call, but for rounding
     enough = min(int(has.sum()), int((~has).sum())) >= FEWEST
-    tables = _tables(opened, rows) if enough else (None, None)
+    tables = (people, rows.drop_columns(["user_id"])) if enough else (None, None)
     trees = [None if table is None else _tree(table, has, value, cost) for table in tables]
     return CouponExplanation(
         plan=facts.path,
@@ -152,9 +158,9 @@ def explain_coupon(
         holders=_count(has),
         value=_sum(value, has),
         cost=_sum(cost, has),
-        other_coupon=_count(~has & elsewhere),
-        loses=_count(~has & ~elsewhere & (value <= 0)),
-        priced_out=_count(~has & ~elsewhere & (value > 0)),
+        loses=_count(~has & (worth <= 0) & (value <= 0)),
+        priced_out=_count(~has & (worth < 0) & (value > 0)),
+        outdone=_count(~has & ((worth > 0) | ((worth == 0) & (value > 0)))),
         limits=_limits(facts, opened, coupon),
         by_users=trees[0],
         by_offers=trees[1],
@@ -162,36 +168,72 @@ def explain_coupon(
     )
 
 
-def _outcomes(opened: Opened, rows: pa.Table, coupon: str) -> tuple[np.ndarray, np.ndarray]:
-    """Return which of these offers are issued, and whose users get another coupon; `(n,)` bool each."""
-    plan = opened.folder.plan
-    mine = pc.equal(decoded(plan["coupon"]), coupon)
-    same_kind = pa.types.is_integer(rows["user_id"].type) and pa.types.is_integer(plan["user_id"].type)
-    kind = (
-        pa.int64()
-        if same_kind and pa.uint64() not in (rows["user_id"].type, plan["user_id"].type)
-        else pa.large_string()
+def _without_control(opened: Opened, rows: pa.Table) -> pa.Table:
+    """Leave out the offers of users who were held out: nothing was decided about them."""
+    path = opened.held_out()
+    if path is None:
+        return rows
+    held = pc.is_in(
+        decoded(rows["user_id"]).cast(pa.large_string()), value_set=lookup.distinct_ids(path).cast(pa.large_string())
     )
-    ids = decoded(rows["user_id"]).cast(kind)
-    issued, others = (decoded(plan.filter(mask)["user_id"]).cast(kind) for mask in (mine, pc.invert(mine)))
-    has = pc.is_in(ids, value_set=issued).to_numpy()
+    opened.notes.append(
+        f"{pc.sum(held).as_py() or 0:,} eligible users in the control group (--holdout) are not counted."
+    )
+    return rows.filter(pc.invert(held))
+
+
+def _holders(opened: Opened, rows: pa.Table, coupon: str) -> np.ndarray:
+    """Return which of a coupon's offers are issued, `(n,)` bool."""
+    plan = opened.folder.plan
+    mine = plan.filter(pc.equal(decoded(plan["coupon"]), coupon))
+    kinds = [table["user_id"].type for table in (rows, mine)]
+    numbers = all(pa.types.is_integer(kind) for kind in kinds) and pa.uint64() not in kinds
+    kind = pa.int64() if numbers else pa.large_string()
+    ids, issued = (decoded(table["user_id"]).cast(kind) for table in (rows, mine))
+    has: np.ndarray = pc.is_in(ids, value_set=issued).to_numpy()
     if int(has.sum()) != len(issued):
         raise DataError(
             f"the offers are not those that the plan in {opened.folder.path} was made from: it issues {len(issued):,} of "
             f"coupon {coupon!r}, and {int(has.sum()):,} of these have a row there; give those of then with --offers"
         )
-    return has, pc.is_in(ids, value_set=others).to_numpy()
+    return has
 
 
-def _tables(opened: Opened, rows: pa.Table) -> tuple[pa.Table | None, pa.Table]:
-    """Return what is known of the offers' users, and the offers' own numbers; one row for each offer."""
-    numbers = rows.drop_columns(["user_id"])
-    if not opened.has_users:
-        return None, numbers
+def _people(opened: Opened, rows: pa.Table) -> pa.Table:
+    """Return what is known of the offers' users, one row for each offer."""
     offers, users = same_ids(rows, opened.users())
-    ids = decoded(offers["user_id"]).combine_chunks()
-    _, row = user_columns(users, ids)
-    return users.drop_columns(["user_id"]).take(pa.array(row)), numbers
+    _, row = user_columns(users, decoded(offers["user_id"]).combine_chunks())
+    return users.drop_columns(["user_id"]).take(pa.array(row))
+
+
+def _takes(opened: Opened, rows: pa.Table, coupon: str, people: pa.Table | None) -> np.ndarray:
+    """Return what the limits' prices take from each of a coupon's offers, `(n,)` currency."""
+    total = np.zeros(rows.num_rows)
+    attributes = {} if people is None else UserColumns(people, None)
+    for use, limit in zip(opened.facts.limits, opened.rules.limits, strict=True):
+        if not use.price or not (limit.coupons is None or coupon in limit.coupons):
+            continue
+        covered = np.ones(rows.num_rows, dtype=bool)
+        for name, wanted in (limit.users if isinstance(limit.users, Mapping) else {}).items():
+            if name not in attributes:
+                raise DataError(f"limit {use.name!r} covers users by {name!r}; give a users table with it: --users")
+            attribute = attributes[name]
+            hits = [np.asarray(attribute.values == item) for item in (wanted if isinstance(wanted, list) else [wanted])]
+            covered &= np.logical_or.reduce(hits)[attribute.code]
+        amount = sum(weight * _measure(opened, rows, coupon, name) for name, weight in limit.weights.items())
+        total += np.where(covered, use.price * amount, 0.0)
+    return total
+
+
+def _measure(opened: Opened, rows: pa.Table, coupon: str, name: str) -> np.ndarray:
+    if name == "count":
+        return np.ones(rows.num_rows)
+    if name == "liability" and name not in rows.column_names:
+        face = opened.rules.face_values.get(coupon)
+        return _measure(opened, rows, coupon, "cost") if face is None else np.full(rows.num_rows, face)
+    if name not in rows.column_names:
+        raise DataError(f"the offers have no column {name!r}, which a limit measures; give those of then with --offers")
+    return np.asarray(rows[name].cast(pa.float64(), safe=False).to_numpy(), dtype=np.float64)
 
 
 def _tree(table: pa.Table, has: np.ndarray, value: np.ndarray, cost: np.ndarray) -> SegmentTree:

@@ -128,7 +128,7 @@ def _levels(name: str, column: pa.ChunkedArray) -> Feature | None:
         chosen = [named[b] for b in np.flatnonzero(inside & filled)]
         left = [named[b] for b in np.flatnonzero(~inside & filled)]
         if len(chosen) > MOST_NAMED >= len(left):
-            return f"{name} is not {' or '.join(left)}"
+            return f"{name} is {'not' if len(left) == 1 else 'neither'} {' nor '.join(left)}"
         more = f" or {len(chosen) - MOST_NAMED} more" if len(chosen) > MOST_NAMED else ""
         return f"{name} is {' or '.join(chosen[:MOST_NAMED])}{more}"
 

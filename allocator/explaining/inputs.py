@@ -22,8 +22,6 @@ from allocator.tables.files import hash_inputs, read_users
 from allocator.tables.output import MANIFEST
 from allocator.tables.plan_folder import PlanFolder, read_plan_folder
 
-PARTS = ("offers", "users", "campaign")
-
 
 @dataclass(frozen=True)
 class Given:
@@ -32,6 +30,9 @@ class Given:
     offers: str | None = None
     users: str | None = None
     campaign: str | None = None
+    model: str | None = None
+    transactions: str | None = None
+    products: str | None = None
 
 
 @dataclass(frozen=True)
@@ -128,6 +129,25 @@ class Opened:
         """Return the sorted checksums of a part's files when the plan was made; none where the manifest tells none."""
         return _digests(self.folder, self.folder.input(part))
 
+    def held_out(self) -> Path | None:
+        """Return the table of the users in the control group, where the plan has one."""
+        path = self.folder.path / "holdout.parquet"
+        return path if path.is_file() else None
+
+    def has(self, part: str) -> bool:
+        """Whether the caller or the manifest name a part."""
+        return self._named(part) is not None
+
+    def place(self, part: str) -> str:
+        """Return where a part lies that the plan was not made from directly: not compared with the manifest."""
+        name = self._named(part)
+        assert name is not None
+        return name if getattr(self.given, part) is not None else _locate(self.folder, name, part)
+
+    def campaign(self) -> Campaign:
+        """Return the campaign file that the plan was made with."""
+        return _campaign(self.folder, self.given, self.notes)
+
     def _named(self, part: str) -> str | None:
         given: str | None = getattr(self.given, part)
         return self.folder.input(part) if given is None else given
@@ -150,6 +170,8 @@ class Opened:
     def _compare(self, part: str, place: str, chosen: bool) -> None:
         """Refuse what has changed since the plan was made; note it where the caller chose the file."""
         then = self.digests(part)
+        if part == "offers" and not chosen and Path(place).parent == self.folder.path:
+            return  # made by a model and kept in the plan's own folder
         if sorted(hash_inputs([place]).values()) == then:
             return
         if not then:
@@ -168,25 +190,18 @@ class Opened:
             )
 
 
-def open_plan(
-    plan: str | Path | PlanFolder, *, offers: str | None = None, users: str | None = None, campaign: str | None = None
-) -> Opened:
+def open_plan(plan: str | Path | PlanFolder, given: Given) -> Opened:
     """Read a plan folder; its rules, offers and users are looked for when they are asked for.
-
-    Parameters
-    ----------
-    offers, users, campaign
-        Where these lie now, where they were moved.
 
     Raises
     ------
     UsageError
         Where the path is no plan folder, or holds no plan.
     DataError
-        Where a file is damaged, of another version, or does not fit the others.
+        Where a file of it is damaged or of another version.
     """
     folder = plan if isinstance(plan, PlanFolder) else read_plan_folder(plan)
-    return Opened(folder, facts(folder), Given(offers, users, campaign))
+    return Opened(folder, facts(folder), given)
 
 
 def _rules(folder: PlanFolder, headline: Facts, given: Given, notes: list[str]) -> Rules:
@@ -229,6 +244,8 @@ def _locate(folder: PlanFolder, name: str, part: str) -> str:
     places = (
         [Path(name)] if Path(name).is_absolute() else [Path(name), *(up / name for up in folder.path.resolve().parents)]
     )
+    if part == "offers" and folder.input("model") is not None:
+        places.insert(0, folder.path / Path(name).name)  # what a model made lies in the plan's own folder
     for place in places:
         if place.exists() or (any(sign in name for sign in "*?[") and place.parent.is_dir()):
             return str(place)

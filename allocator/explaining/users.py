@@ -6,15 +6,19 @@ import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from allocator.errors import DataError, UsageError
 from allocator.explaining import wording
 from allocator.explaining.cases import Case, case_of_folder, case_of_result
 from allocator.explaining.choices import TIE, Candidate, Charge, Verdict, Why, best, verdicts
-from allocator.explaining.inputs import open_plan
+from allocator.explaining.inputs import Given, open_plan
+from allocator.explaining.predictions import reasons_of
 from allocator.result import Result
 from allocator.tables.plan_folder import PlanFolder
+
+if TYPE_CHECKING:
+    from allocator.learning.reasons import CouponReasons
 
 
 @dataclass(frozen=True)
@@ -67,6 +71,8 @@ class UserExplanation:
     missed
         By how much the offers that the prices alone would choose are worth more than those issued, after prices,
         currency: 0 for nearly all users.
+    reasons
+        Which features moved the predictions, and what the user bought, by coupon; empty without a model.
     statement
         The outcome in a sentence or two.
     notes
@@ -82,6 +88,7 @@ class UserExplanation:
     issued: tuple[str, ...]
     offers: tuple[OfferLine, ...]
     missed: float
+    reasons: tuple[CouponReasons, ...]
     statement: str
     notes: tuple[str, ...]
 
@@ -93,6 +100,9 @@ def explain_user(
     offers: str | None = None,
     users: str | None = None,
     campaign: str | None = None,
+    model: str | None = None,
+    transactions: str | None = None,
+    products: str | None = None,
 ) -> UserExplanation:
     """Say why a plan gives a user what it does, and what each other coupon would have earned after prices.
 
@@ -104,6 +114,9 @@ def explain_user(
         The user's id; an integer id may be given as text. Of a result whose users have no ids: the position.
     offers, users, campaign
         Where these lie now, where they are not where they were when the plan was made.
+    model, transactions, products
+        What the predictions were made from: with a model folder, `reasons` tells which features moved them, and with past
+        purchases what the user bought. By default those that the plan was made with, if any.
 
     Raises
     ------
@@ -112,12 +125,15 @@ def explain_user(
     DataError
         Where a file is damaged, of another version, changed, or gone.
     """
+    behind: tuple[CouponReasons, ...] = ()
     if isinstance(plan, Result):
-        if offers is not None or users is not None or campaign is not None:
+        if any(part is not None for part in (offers, users, campaign, model, transactions, products)):
             raise UsageError("a result in memory knows its offers, users and campaign; give none of them")
         case = case_of_result(plan, user)
     else:
-        case = case_of_folder(open_plan(plan, offers=offers, users=users, campaign=campaign), str(user))
+        opened = open_plan(plan, Given(offers, users, campaign, model, transactions, products))
+        case = case_of_folder(opened, str(user))
+        behind = reasons_of(opened, str(user))
     by_price = best(case.candidates, case.most, case.group)
     missed = _missed(case.candidates, by_price)
     _refuse_impossible(case, missed)
@@ -132,6 +148,7 @@ def explain_user(
         issued=tuple(line.coupon for line in lines if line.issued),
         offers=lines,
         missed=missed,
+        reasons=behind,
         statement=wording.statement(case.user, lines, case.most, case.currency),
         notes=(*case.notes, *wording.notes(case.proof, missed, [item.coupon for item in by_price], case.currency)),
     )

@@ -94,7 +94,8 @@ class Sieve:
         """Leave out these rows, where they were good so far."""
         fresh = np.flatnonzero(self.good & bad)
         if fresh.size:
-            self._kinds[kind] = Fault(int(fresh.size), tuple(self._row(int(r)) for r in fresh[:MOST_EXAMPLES]))
+            found = Fault(int(fresh.size), tuple(self._row(int(r)) for r in fresh[:MOST_EXAMPLES]))
+            self._kinds[kind] = self._kinds[kind] + found if kind in self._kinds else found
             self.good[fresh] = False
 
     @property

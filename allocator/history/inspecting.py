@@ -50,8 +50,8 @@ class Inspection:
         Everything that was bought.
     visits, duplicates
         Baskets; lines that repeat another in everything.
-    is_exact
-        Whether these two are counts; estimates otherwise.
+    visits_exact, duplicates_exact
+        Whether these are counts; estimates otherwise.
     money, discount
         Sums, currency; `discount` is `None` where the files do not tell.
     first, last
@@ -71,7 +71,8 @@ class Inspection:
     items: Numbering
     visits: int
     duplicates: int
-    is_exact: bool
+    visits_exact: bool
+    duplicates_exact: bool
     money: float
     discount: float | None
     first: int
@@ -179,7 +180,8 @@ class _Look:
             items=self._items,
             visits=self._baskets.distinct,
             duplicates=self._lines.repeated,
-            is_exact=self._lines.is_exact and self._baskets.is_exact,
+            visits_exact=self._baskets.is_exact,
+            duplicates_exact=self._lines.is_exact,
             money=self._money,
             discount=self._discount,
             first=self._first,

@@ -10,13 +10,13 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from allocator.errors import DataError, counted
-from allocator.history.transactions import missing_ids
+from allocator.history.transactions import USER_NAMES, missing_ids
 from allocator.tables.files import FROM_CSV
 from allocator.tables.frames import decoded, is_text, one_chunk
 from allocator.tables.named import Column, Holds, layout_of, read_layout
 from allocator.tables.origin import MOST_EXAMPLES, Origin
 
-COLUMNS = (Column("user_id", Holds.ID, ("household_id", "household_key", "customer_id", "member_id", "client_id", "user", "customer"), True),)  # fmt: skip
+COLUMNS = (Column("user_id", Holds.ID, USER_NAMES, True, "who"),)
 
 
 @dataclass(frozen=True, eq=False)
@@ -112,5 +112,5 @@ def distinct_rows(table: pa.Table, key: str, source: str) -> tuple[pa.Table, lis
     kept = table.filter(pa.array(~again)).replace_schema_metadata(table.schema.metadata)
     examples = ", ".join(str(ids[int(row)].as_py()) for row in repeats[:MOST_EXAMPLES])
     return kept, [
-        f"{source}: {counted(repeats.size, 'row repeats', 'rows repeat')} another and is left out ({key} {examples})"
+        f"{source}: {counted(repeats.size, 'row repeats another and is', 'rows repeat another and are')} left out ({key} {examples})"
     ]

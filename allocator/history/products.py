@@ -14,12 +14,13 @@ import pyarrow.compute as pc
 from allocator.errors import CampaignError, DataError, UsageError, counted, nearest
 from allocator.history.numbering import Numbering
 from allocator.history.people import distinct_rows
+from allocator.history.transactions import ITEM_NAMES
 from allocator.tables.frames import decoded, is_text, one_chunk
 from allocator.tables.named import Column, Holds, layout_of, read_layout
 
 COLUMNS = (
-    Column("item_id", Holds.ID, ("product_id", "sku", "article_id", "upc", "item", "product", "stock_code"), True),
-    Column("price", Holds.NUMBER, ("unit_price", "list_price")),
+    Column("item_id", Holds.ID, ITEM_NAMES, True, "which item"),
+    Column("price", Holds.NUMBER, ("unit_price", "list_price"), False, "currency a unit"),
 )
 CATEGORY_NAMES = ("category", "product_category", "department", "commodity", "section", "group")
 MOST_SHOWN = 12

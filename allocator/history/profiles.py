@@ -116,7 +116,7 @@ def profiles(
         happened before counts. By default just after the last line.
     schema
         Of earlier profiles: makes the same columns. By default chosen from the data: the biggest categories before
-        `as_of`, hours and discounts where there are any.
+        `as_of` (the latest, where there are many), hours and discounts where there are any.
     category
         The products' column whose values are the categories; by default `Products.category_column`.
     progress

@@ -49,4 +49,4 @@ class KeySample:
     @property
     def repeated(self) -> int:
         """How many keys were there before."""
-        return int(np.maximum(self._counts.astype(np.int64) - 1, 0).sum()) << self._shift
+        return int(hashing.repeats(self._counts)) << self._shift

@@ -21,14 +21,16 @@ from allocator.tables import streams
 from allocator.tables.named import Column, Holds, Layout, layout_of
 from allocator.tables.streams import Batch
 
+USER_NAMES = ("household_id", "household_key", "customer_id", "member_id", "client_id", "user", "customer")
+ITEM_NAMES = ("product_id", "sku", "article_id", "upc", "item", "product", "stock_code")
 COLUMNS = (
-    Column("user_id", Holds.ID, ("household_id", "household_key", "customer_id", "member_id", "client_id", "user", "customer"), True),
-    Column("item_id", Holds.ID, ("product_id", "sku", "article_id", "upc", "item", "product", "stock_code"), True),
-    Column("time", Holds.TIME, ("timestamp", "transaction_timestamp", "datetime", "date", "transaction_date", "order_date", "invoice_date", "day"), True),
-    Column("quantity", Holds.NUMBER, ("qty", "units")),
-    Column("amount", Holds.NUMBER, ("sales_value", "revenue", "sales", "net_amount", "spend", "line_total"), True),
-    Column("discount", Holds.NUMBER, ("discount_amount", "total_discount", "coupon_disc")),
-    Column("basket_id", Holds.ID, ("order_id", "transaction_id", "receipt_id", "invoice_id", "invoice", "basket")),
+    Column("user_id", Holds.ID, USER_NAMES, True, "who bought"),
+    Column("item_id", Holds.ID, ITEM_NAMES, True, "what was bought"),
+    Column("time", Holds.TIME, ("timestamp", "transaction_timestamp", "datetime", "date", "transaction_date", "order_date", "invoice_date", "day"), True, "when, on the clock of the place: 2026-01-31 or 2026-01-31 18:05:00"),
+    Column("quantity", Holds.NUMBER, ("qty", "units"), False, "how many; 1 where left out"),
+    Column("amount", Holds.NUMBER, ("sales_value", "revenue", "sales", "net_amount", "spend", "line_total"), True, "currency paid for the row, after discounts"),
+    Column("discount", Holds.NUMBER, ("discount_amount", "total_discount", "coupon_disc"), False, "currency given off the row, at least 0"),
+    Column("basket_id", Holds.ID, ("order_id", "transaction_id", "receipt_id", "invoice_id", "invoice", "basket"), False, "which rows were one visit; where left out, those of a user at the same time"),
 )  # fmt: skip
 DAY = 86_400  # seconds
 LATEST = 2**32 - 1  # seconds since 1970: 2106-02-07
@@ -91,11 +93,14 @@ class Transactions:
         The columns of ids that hold text.
     now
         Seconds since 1970; lines from then on are in the future.
+    batch_rows
+        How many rows of a Parquet file are looked at together.
     """
 
     layout: Layout
     text_ids: frozenset[str]
     now: int
+    batch_rows: int = streams.ROWS
 
     @property
     def path(self) -> str:
@@ -140,7 +145,7 @@ class Transactions:
             Seconds since 1970; only lines before. Not a fault: they are left out, and not counted.
         """
         names = {column.name for column in COLUMNS} if wanted is None else {"time", *wanted}
-        for batch in streams.batches(self.layout, COLUMNS, names, self.text_ids):
+        for batch in streams.batches(self.layout, COLUMNS, names, self.text_ids, self.batch_rows):
             if len(batch):
                 yield self._sound(batch, before)
 

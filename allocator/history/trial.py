@@ -12,9 +12,8 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from allocator.errors import DataError, counted
-from allocator.history.people import COLUMNS as USER_COLUMNS
 from allocator.history.people import is_from_csv
-from allocator.history.transactions import AMOUNT_LIMIT, missing_ids, numbers
+from allocator.history.transactions import AMOUNT_LIMIT, USER_NAMES, missing_ids, numbers
 from allocator.tables import streams
 from allocator.tables.frames import decoded, is_text, one_chunk
 from allocator.tables.named import Column, Holds, layout_of, read_layout
@@ -23,16 +22,16 @@ from allocator.tables.origin import MOST_EXAMPLES, Origin
 CONTROL = "control"
 CONTROL_WORDS = ("", "control", "none")  # how files write that a user got no coupon, in any case
 COLUMNS = (
-    *USER_COLUMNS,
-    Column("coupon", Holds.TEXT, ("coupon_id", "arm", "treatment", "group"), True),
-    Column("time", Holds.TIME, ("timestamp", "date", "start_date")),
-    Column("purchased", Holds.FLAG, ("conversion", "converted", "purchase"), True),
-    Column("spend", Holds.NUMBER, ("amount", "revenue", "sales_value")),
-    Column("redeemed", Holds.FLAG, ("redemption",)),
-    Column("visited", Holds.FLAG, ("visit",)),
-    Column("propensity", Holds.NUMBER, ()),
-    Column("weight", Holds.NUMBER, ("sample_weight",)),
-)
+    Column("user_id", Holds.ID, USER_NAMES, True, "who took part"),
+    Column("coupon", Holds.TEXT, ("coupon_id", "arm", "treatment", "group"), True, "which one the user got; empty, control or none: no coupon"),
+    Column("time", Holds.TIME, ("timestamp", "date", "start_date"), False, "when the user's campaign began"),
+    Column("purchased", Holds.FLAG, ("conversion", "converted", "purchase"), True, "1 if the user bought afterwards, else 0"),
+    Column("spend", Holds.NUMBER, ("amount", "revenue", "sales_value"), False, "currency paid afterwards; 0 without a purchase"),
+    Column("redeemed", Holds.FLAG, ("redemption",), False, "1 if the coupon was redeemed, else 0"),
+    Column("visited", Holds.FLAG, ("visit",), False, "1 if the user came, else 0"),
+    Column("propensity", Holds.NUMBER, (), False, "the chance of what the user got, where chances differed; or propensity[COUPON] for each coupon"),
+    Column("weight", Holds.NUMBER, ("sample_weight",), False, "how many users the row stands for"),
+)  # fmt: skip
 PROPENSITY_OF = re.compile(r"propensity\[(.*)\]")
 FLAGS = ("purchased", "redeemed", "visited")
 
@@ -283,7 +282,7 @@ class _Door:
         if rows.size:
             first = ""
             if name in self.table.column_names:
-                first = f"; the first is {self.table[name][int(rows[0])].as_py()!r}"
+                first = f"; the first is {_shown(self.table[name][int(rows[0])])}"
             raise DataError(
                 f"{self.path}: column {name!r} {what} in {counted(rows.size, 'row', 'rows')} "
                 f"({Origin.of(self.table).rows(rows)}{first}); {advice}"
@@ -294,3 +293,10 @@ class _Door:
         if is_text(column.type):
             raise DataError(f"{self.path}: column {name!r} must hold numbers, not text")
         return numbers(column)
+
+
+def _shown(value: pa.Scalar) -> str:
+    try:
+        return repr(value.as_py())
+    except (OverflowError, ValueError):  # a time that Python's have no room for
+        return str(value.cast(pa.int64()).as_py())

@@ -11,6 +11,8 @@ from __future__ import annotations
 import numpy as np
 from numba import njit
 
+FINEST = 1e-9  # currency: no gain below it counts
+ROUNDING = 1e-12  # of the largest change
 LOOKED_AT = 24  # thirds, for each pair of changes
 MOST_RAISES = 6  # of what broken limits cost
 PATIENCE = 60  # shakes without a better plan
@@ -66,6 +68,12 @@ def list_choices(user, offer, chosen, loss, group, room, most):  # type: ignore[
                 n += 1
         low = high
     return owner[:n].copy(), dropped[:n].copy(), added[:n].copy()
+
+
+@njit(nogil=True, cache=True)
+def grain_of(dv):  # type: ignore[no-untyped-def]
+    """Return a gain that is more than rounding of changes of this size: less would let a search go round in circles."""
+    return FINEST + ROUNDING * np.abs(dv).max()
 
 
 @njit(nogil=True, cache=True)
@@ -125,7 +133,7 @@ def sweep(moves, partners, owner, dv, du, current, above, below, weight, value, 
     `moves` lists choices, and -1 - user for a user's best one; the first `partners` of them make pairs with each. Returns
     (value, evaluations left).
     """
-    n_limits = weight.size
+    n_limits, grain = weight.size, grain_of(dv)
     n = moves.size
     first, second = np.empty(n_limits), np.empty(n_limits)
     vectors, values = np.empty((n, n_limits)), np.empty(n)
@@ -151,7 +159,7 @@ def sweep(moves, partners, owner, dv, du, current, above, below, weight, value, 
         if (moves[p] >= 0 and moves[p] == old) or (moves[p] < 0 and old < 0):
             continue
         now = -shortfall(above, below, weight)
-        least = now + 1e-9
+        least = now + grain
         for r in range(n_limits):
             first[r] = above[r] - vectors[p, r]
             second[r] = below[r] + vectors[p, r]
@@ -175,7 +183,7 @@ def sweep(moves, partners, owner, dv, du, current, above, below, weight, value, 
                     total += weight[r] * left
             if total > least:
                 least, best, partner = total, total, q
-        if best > now + 1e-9:
+        if best > now + grain:
             value += apply(moves[p], owner, dv, du, current, above, below)
             if partner >= 0:
                 value += apply(moves[partner], owner, dv, du, current, above, below)
@@ -189,8 +197,8 @@ def sweep(moves, partners, owner, dv, du, current, above, below, weight, value, 
 
 
 @njit(nogil=True, cache=True)
-def list_moves(owner, dv, du, lost, current, prices, whole, keys, most):  # type: ignore[no-untyped-def]
-    """List the changes from a plan that lose less than `most`; the first changes nothing.
+def list_moves(owner, dv, du, lost, current, prices, whole, keys, most, kind_of, kind):  # type: ignore[no-untyped-def]
+    """List the changes from a plan, of users of a kind (-1: of all), that lose less than `most`; the first changes nothing.
 
     Returns
     -------
@@ -207,6 +215,8 @@ def list_moves(owner, dv, du, lost, current, prices, whole, keys, most):  # type
     n = 1
     for b in range(-n_users, owner.size):
         i = owner[b] if b >= 0 else -1 - b
+        if kind >= 0 and kind_of[i] != kind:
+            continue
         old = current[i]
         added = (lost[b] if b >= 0 else 0.0) - (lost[old] if old >= 0 else 0.0)
         if b == old or (b < 0 and old < 0) or added >= most:
@@ -237,8 +247,13 @@ def sorted_classes(key, use):  # type: ignore[no-untyped-def]
 
 
 @njit(nogil=True, cache=True)
-def fit(owner, dv, du, lost, current, above, below, prices, whole, primary, keys, gap, target, evaluations, stop):  # type: ignore[no-untyped-def]  # fmt: skip
+def fit(  # type: ignore[no-untyped-def]
+    owner, dv, du, lost, current, above, below, prices, whole, primary, keys, kind_of, kind, apart, gap, target, evaluations,
+    stop,
+):  # fmt: skip
     """Improve a plan by the best three changes at a time, until its distance `gap` from the bound is at most `target`.
+
+    Only users of one kind change (-1: all do); `apart` is what the limits cost that none of them uses.
 
     For every pair of changes the third, which uses up what they leave, is looked up: changes are sorted by their effect
     on the priced limits that count whole offers (`whole`; hashed by the random `keys`, which add up as the effects do),
@@ -246,27 +261,25 @@ def fit(owner, dv, du, lost, current, above, below, prices, whole, primary, keys
 
     Returns (the gap reached, evaluations left).
     """
-    n_limits = prices.size
+    n_limits, grain = prices.size, grain_of(dv)
     trial = np.empty(n_limits)
     while gap > target and evaluations > 0 and not stop[0]:
-        choice, user, change, loss, vector, key = list_moves(owner, dv, du, lost, current, prices, whole, keys, gap)
-        wanted = np.int64(0)  # what is left of the counts
-        for r in range(n_limits):
-            if whole[r] and prices[r] != 0.0:
-                left = np.floor(above[r] + 1e-6) if prices[r] > 0 else -np.floor(below[r] + 1e-6)
-                wanted += keys[r] * np.int64(left)
+        choice, user, change, loss, vector, key = list_moves(
+            owner, dv, du, lost, current, prices, whole, keys, gap, kind_of, kind
+        )
+        wanted = wanted_key(above, below, prices, whole, keys)
         side = 0.0 if primary < 0 else (1.0 if prices[primary] > 0 else -1.0)
         use = side * vector[:, max(primary, 0)]
         worth = abs(prices[max(primary, 0)]) * abs(side)
         order, class_key, first = sorted_classes(key, use)
         sorted_use = use[order]
-        held = 0.0  # what the plan's own choices lose
+        held = apart  # and what the plan's own choices lose
         for i in range(current.size):
             if current[i] >= 0:
                 held += lost[current[i]]
         held += min(0.0, loss.min())  # and what a third change may win back
         by_loss = np.argsort(loss, kind="mergesort")
-        best, one, two, three = gap - 1e-9, -1, -1, -1
+        best, one, two, three = gap - grain, -1, -1, -1
         for a in range(by_loss.size):
             p = by_loss[a]
             if loss[p] > 0.0 and held + 2.0 * loss[p] >= best:
@@ -320,9 +333,122 @@ def fit(owner, dv, du, lost, current, above, below, prices, whole, primary, keys
 
 
 @njit(nogil=True, cache=True)
+def wanted_key(above, below, prices, whole, keys):  # type: ignore[no-untyped-def]
+    """Return the sum of the keys of what is left of the priced limits that count whole offers."""
+    wanted = np.int64(0)
+    for r in range(prices.size):
+        if whole[r] and prices[r] != 0.0:
+            left = np.floor(above[r] + 1e-6) if prices[r] > 0 else -np.floor(below[r] + 1e-6)
+            wanted += keys[r] * np.int64(left)
+    return wanted
+
+
+@njit(nogil=True, cache=True)
+def aim(owner, dv, du, lost, current, above, below, prices, whole, keys, kind_of, kind, along, target, worth, most, evaluations):  # type: ignore[no-untyped-def]  # fmt: skip
+    """Change three users of a kind, so that together they use about `target` more of limit `along`.
+
+    Of all threes that leave the counts used up, the one of the least loss plus `worth` times the distance from the target
+    is taken, if that comes to less than `most`; whether other limits are kept is not looked at. Changes `current`,
+    `above` and `below`.
+    """
+    choice, user, _, loss, vector, key = list_moves(
+        owner, dv, du, lost, current, prices, whole, keys, most, kind_of, kind
+    )
+    wanted = wanted_key(above, below, prices, whole, keys)
+    use = vector[:, along].copy()
+    order, class_key, first = sorted_classes(key, use)
+    sorted_use = use[order]
+    by_loss = np.argsort(loss, kind="mergesort")
+    least = min(0.0, loss.min())
+    best, one, two, three = most, -1, -1, -1
+    for a in range(by_loss.size):
+        p = by_loss[a]
+        if least + 2.0 * loss[p] >= best and loss[p] > 0.0:
+            break
+        for c in range(a, by_loss.size):
+            q = by_loss[c]
+            if least + loss[p] + loss[q] >= best:
+                break
+            if user[p] == user[q] and user[p] >= 0:
+                continue
+            evaluations -= 1
+            rest = wanted - key[p] - key[q]
+            place = np.searchsorted(class_key, rest)
+            if place == class_key.size or class_key[place] != rest:
+                continue
+            low, high = first[place], first[place + 1]
+            middle = low + np.searchsorted(sorted_use[low:high], target - use[p] - use[q])
+            for step in (1, -1):
+                t = middle if step > 0 else middle - 1
+                looked = 0
+                while low <= t < high and looked < LOOKED_AT:
+                    s = order[t]
+                    off = loss[p] + loss[q] + worth * abs(target - use[p] - use[q] - use[s])
+                    if off + least >= best:
+                        break
+                    t += step
+                    looked += 1
+                    if off + loss[s] < best and (user[s] < 0 or (user[s] != user[p] and user[s] != user[q])):
+                        best, one, two, three = off + loss[s], p, q, s
+        if evaluations < 0:
+            break
+    if one >= 0:
+        for s in (one, two, three):
+            if user[s] >= 0:
+                apply(choice[s], owner, dv, du, current, above, below)
+
+
+@njit(nogil=True, cache=True)
+def left_over(above, below, prices, r):  # type: ignore[no-untyped-def]
+    """Return what is not used of a limit on the side that its price stands for."""
+    return above[r] if prices[r] > 0.0 else below[r]
+
+
+@njit(nogil=True, cache=True)
+def fit_kinds(  # type: ignore[no-untyped-def]
+    owner, dv, du, lost, current, above, below, prices, whole, primary, keys, kind_of, covers, gap, target, evaluations,
+    stop,
+):  # fmt: skip
+    """Improve a plan by threes within each kind of users, then among all, until nothing is gained (see `fit`).
+
+    Users of a kind use the same priced limits, `covers` `(n_kinds, n_limits)`. Where these overlap, three changes that
+    leave the other limits as they are fit far more often than any three: what one kind can still use is told by the
+    limit of which least is left.
+    """
+    share = max(1, evaluations // (2 * covers.shape[0]))
+    improved = covers.shape[0] > 1
+    while improved and gap > target and evaluations > 0 and not stop[0]:
+        improved = False
+        for kind in range(covers.shape[0]):
+            tightest, apart = -1, 0.0
+            for r in range(prices.size):
+                if prices[r] == 0.0 or whole[r]:
+                    continue
+                left = left_over(above, below, prices, r)
+                if not covers[kind, r]:
+                    apart += abs(prices[r]) * left
+                elif tightest < 0 or left < left_over(above, below, prices, tightest):
+                    tightest = r
+            if tightest < 0:
+                continue
+            given = min(share, evaluations)
+            reached, rest = fit(
+                owner, dv, du, lost, current, above, below, prices, whole, tightest, keys, kind_of, kind, apart, gap,
+                target, given, stop,
+            )  # fmt: skip
+            evaluations -= given - rest
+            improved = improved or reached < gap - 1e-6
+            gap = reached
+    return fit(
+        owner, dv, du, lost, current, above, below, prices, whole, primary, keys, kind_of, -1, 0.0, gap, target, evaluations,
+        stop,
+    )  # fmt: skip
+
+
+@njit(nogil=True, cache=True)
 def exchange(  # type: ignore[no-untyped-def]
-    moves, everything, owner, dv, du, lost, start, above, below, weight, prices, whole, primary, keys, room, tolerance,
-    evaluations, rng, stop,
+    moves, everything, owner, dv, du, lost, start, above, below, weight, prices, whole, primary, keys, kind_of, covers,
+    room, tolerance, evaluations, rng, stop,
 ):  # fmt: skip
     """Improve a plan by sweeps of pairs and by fits of three, shaken in between (iterated local search).
 
@@ -337,6 +463,8 @@ def exchange(  # type: ignore[no-untyped-def]
         The choice of each user to begin with, -1: the best one.
     above, below
         What is left of each limit when all take their best choice.
+    kind_of, covers
+        The kind of each user, and the priced limits that each kind uses, `(n_kinds, n_limits)` bool.
     room
         What the bound is above the value of all best choices.
     tolerance
@@ -353,6 +481,7 @@ def exchange(  # type: ignore[no-untyped-def]
     gap
         Its distance from the bound, infinite where no plan was found that keeps every limit.
     """
+    full_above, full_below, grain = above, below, grain_of(dv)
     current, above, below = np.full(start.size, -1, np.int64), above.copy(), below.copy()
     value, stalled = 0.0, 0
     for i in range(start.size):
@@ -379,14 +508,15 @@ def exchange(  # type: ignore[no-untyped-def]
         )  # fmt: skip
         missing = shortfall(above, below, weight)
         if missing == 0.0:
-            gap, left = fit(
-                owner, dv, du, lost, current, above, below, prices, whole, primary, keys, room - value, tolerance,
-                min(evaluations, MOST_FITS), stop,
+            gap, left = fit_kinds(
+                owner, dv, du, lost, current, above, below, prices, whole, primary, keys, kind_of, covers, room - value,
+                tolerance, min(evaluations, MOST_FITS), stop,
             )  # fmt: skip
             evaluations -= min(evaluations, MOST_FITS) - left
             value = room - gap
             if gap < kept_gap:
-                kept_gap, stalled = gap, 0
+                stalled = stalled if gap > kept_gap - grain else 0
+                kept_gap = gap
                 kept[:] = current
         if value - missing >= best_score:
             best_score, best_value = value - missing, value
@@ -402,4 +532,13 @@ def exchange(  # type: ignore[no-untyped-def]
             b = moves[int(moves.size * rng.random() ** 2)]
             i = owner[b] if b >= 0 else -1 - b
             if (b >= 0 and current[i] != b) or (b < 0 and current[i] >= 0):
-                value += apply(b, owner, dv, du, current, above, below)
+                apply(b, owner, dv, du, current, above, below)
+        # Afresh, or rounding would add up over many shakes.
+        value, above[:], below[:] = 0.0, full_above, full_below
+        for i in range(current.size):
+            b = current[i]
+            if b >= 0:
+                value += dv[b]
+                for r in range(above.size):
+                    above[r] -= du[b, r]
+                    below[r] += du[b, r]

@@ -121,6 +121,16 @@ def thin(slots, counts, shift):  # type: ignore[no-untyped-def]
     return fresh, numbers, used
 
 
+@njit(nogil=True, cache=True)
+def repeats(counts):  # type: ignore[no-untyped-def]
+    """Return how many of these counts' units are not the first."""
+    total = np.int64(0)
+    for e in range(counts.size):
+        if counts[e] > 1:
+            total += np.int64(counts[e]) - np.int64(1)
+    return total
+
+
 def of_texts(texts: pa.Array) -> np.ndarray:
     """Return a hash of each text, `(n,)` int64; 0 where it is missing."""
     plain = texts.cast(pa.large_string())

@@ -66,7 +66,7 @@ def _campaign(said: Mapping[str, Any]) -> list[str]:
 
 
 def _transactions(said: Mapping[str, Any]) -> list[str]:
-    about = "" if said["exact"] else "about "
+    about = "" if said["visits_exact"] else "about "
     found = [
         f"{said['rows']:,} rows, {said['sound']:,} sound: {said['users']:,} users, {said['items']:,} items, "
         f"{about}{said['visits']:,} visits",
@@ -103,6 +103,7 @@ def _users(said: Mapping[str, Any]) -> list[str]:
             f"{said['have_bought']:,} have bought before; the other {said['rows'] - said['have_bought']:,} are predicted from "
             "attributes and terms alone"
         )
+    found += [f"{number:,} may get {name!r}" for name, number in list(said["coupons"].items())[:MOST]]
     return found + [f"limit {name!r} covers {number:,} users" for name, number in list(said["limits"].items())[:MOST]]
 
 

@@ -173,14 +173,14 @@ def _price_moves(item: LimitChange) -> bool:
 def _transitions(console: Console, found: Comparison) -> None:
     if not found.transitions:
         return
-    table = table_of(f"From what to what ({found.after.currency})", console, "before", "now")
+    table = table_of(f"From what to what ({found.after.currency})", console, "no longer", "instead")
     numbers(table, "users", "earns more", "spends more")
     _chart(console, table)
     top = max(item.users for item in found.transitions)
     for item in found.transitions[:MOST_ROWS]:
         cells = [f"{item.users:,}", *(_signed(console, number) for number in (item.value, item.cost))]
         bars = [bar(item.users, top, 12)] if console.is_terminal and not is_narrow(console) else []
-        table.add_row(Text(_set(item.before)), Text(_set(item.after)), *cells, *bars)
+        table.add_row(Text(_set(item.dropped)), Text(_set(item.added)), *cells, *bars)
     set_off(console, table)
     rest = found.transitions[MOST_ROWS:]
     if rest:

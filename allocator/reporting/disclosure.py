@@ -87,8 +87,8 @@ class Rows:
         for table in np.unique(self.table[self.table >= 0]):
             self._complement(np.flatnonzero((self.table == table) & (self.people > 0)))
         overlap = (self.sums @ self.sums.T).toarray()
-        while (row := self._given_away(overlap)) is not None:
-            self.hidden[row] = True
+        while rows := self._telling(overlap):
+            self.hidden[rows] = True
 
     def _complement(self, rows: np.ndarray) -> None:
         """Let the total less the rows shown be the sum of at least two rows, and of enough users."""
@@ -98,29 +98,30 @@ class Rows:
                 return
             self.hidden[row] = True
 
-    def _given_away(self, overlap: np.ndarray) -> int | None:
-        """Return a shown row that gives something away; `None`: none does."""
+    def _telling(self, overlap: np.ndarray) -> list[int]:
+        """Return shown rows without which less is given away; empty where nothing is."""
         shown = np.flatnonzero(~self.hidden & (self.people > 0))
         free = shown[self.table[shown] != TOTAL]
         secret = np.flatnonzero(self.secret)
         if not free.size:
-            return None
+            return []
         cells = np.diag(overlap)
         inside = overlap[np.ix_(free, shown)] == cells[free][:, None]
         left = self.size[shown][None, :] - self.size[free][:, None]
         bare = (inside & (left > 0) & (left < FEW * self.each)).any(axis=1)
         if bare.any():
-            return self._fewest(free[bare])
+            return [self._fewest(free[bare])]
         if not secret.size:
-            return None
+            return []
         # The part of a secret row that the shown rows do not span (least squares).
         across = overlap[np.ix_(shown, secret)]
         weights = np.linalg.pinv(overlap[np.ix_(shown, shown)], hermitian=True, rcond=1e-10) @ across
         rest = cells[secret] - (across * weights).sum(axis=0)
+        telling = set()
         for column in np.flatnonzero(rest < 1e-6 * cells[secret]):
             used = shown[(np.abs(weights[:, column]) > 1e-6) & (self.table[shown] != TOTAL)]
-            return self._fewest(used if used.size else free)
-        return None
+            telling.add(self._fewest(used if used.size else free))
+        return sorted(telling)
 
     def _fewest(self, rows: np.ndarray) -> int:
         return int(rows[np.argmin(self.people[rows])])

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from typing import TYPE_CHECKING
 
 from rich.console import Console
 from rich.text import Text
@@ -15,8 +16,12 @@ from allocator.reporting.consoles import bar, console_on_stdout, is_narrow, numb
 from allocator.reporting.consoles import line as say
 from allocator.reporting.words import money, share
 
+if TYPE_CHECKING:
+    from allocator.learning.reasons import CouponReasons
+
 MOST_CHARGES = 4  # limits with a column of their own
 MOST_COUPONS = 20
+MOST_MOVERS = 6
 PREDICTED = {
     "purchase_without": "buys anyway",
     "purchase_with": "buys with it",
@@ -33,8 +38,46 @@ def show_user(found: UserExplanation) -> None:
     most = f"may get {found.may_get} {'offer' if found.may_get == 1 else 'offers'}"
     say(console, "; ".join([", ".join(known), most] if known else [f"The user {most}"]) + ".")
     _offers(console, found)
+    for behind in found.reasons:
+        if behind.coupon in shown_reasons(found):
+            _reasons(console, behind, found.currency)
     for note in found.notes:
         say(console, visible(note))
+
+
+def shown_reasons(found: UserExplanation) -> tuple[str, ...]:
+    """Return the coupons whose predictions are told in a terminal: those issued, else the one worth most."""
+    here = [line.coupon for line in found.offers if line.value is not None]
+    return found.issued or tuple(here[:1])
+
+
+def _reasons(console: Console, behind: CouponReasons, currency: str) -> None:
+    """Print which features move the effect of a coupon, and what the user bought of its scope."""
+    name = visible(behind.coupon)
+    say(
+        console,
+        f"What {name} is predicted to change: {behind.uplift * 100:+.2f} percentage points of the chance of a purchase; "
+        f"{behind.average * 100:+.2f} for users on average.",
+    )
+    table = table_of("Features that move this prediction most (percentage points)", console, "feature", "this user")
+    numbers(table, "adds", "give or take")
+    top = [mover for mover in behind.movers if abs(mover.adds) > 1e-6][:MOST_MOVERS]
+    for mover in top:
+        value = mover.value
+        told = "unknown" if value is None else f"{value:,.4g}" if isinstance(value, float) else visible(value)
+        cells = [f"{mover.adds * 100:+.2f}", f"{1.96 * mover.error * 100:.2f}"]
+        table.add_row(Text(visible(mover.feature)), Text(told), *cells)
+    if top:
+        set_off(console, table)
+    if behind.bought is not None:
+        parts = [
+            f"{visible(item.item)} ({item.times} x, {money(item.amount, currency)}, last on {item.last})"
+            for item in behind.bought[:MOST_MOVERS]
+        ]
+        more = f", and {len(behind.bought) - MOST_MOVERS} more items" if len(behind.bought) > MOST_MOVERS else ""
+        nothing = "this user never bought any: the relevance comes from what others buy"
+        words = f"this user bought {', '.join(parts)}{more}" if parts else nothing
+        say(console, f"Of what {name} is good for, {words}.")
 
 
 def _offers(console: Console, found: UserExplanation) -> None:
@@ -89,6 +132,7 @@ def in_short(line: OfferLine) -> str:
         Why.ISSUED: "issued",
         Why.REQUIRED: "required",
         Why.FORBIDDEN: "forbidden",
+        Why.HELD_OUT: "held out",
         Why.LOSES: "loses money",
         Why.PRICED_OUT: f"priced out: {line.limit}",
         Why.EXCLUSIVE: f"exclusive: {line.rival}",
@@ -138,8 +182,8 @@ def _headline(found: CouponExplanation) -> str:
 
 def _rest(found: CouponExplanation) -> str:
     return (
-        f"Of the others, {_count(found.other_coupon)} get another coupon; with {_count(found.loses)} it would lose money; "
-        f"with {_count(found.priced_out)} what it uses of the limits earns more elsewhere."
+        f"Of the others, {_count(found.outdone)} get what is worth more to them; with {_count(found.priced_out)} what it uses "
+        f"of the limits earns more elsewhere; with {_count(found.loses)} it would lose money."
     )
 
 

@@ -11,6 +11,8 @@ from allocator.reporting.markup import Cell, Column, bar, count, noted, number, 
 from allocator.reporting.summary import Summary
 from allocator.solving import FrontierRow
 
+LONGEST_UNIT = 12  # characters of a currency beside an axis
+
 
 def frontier(summary: Summary) -> str:
     """Return what other budgets would earn, with the plan's own marked."""
@@ -40,10 +42,10 @@ def frontier(summary: Summary) -> str:
     chart = Chart(
         anchor="budget",
         panels=[
-            Panel([Line("earns", budgets, [row.objective for row in rows], "main", dots=True)], f"plan earns, {unit}", False),
-            Panel([Line("price", budgets, [row.price for row in rows], "accent", dots=True)], f"one more {unit} earns", True, 2),
+            Panel([Line("earns", budgets, [row.objective for row in rows], "main", dots=True)], f"plan earns, {_brief(unit)}", False),
+            Panel([Line("price", budgets, [row.price for row in rows], "accent", dots=True)], f"one more {_brief(unit)} earns", True, 2),
         ],
-        x_title=f"budget, {unit}",
+        x_title=f"budget, {_brief(unit)}",
         says=(
             f"Line chart of what the best plan of each of {len(rows)} budgets earns, from {low.objective:,.0f} {unit} with "
             f"{low.budget:,.0f} to {high.objective:,.0f} with {high.budget:,.0f}; and of what one more {unit} of budget "
@@ -56,6 +58,11 @@ def frontier(summary: Summary) -> str:
         at=rows.index(own),
     )  # fmt: skip
     return section("budget", "What would another budget earn?", lead, chart.html(numbers), aside)
+
+
+def _brief(unit: str) -> str:
+    """Return a currency as it fits beside an axis of a phone."""
+    return unit if len(unit) <= LONGEST_UNIT else unit[: LONGEST_UNIT - 1] + "…"
 
 
 def _budget_step(row: FrontierRow, own: FrontierRow, unit: str) -> str:
@@ -75,10 +82,7 @@ def uplift(summary: Summary) -> str:
     top = max(range(len(users)), key=lambda k: value[k])
     random = [value[-1] * n / users[-1] for n in users]
     fifth = bisect_left(users, users[-1] / 5)
-    gains = sum(
-        reached for segments in summary.findings.segments[:1] for reached in (row.reached for row in segments.rows)
-    )
-    here = min(gains or summary.issued, users[-1])
+    here = min(summary.findings.reached or summary.issued, users[-1])
     lead = (
         f"The best {words.share(users[fifth] / users[-1], digits=0)} of users would bring {words.money(value[fifth], unit)}; as many picked at random "
         f"{words.money(random[fifth], unit)}. Beyond {users[top]:,} users a coupon loses money on average."
@@ -99,7 +103,7 @@ def uplift(summary: Summary) -> str:
         panels=[
             Panel(
                 [Line("best first", users, value, "main"), Line("at random", users, random, "other")],
-                f"expected incremental value, {unit}",
+                f"expected incremental value, {_brief(unit)}",
                 True,
             )
         ],

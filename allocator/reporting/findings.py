@@ -112,6 +112,8 @@ class Findings:
 
     Attributes
     ----------
+    reached
+        Users who get at least one offer.
     interval_note
         Why there is no interval; empty where there is one.
     frontier
@@ -124,6 +126,7 @@ class Findings:
         sentences); every one optional.
     """
 
+    reached: int | None = None
     spend_risk: SpendRisk | None = None
     objective_interval: Interval | None = None
     interval_note: str = "the offers carry no standard error"

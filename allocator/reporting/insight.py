@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import math
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -64,6 +65,7 @@ def quick_findings(problem: Problem, result: Result, background: Background, bud
         return Findings(model=background.model, assumptions=assumptions(problem, background))
     span, without = interval(result, background.offers)
     return Findings(
+        reached=int(_first_offers(result).sum()),
         spend_risk=_risk(problem, result, budget),
         objective_interval=span,
         interval_note=without,
@@ -79,17 +81,13 @@ def full_findings(
     quick = quick_findings(problem, result, background, budget)
     partitions = partition(problem, result, background.users)
     rows, note = trace(problem, result, budget, threads, seed)
-    return Findings(
-        spend_risk=quick.spend_risk,
-        objective_interval=quick.objective_interval,
-        interval_note=quick.interval_note,
+    return dataclasses.replace(
+        quick,
         frontier=rows,
         frontier_note=note,
         segments=tuple(_segments(result, part) for part in partitions),
         uplift_curve=uplift_curve(problem),
         suppressed=suppressed(problem, result, partitions),
-        model=quick.model,
-        assumptions=quick.assumptions,
     )
 
 
@@ -232,9 +230,7 @@ def _segments(result: Result, part: Partition) -> Segments:
     plan, n = result.plan, len(part.names)
     users = np.bincount(part.code, minlength=n)
     issued = np.bincount(part.issued, minlength=n)
-    first = np.ones(len(plan), bool)
-    first[1:] = np.diff(plan.user) > 0  # a plan is sorted by user
-    reached = np.bincount(part.issued[first], minlength=n)
+    reached = np.bincount(part.issued[_first_offers(result)], minlength=n)
     cost = np.bincount(part.issued, weights=plan.cost, minlength=n)
     value = np.bincount(part.issued, weights=plan.value, minlength=n)
     rows = [
@@ -243,6 +239,13 @@ def _segments(result: Result, part: Partition) -> Segments:
         if users[k]
     ]
     return Segments(part.attribute, tuple(sorted(rows, key=lambda row: (-row.users, row.name))))
+
+
+def _first_offers(result: Result) -> np.ndarray:
+    """Return which issued offers are the first of their user, `(n_issued,)` bool; a plan is sorted by user."""
+    first = np.ones(len(result.plan), bool)
+    first[1:] = np.diff(result.plan.user) > 0
+    return first
 
 
 def _few_values(users: pa.Table, name: str) -> bool:

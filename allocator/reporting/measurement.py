@@ -91,7 +91,7 @@ def _verdict(measured: Measurement) -> str:
         word = "Whether it earned more than it cost cannot be told from these users"
     return (
         f"{word}: net {_interval(net, 0)} {measured.currency}, {_interval(iroi)} for each {measured.currency} of cost "
-        f"({measured.confidence:.0%} intervals)."
+        f"({measured.confidence:.0%} intervals; margin {measured.money.margin:.0%})."
     )
 
 

@@ -110,10 +110,10 @@ def _cards(summary: Summary) -> str:
         f"<small>{text(note)}</small></dd></div>"
         for title, amount, note, kind in cards
     ]
-    parts.append(
-        f"<div><dt>Offers</dt><dd>{summary.issued:,}<small>of {summary.offers:,} candidates for {summary.users:,} users"
-        "</small></dd></div>"
-    )
+    reached = summary.findings.reached
+    note = f"of {summary.offers:,} candidates; " if reached is not None else f"of {summary.offers:,} candidates for "
+    note += f"{reached:,} of {summary.users:,} users get one" if reached is not None else f"{summary.users:,} users"
+    parts.append(f"<div><dt>Offers</dt><dd>{summary.issued:,}<small>{note}</small></dd></div>")
     return f'<dl class="cards">{"".join(parts)}</dl>\n'
 
 

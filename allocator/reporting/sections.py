@@ -70,11 +70,14 @@ def strategies(summary: Summary) -> str:
     best = next((row for row in ordered if row.meets_limits), ordered[0])
     ahead = summary.objective - best.objective
     lead = f"The best simpler one, {best.name}, earns {words.money(best.objective, summary.currency)}"
-    lead += "" if best.meets_limits else f", but fails {', '.join(map(short, best.unmet))}"
+    lead += "" if best.meets_limits else f", but fails {_some(best.unmet)}"
     if ahead >= 0:
         lead += f": this plan earns {words.money(ahead, summary.currency)} more."
     else:
         lead += f", {words.money(-ahead, summary.currency)} more than this plan."
+    if ordered[0].objective > best.objective:
+        other = words.money(ordered[0].objective, summary.currency)
+        lead += f" {ordered[0].name.capitalize()} earns {other}, but fails {_some(ordered[0].unmet)}."
     titles = ["strategy", "earns", "", "spends", "offers", "this plan is ahead by", "fails"]
     kinds = {"fails": "text"}
     columns = [Column(title, kinds.get(title, "")) for title in (titles if fails else titles[:-1])]

@@ -92,8 +92,8 @@ class HoldoutLine:
         Of the draw.
     objective_without
         Value of the plan with nobody held out, currency, and `costs`: how much that is above this plan's.
-    within
-        By how much `costs` may be off, currency: the gaps of both plans; below 0.02 where both are proven optimal.
+    costs_at_least, costs_at_most
+        What the best plans of both kinds can differ by, currency: within 0.02 of `costs` where both are proven optimal.
     """
 
     share: float
@@ -104,7 +104,8 @@ class HoldoutLine:
     seed: int
     objective_without: float
     costs: float
-    within: float
+    costs_at_least: float
+    costs_at_most: float
 
 
 @dataclass(frozen=True)

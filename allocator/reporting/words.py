@@ -85,13 +85,13 @@ def holdout(summary: Summary) -> str:
     line = summary.holdout
     if line is None:
         return ""
-    within = (
-        "" if line.within < 0.02 else f" (within {money(line.within, summary.currency)}: not both are proven optimal)"
-    )
+    costs = money(line.costs, summary.currency)
+    if line.costs_at_most - line.costs_at_least >= 0.05:
+        ends = (line.costs_at_least, line.costs_at_most)
+        costs = " to ".join(f"{end:,.2f}" for end in ends) + f" {summary.currency} (not both are proven optimal)"
     return (
         f"Held out at random: {line.users:,} users ({share(line.share)}), {line.controls:,} of whom would have got a coupon: "
-        f"the control group that `allocate measure` compares with. Without it the plan would earn "
-        f"{money(line.costs, summary.currency)} more{within}."
+        f"the control group that `allocate measure` compares with. With nobody held out a plan could earn {costs} more."
     )
 
 

@@ -10,6 +10,7 @@ from typing import Any
 
 import numpy as np
 
+from allocator.campaign.terms import Header
 from allocator.errors import UsageError
 from allocator.simulation.assignment import Assignment
 from allocator.simulation.lift import Difference, Estimate, difference, fieller, holm, merged, slope, student
@@ -38,22 +39,19 @@ class Money:
     notes: tuple[str, ...] = ()
 
     @classmethod
-    def of(cls, terms: Mapping[str, Any], margin: float | None, observed: bool) -> Money:
-        """Take the numbers from a campaign file's [campaign] table; `margin` overrides it."""
-        share = terms.get("margin") if margin is None else margin
+    def of(cls, terms: Header, margin: float | None, observed: bool) -> Money:
+        """Take the numbers from a campaign file's [campaign] table; `margin` overrides its own."""
+        number = float(terms.margin if margin is None else margin)
         notes = []
-        if share is None:
-            notes.append(
-                "No margin is given (--margin, or margin in the campaign file): revenue is counted in full, margin 1."
-            )
+        if margin is None and "margin" not in terms.model_fields_set:
+            notes.append(f"No margin is given (--margin, or margin in the campaign file): it is taken as {number:.0%}.")
         if not observed:
             notes.append("Outcomes have no column 'discount': the campaign's cost is taken as the plan expected it.")
-        number = 1.0 if share is None else float(share)
         if not 0.0 < number <= 1.0:
             raise UsageError(
                 f"the margin is {number:g}; it is a share of the price, above 0 and at most 1, such as 0.3"
             )
-        return cls(number, float(terms.get("contact_cost", 0.0)), observed, tuple(notes))
+        return cls(number, float(terms.contact_cost), observed, tuple(notes))
 
     def spend_of(self, value: Any, cost: Any) -> Any:
         """Return the further spend, after discounts, that value and cost of a plan rest on: numbers or arrays, currency."""

@@ -151,8 +151,7 @@ def hold_out(
     UsageError
         Where the share makes no sense, or leaves fewer than two users to compare with.
     """
-    if not 0.0 < share <= 0.5:
-        raise UsageError(f"the holdout is {share:g} of the users; it must be above 0 and at most 0.5, such as 0.05")
+    check_share(share)
     efforts: dict[str, Any] = {"gap": gap, "threads": threads, "seed": seed, "progress": progress}
     everyone = solve(_scaled(problem, share), time_limit / 2, **efforts)
     if everyone.status not in (Status.OPTIMAL, Status.FEASIBLE):
@@ -175,6 +174,12 @@ def hold_out(
             f"one of the {int((planned > 0).sum()):,} planned coupons; hold out more (`allocate design` says how many)"
         )
     return drawn
+
+
+def check_share(share: float) -> None:
+    """Raise `UsageError` unless the share is above 0 and at most 0.5."""
+    if not 0.0 < share <= 0.5:
+        raise UsageError(f"the holdout is {share:g} of the users; it must be above 0 and at most 0.5, such as 0.05")
 
 
 def without_held(problem: Problem, holdout: Holdout) -> Problem:

@@ -2,7 +2,8 @@
 
 Rows are users. An arm's units are compared within their stratum and the strata's differences are averaged with the
 weights of the treated: the effect on those who were treated. The variance is Neyman's, which never understates on
-average that of the users at hand, whatever the effects.
+average that of the users at hand, whatever the effects. Intervals are Student's; a correction for skewness (Hall 1992) was
+tried, and covered no better: with few controls the skewness is itself poorly known.
 """
 
 from __future__ import annotations

@@ -7,8 +7,7 @@ coupon changed in the last solve cannot bias a number; where many did, the numbe
 
 from __future__ import annotations
 
-import tomllib
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -16,6 +15,8 @@ from typing import Any
 import numpy as np
 import pyarrow as pa
 
+from allocator.campaign.reading import parse_campaign
+from allocator.campaign.terms import Header
 from allocator.errors import DataError, UsageError, counted
 from allocator.simulation.assignment import Assignment, read_assignment
 from allocator.simulation.effects import LEAST_SHOWN, Cell, Effects, Money, Sample, cells
@@ -25,6 +26,7 @@ from allocator.simulation.outcomes import Absent, Outcomes, examples_of, read_ou
 from allocator.simulation.targeting import Bin, Qini, by_score, qini
 from allocator.tables.files import read_users, same_ids
 from allocator.tables.frames import one_chunk, to_arrow
+from allocator.tables.output import MANIFEST
 from allocator.tables.plan_folder import PlanFolder, read_plan_folder
 from allocator.tables.user_columns import user_columns
 
@@ -113,8 +115,7 @@ def measure(
     absent
         What it means that a user of the campaign has no row: `refuse`, `zero` (bought nothing) or `drop` (not known).
     margin
-        Share of the price that is earned before discounts; by default the campaign file's, else 1: revenue is counted
-        in full.
+        Share of the price that is earned before discounts; by default the campaign file's, else that file's default.
     start
         First day of the campaign; by default the campaign file's.
     confidence
@@ -132,10 +133,10 @@ def measure(
     check_confidence(confidence)
     folder = plan if isinstance(plan, PlanFolder) else read_plan_folder(plan)
     assignment = read_assignment(folder)
-    terms = campaign_table(folder.campaign_text)
+    terms = campaign_terms(folder)
     given = _absent(absent)
     use = (assignment.planned > 0) & assignment.randomised
-    found = read_outcomes(outcomes, assignment.user_ids, start=start or terms.get("start"), wanted=use, absent=given)
+    found = read_outcomes(outcomes, assignment.user_ids, start=start or terms.start, wanted=use, absent=given)
     money = Money.of(terms, margin, "discount" in found.columns)
     notes = [*found.notes, *money.notes]
     rows = np.flatnonzero(use & found.known)
@@ -166,9 +167,10 @@ def measure(
     )
 
 
-def campaign_table(text: str | None) -> Mapping[str, Any]:
-    """Return the [campaign] table of the campaign's file, which was checked when the plan was made."""
-    return {} if text is None else dict(tomllib.loads(text).get("campaign", {}))
+def campaign_terms(folder: PlanFolder) -> Header:
+    """Return the [campaign] table of the campaign file that a plan was made with; its defaults where there was none."""
+    text = folder.campaign_text
+    return Header() if text is None else parse_campaign(text, f"{folder.path}/{MANIFEST}").campaign
 
 
 def _absent(word: Absent | str) -> Absent:

@@ -13,7 +13,7 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from allocator.errors import DataError, counted
+from allocator.errors import DataError, UsageError, counted
 from allocator.tables.files import read_plain, same_ids
 from allocator.tables.frames import decoded, is_text, one_chunk, refuse_nulls, to_arrow
 from allocator.tables.origin import MOST_EXAMPLES, Origin
@@ -171,9 +171,10 @@ def _places(
 
 def _refuse_early(arrow: pa.Table, start: Any, source: str, origin: Origin, notes: list[str]) -> None:
     """Refuse outcomes dated before the campaign: a purchase before it cannot come of it, and tells against the rest."""
+    begin = None if start is None else pa.scalar(_moment(start), pa.timestamp("us"))
     if "time" not in arrow.column_names:
         return
-    if start is None:
+    if begin is None:
         notes.append(f"{source}: column 'time' was not checked, since the campaign's start is not known (--start).")
         return
     column = decoded(arrow["time"])
@@ -184,7 +185,6 @@ def _refuse_early(arrow: pa.Table, start: Any, source: str, origin: Origin, note
         raise DataError(
             f"{source}: column 'time' holds no dates ({words}); write them as 2026-03-01 or 2026-03-01 12:30"
         ) from error
-    begin = pa.scalar(datetime.datetime.fromisoformat(str(start)).replace(tzinfo=None), pa.timestamp("us"))
     early = np.flatnonzero(pc.less(times, begin).fill_null(False).to_numpy())
     if early.size:
         dates = ", ".join(str(item.as_py()) for item in times.take(pa.array(early[:MOST_EXAMPLES])))
@@ -192,6 +192,14 @@ def _refuse_early(arrow: pa.Table, start: Any, source: str, origin: Origin, note
             f"{source}: {counted(early.size, 'row is', 'rows are')} dated before the campaign's start {start} "
             f"({origin.rows(early)}: {dates}); leave out what came before, or put it into pre_spend"
         )
+
+
+def _moment(start: Any) -> datetime.datetime:
+    """Read a campaign's start, a date or its text."""
+    try:
+        return datetime.datetime.fromisoformat(str(start)).replace(tzinfo=None)
+    except ValueError as error:
+        raise UsageError(f"the campaign's start is {str(start)!r}; write it as 2026-03-01") from error
 
 
 def _parsed(column: pa.ChunkedArray) -> pa.ChunkedArray:

@@ -14,7 +14,7 @@ import pyarrow.compute as pc
 from allocator.errors import DataError, UsageError
 from allocator.simulation.design import Design, design
 from allocator.simulation.effects import Money
-from allocator.simulation.measuring import campaign_table
+from allocator.simulation.measuring import campaign_terms
 from allocator.simulation.outcomes import Absent, read_outcomes
 from allocator.tables.frames import one_chunk
 from allocator.tables.plan_folder import read_plan_folder
@@ -85,7 +85,7 @@ def read_promise(plan: str | Path, margin: float | None = None) -> Promise:
     table = folder.plan
     if table.num_rows == 0:
         raise UsageError(f"{plan}: the plan issues nothing; there is nothing to test")
-    money = Money.of(campaign_table(folder.campaign_text), margin, True)
+    money = Money.of(campaign_terms(folder), margin, True)
     ids = pc.unique(one_chunk(table["user_id"]))
     further = money.spend_of(table["value"].to_numpy(), table["cost"].to_numpy())
     coded = one_chunk(table["coupon"].dictionary_encode())

@@ -29,6 +29,7 @@ from allocator.solvers.part import Opened, Part, part_of
 from allocator.solvers.piece import Piece
 from allocator.solvers.programs import Answer, Ending, Halt, solve_integer, tightened, without
 
+POOR = 1e-3  # of the bound: a plan that misses so much of it may be worse than one filled in a single sweep
 LEAST_EXCHANGES = 3
 MOST_EXCHANGES = 6  # among all users, each time among those that the last gap leaves open
 WORTH_IT = 0.8  # of the gap before; where an exchange leaves more of it, another will not help either
@@ -131,8 +132,9 @@ def first_plan(
 ) -> CorePlan:
     """Return a plan by exchanges alone, among ever more users with ever more effort."""
     best = _exchanged(problem, near, prices, bound, CorePlan(None, -math.inf, math.inf), effort)
-    if best.offers is None:
-        best = _filled(problem, whole, prices)
+    if bound - best.objective > POOR * abs(bound):
+        other = _filled(problem, whole, prices)
+        best = other if other.objective > best.objective else best
     for turn in range(1, MOST_EXCHANGES):
         if effort.spent(bound, best) or (best.offers is None and turn > 1):
             break

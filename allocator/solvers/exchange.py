@@ -5,64 +5,121 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 import numpy as np
+import scipy.linalg as la
 
 from allocator.kernels import exchange as kernels
 from allocator.solvers.ejection import stopped_at
 from allocator.solvers.piece import Piece
-from allocator.solvers.relaxation import limit_matrix
+from allocator.solvers.pool import Pool, pool_of
 
-OFFERS = 20_000  # with the smallest losses, that are looked at
-CHOICES = 4_000  # that take part
 SWEPT = (150, 600)  # of them that are tried in pairs with each other; the work is their square, so first with few
-FOR_EACH = 40  # of them that use more of a limit, and that use less
 EVALUATIONS = 4_000_000  # pairs of choices looked at, at most, times the effort
 FEW_LIMITS = 40  # with more of them a pair takes longer, and fewer are looked at
+MOST_UNDONE = 5
+AIMS = 20  # times the effort
+AIM_EVALUATIONS = 100_000
+MEND_EVALUATIONS = 1_000_000
+WATCHED = 100  # of the largest changes: a limit with more room than that is not watched
+MOST_KINDS = 64
 FAR_ABOVE = 4.0  # times its price, what a limit costs that is broken
 
 
 @dataclass(frozen=True, eq=False)
-class Pool:
-    """Choices near the users' best ones that take part in exchanges.
+class Table:
+    """All that exchanges look at: a pool, what is left of the watched limits, and the limits' part in it.
 
     Attributes
     ----------
-    base
-        The piece's offers that are the users' best choices.
-    offer
-        The piece's offers that may flip.
-    owner, dropped, added
-        `(choices,)`: whose each choice is, from 0, and the positions in `offer` that it drops and adds (-1: none).
-    du, dv, lost
-        What each uses `(choices, n_limits)` and earns more than the best choice, and what it loses at the prices.
-    chosen
-        `(choices,)` bool: in the plan to start from.
-    n_users
-        Users with a choice.
+    du
+        `(choices, n_limits)`: what each choice uses more than the best one.
+    above, below
+        `(n_limits,)`: what is left of each side when all take their best choice.
+    prices, weight
+        `(n_limits,)` currency per unit: of the limit, and what it costs while it is broken.
+    counting, primary, keys, kind_of, covers
+        As in `kernels.exchange.exchange`.
+    room
+        What the bound is above the value of all best choices, currency.
+    stop
+        `(1,)` uint8, set when the time is over.
     """
 
-    base: np.ndarray
-    offer: np.ndarray
-    owner: np.ndarray
-    dropped: np.ndarray
-    added: np.ndarray
+    pool: Pool
     du: np.ndarray
-    dv: np.ndarray
-    lost: np.ndarray
-    chosen: np.ndarray
-    n_users: int
+    above: np.ndarray
+    below: np.ndarray
+    prices: np.ndarray
+    weight: np.ndarray
+    counting: np.ndarray
+    primary: int
+    keys: np.ndarray
+    kind_of: np.ndarray
+    covers: np.ndarray
+    room: float
+    tolerance: float
+    rng: np.random.Generator
+    stop: np.ndarray
 
-    def plan(self, current: np.ndarray) -> np.ndarray:
-        """Return the piece's offers where each user has this choice, -1: the best one."""
-        taken = current[current >= 0]
-        dropped, added = self.dropped[taken], self.added[taken]
-        kept = self.base[~np.isin(self.base, self.offer[dropped[dropped >= 0]])]
-        return np.concatenate([kept, self.offer[added[added >= 0]]])
+    def exchange(self, current: np.ndarray, width: int, evaluations: int) -> tuple[np.ndarray, float]:
+        """Improve a plan among the first `width` choices; return it and its gap, infinite where limits are broken."""
+        pool, swept = self.pool, np.arange(width)
+        everything = np.concatenate([-1 - np.unique(pool.owner), np.arange(pool.owner.size)])
+        found, gap = kernels.exchange(
+            np.concatenate([-1 - np.unique(pool.owner[swept]), swept]), everything, pool.owner, pool.dv, self.du,
+            pool.lost, current, self.above, self.below, self.weight, self.prices, self.counting, self.primary, self.keys,
+            self.kind_of, self.covers, self.room, self.tolerance, evaluations, self.rng, self.stop,
+        )  # fmt: skip
+        return found, gap
 
-    def start(self) -> np.ndarray:
-        """Return each user's choice in the plan to start from, `(n_users,)`."""
-        current = np.full(self.n_users, -1, np.int64)
-        current[self.owner[self.chosen]] = np.flatnonzero(self.chosen)
-        return current
+
+def aimed(table: Table, current: np.ndarray, gap: float, turns: int) -> tuple[np.ndarray, float]:
+    """Improve a plan by changes in several kinds of users at once; return it and its gap.
+
+    Where limits overlap, what is left of one can often be used only by moving usage between many kinds: how much more each
+    should use is a small linear system. In each kind in turn three changes come as close to that as they can, and exchanges
+    mend the rest.
+    """
+    priced = np.flatnonzero(~table.counting & (table.prices != 0))
+    covers = table.covers[:, priced]
+    kinds = np.flatnonzero(covers.any(axis=1))
+    along = priced[covers[kinds].argmax(axis=1)]
+    worth = np.abs(table.prices[priced]) @ covers[kinds].T
+    for turn in range(turns):
+        if gap <= table.tolerance or table.stop[0]:
+            break
+        trial = _undone(table, current, int(table.rng.integers(0, MOST_UNDONE + 1)) if turn else 0)
+        used = table.du[trial[trial >= 0]].sum(axis=0)
+        above, below = table.above - used, table.below + used
+        # A few kinds that can do it together, chosen at random.
+        scatter = table.rng.random(kinds.size) + 0.1
+        _, pivots = la.qr(covers[kinds].T * scatter, mode="r", pivoting=True)
+        rest = pivots[: min(priced.size, kinds.size)]
+        while rest.size and not table.stop[0]:
+            left = np.where(table.prices[priced] > 0, above[priced], -below[priced])
+            step = la.lstsq(covers[kinds[rest]].T.astype(np.float64), left)[0]
+            furthest = int(np.abs(step).argmax())
+            at = rest[furthest]
+            kernels.aim(
+                table.pool.owner, table.pool.dv, table.du, table.pool.lost, trial, above, below, table.prices,
+                table.counting, table.keys, table.kind_of, int(kinds[at]), int(along[at]), float(step[furthest]),
+                float(worth[at]), gap, AIM_EVALUATIONS,
+            )  # fmt: skip
+            rest = np.delete(rest, furthest)
+        found, reached = table.exchange(trial, min(SWEPT[0], table.pool.owner.size), MEND_EVALUATIONS)
+        if reached < gap:
+            current, gap = found, reached
+    return current, gap
+
+
+def _undone(table: Table, current: np.ndarray, n: int) -> np.ndarray:
+    """Return a plan without `n` of its changes, drawn by what they lose: others will make up for them."""
+    trial = current.copy()
+    taken = trial[trial >= 0]
+    if n and taken.size:
+        dear = np.maximum(table.pool.lost[taken], 0.0) + 1e-12
+        undone = table.rng.choice(taken, min(n, taken.size), replace=False, p=dear / dear.sum())
+        trial[table.pool.owner[undone]] = -1
+    return trial
 
 
 def exchanged(
@@ -81,92 +138,78 @@ def exchanged(
     from the best choices in such offers only, else with the best choices. Stops within `tolerance` (currency) of the
     bound at `prices`, when the `effort` is spent or at the `deadline` (monotonic clock). The sums are not exact: the caller checks the limits.
     """
-    folding = piece.folding
     _, used, choices = piece.exact(prices)
-    pool = _pool(piece, prices, choices.picked, most, start)
+    pool = pool_of(piece, prices, choices.picked, most, start)
     if pool is None:
         return None
+    for watched in (_within_reach(piece, prices, used, pool), np.ones(prices.size, dtype=bool)):
+        current = _search(table_of(piece, prices, used, pool, watched, tolerance, seed), effort, deadline)
+        if current is None:
+            return None
+        left = used + pool.du[current[current >= 0]].sum(axis=0)
+        if ((left <= piece.folding.at_most) & (left >= piece.folding.at_least))[~watched].all():
+            plan = pool.plan(current)
+            return np.concatenate([*piece.picked, plan if piece.shard.origin is None else piece.shard.origin[plan]])
+    return None
+
+
+def _within_reach(piece: Piece, prices: np.ndarray, used: np.ndarray, pool: Pool) -> np.ndarray:
+    """Return which limits a plan near the prices may come to break: the others are looked at when it is found."""
+    reach = WATCHED * np.abs(pool.du).max(axis=0)
+    left = np.minimum(piece.folding.at_most - used, used - piece.folding.at_least)
+    near: np.ndarray = (prices != 0) | (left < reach)
+    return near
+
+
+def table_of(
+    piece: Piece, prices: np.ndarray, used: np.ndarray, pool: Pool, watched: np.ndarray, tolerance: float, seed: int
+) -> Table:
+    """Return what exchanges look at, where best choices use `used` of each limit and some limits are `watched`."""
+    folding = piece.folding
     # Rounding of running sums must not lead over a limit; counts are exact.
-    counting = (folding.weights[:, :-1] == 0).all(axis=1) & (folding.weights[:, -1] == 1)
+    counting = ((folding.weights[:, :-1] == 0).all(axis=1) & (folding.weights[:, -1] == 1))[watched]
+    prices, used = prices[watched], used[watched]
+    du = np.ascontiguousarray(pool.du[:, watched])
     size = np.where(counting, 0.0, 1e-9 + 1e-13 * np.abs(used))
-    above, below = folding.at_most - used - size, used - folding.at_least - size
+    above, below = folding.at_most[watched] - used - size, used - folding.at_least[watched] - size
     up, down = prices > 0, prices < 0
     room = float(prices[up] @ above[up] - prices[down] @ below[down])
-    weight = FAR_ABOVE * np.abs(prices) + np.abs(pool.dv).mean() / np.maximum(np.abs(pool.du).max(axis=0), 1e-12)
-    worth = np.where(counting, 0.0, np.abs(prices) * np.abs(pool.du).mean(axis=0))
+    weight = FAR_ABOVE * np.abs(prices) + np.abs(pool.dv).mean() / np.maximum(np.abs(du).max(axis=0), 1e-12)
+    worth = np.where(counting, 0.0, np.abs(prices) * np.abs(du).mean(axis=0))
     primary = int(np.argmax(worth)) if worth.any() else -1
+    kind_of, covers = _kinds(pool, du, ~counting & (prices != 0))
     rng = np.random.default_rng(seed)
-    keys = rng.integers(-(2**62), 2**62, prices.size)
-    current, gap = pool.start(), np.inf
-    everything = np.concatenate([-1 - np.unique(pool.owner), np.arange(pool.owner.size)])
-    evaluations = int(effort * EVALUATIONS * min(1.0, FEW_LIMITS / max(1, prices.size)))
-    stop = np.zeros(1, np.uint8)
-    for width in SWEPT:
-        swept = np.arange(min(width, pool.owner.size))
-        with stopped_at(deadline, stop):
-            found, reached = kernels.exchange(
-                np.concatenate([-1 - np.unique(pool.owner[swept]), swept]), everything, pool.owner, pool.dv, pool.du,
-                pool.lost, current, above, below, weight, prices, counting, primary, keys, room, tolerance, evaluations,
-                rng, stop,
-            )  # fmt: skip
-        if reached < gap:
-            current, gap = found, reached
-        if gap <= tolerance or swept.size == pool.owner.size or stop[0]:
-            break
-    if not np.isfinite(gap):
-        return None
-    plan = pool.plan(current)
-    return np.concatenate([*piece.picked, plan if piece.shard.origin is None else piece.shard.origin[plan]])
-
-
-def _pool(piece: Piece, prices: np.ndarray, base: np.ndarray, most: float, start: np.ndarray | None) -> Pool | None:
-    """Return the choices that take part, those of `start` among them; `None` where there are none."""
-    shard, folding = piece.shard, piece.folding
-    offer, loss, chosen = piece.executor.losses(shard, folding.tables(prices), most)
-    if offer.size > OFFERS:
-        near = np.sort(np.argpartition(loss, OFFERS)[:OFFERS])
-        offer, loss, chosen = offer[near], loss[near], chosen[near]
-    if offer.size == 0:
-        return None
-    users, user = np.unique(shard.users_of(offer), return_inverse=True)
-    held = np.bincount(shard.users_of(base), minlength=shard.n_users)
-    caps = shard.caps[users] if shard.caps.size else np.full(users.size, shard.cap)
-    group = shard.exclusive[shard.coupons_of(offer)]
-    owner, dropped, added = kernels.list_choices(
-        user.reshape(-1), offer, chosen, loss, group, caps - held[users], np.inf
-    )
-    if owner.size == 0:
-        return None
-    matrix = limit_matrix(shard, folding, offer, np.arange(prices.size)).T.toarray()
-    matrix = np.vstack([matrix, np.zeros(prices.size)])  # position -1 uses nothing
-    value = np.append(shard.value[offer], 0.0)
-    du, dv = matrix[added] - matrix[dropped], value[added] - value[dropped]
-    lost = du @ prices - dv
-    begun = np.zeros(owner.size, dtype=bool)
-    if start is not None:
-        origin = offer if shard.origin is None else shard.origin[offer]
-        flipped = np.append(np.isin(origin, start) != chosen, False)
-        flips = np.bincount(user.reshape(-1)[flipped[:-1]], minlength=users.size)
-        in_choice = (dropped >= 0).astype(np.int64) + (added >= 0)
-        told = flipped[dropped].astype(np.int64) + flipped[added]
-        begun = (told == in_choice) & (flips[owner] == in_choice)
-        if begun.sum() < np.count_nonzero(flips):  # some user's choice in `start` is not among those listed
-            begun[:] = False
-    part = _taking_part(du, lost, begun)
-    return Pool(
-        base, offer, owner[part], dropped[part], added[part], np.ascontiguousarray(du[part]), dv[part], lost[part],
-        begun[part], users.size,
+    return Table(
+        pool, du, above, below, prices, weight, counting, primary, rng.integers(-(2**62), 2**62, prices.size), kind_of, covers,
+        room, tolerance, rng, np.zeros(1, np.uint8),
     )  # fmt: skip
 
 
-def _taking_part(du: np.ndarray, lost: np.ndarray, begun: np.ndarray) -> np.ndarray:
-    """Return the choices with the smallest losses; first those begun with and some that move each limit up or down."""
-    order = np.argsort(lost, kind="stable")
-    part = begun.copy()
-    for r in range(du.shape[1]):
-        along = du[order, r]
-        part[order[along > 0][:FOR_EACH]] = True
-        part[order[along < 0][:FOR_EACH]] = True
-    part[order[: SWEPT[-1] // 2]] = True
-    first, rest = order[part[order]], order[~part[order]]
-    return np.concatenate([first, rest])[: max(CHOICES, int(part.sum()))]
+def _search(table: Table, effort: float, deadline: float) -> np.ndarray | None:
+    """Return the choice of each of the pool's users in the best plan found."""
+    pool, tolerance = table.pool, table.tolerance
+    evaluations = int(effort * EVALUATIONS * min(1.0, FEW_LIMITS / max(1, table.prices.size)))
+    with stopped_at(deadline, table.stop):
+        current, gap = pool.start(), np.inf
+        for width in SWEPT:
+            found, reached = table.exchange(current, min(width, pool.owner.size), evaluations)
+            if reached < gap:
+                current, gap = found, reached
+            if gap <= tolerance or width >= pool.owner.size or table.stop[0]:
+                break
+        if gap > tolerance and table.covers.any(axis=1).sum() > 1 and np.isfinite(gap):
+            current, gap = aimed(table, current, gap, int(effort * AIMS))
+    return current if np.isfinite(gap) else None
+
+
+def _kinds(pool: Pool, du: np.ndarray, priced: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """Return the kind of each user, and the priced limits that each kind uses, `(n_kinds, n_limits)` bool.
+
+    One kind for all where nearly every user would be a kind of its own.
+    """
+    touched = np.zeros((pool.n_users, du.shape[1]), dtype=bool)
+    np.logical_or.at(touched, pool.owner, (du != 0) & priced)
+    covers, kind_of = np.unique(touched, axis=0, return_inverse=True)
+    if covers.shape[0] > MOST_KINDS:
+        return np.zeros(pool.n_users, np.int64), np.ones((1, du.shape[1]), dtype=bool)
+    return kind_of.reshape(-1).astype(np.int64), covers

@@ -9,6 +9,10 @@ import pyarrow as pa
 
 from allocator.limit import Limit
 from allocator.problem import Problem
+from allocator.solvers.exchange import aimed, table_of
+from allocator.solvers.filling import filled
+from allocator.solvers.piece import Piece
+from allocator.solvers.pool import pool_of
 
 
 def small_problems() -> Iterator[Problem]:
@@ -35,3 +39,15 @@ def small_problems() -> Iterator[Problem]:
         max_per_user=2,
         exclusive=[["a", "b"]],
     )
+
+
+def warm(piece: Piece) -> None:
+    """Run what small problems do not come to: smoothing, a plan filled in one sweep, exchanges that aim."""
+    prices = np.where(np.isfinite(piece.folding.at_most), 0.1, -0.1)
+    piece.soft(prices, 0.1)
+    filled(piece, prices)
+    _, used, choices = piece.exact(prices)
+    pool = pool_of(piece, prices, choices.picked, np.inf, None)
+    assert pool is not None
+    table = table_of(piece, prices, used, pool, np.ones(prices.size, dtype=bool), -np.inf, 0)
+    aimed(table, pool.start(), np.inf, 1)

@@ -7,6 +7,7 @@ number would lose it.
 
 from __future__ import annotations
 
+import codecs
 import csv
 import gzip
 import io
@@ -150,17 +151,17 @@ def stream(file: Path, types: Mapping[str, pa.DataType], numbers: Sequence[str])
 
 
 def are_integers(column: pa.Array) -> bool:
-    """Return whether every text is an integer as it is printed: no leading zeros, nothing missing."""
-    return _parsed(column, ["integer"], pa.array([], pa.string()))[0] in ("integer", EMPTY)
+    """Return whether every text is an integer as it is printed, without leading zeros, or missing."""
+    return _parsed(column, ["integer"], pa.array(MISSING, pa.string()))[0] in ("integer", EMPTY)
 
 
 def _fault(file: Path, words: str, numbers: Sequence[str]) -> str:
     """Find what Arrow's complaint comes from."""
-    if "columns, got" in words:
+    if "columns, got" in words and _is_utf8(file):
         return _ragged_rows(file, words)
     if "conversion error to double" in words:
         return _texts_in_numbers(file, numbers, words)
-    if "UTF8" in words:
+    if "UTF8" in words or not _is_utf8(file):
         return f"{file}: the text is not UTF-8 ({words}); save it as 'CSV UTF-8'"
     if "straddl" in words:
         return f"{file}: a row is longer than {BLOCK_BYTES >> 20} MiB; most likely a quotation mark is not closed"
@@ -286,6 +287,19 @@ def _head(file: Path) -> bytes:
             return stream.read(HEADER_BYTES)
     except (EOFError, gzip.BadGzipFile, zlib.error) as error:
         raise DataError(f"{file}: the compressed file is damaged or cut short ({error}); write it again") from error
+
+
+def _is_utf8(file: Path) -> bool:
+    """Return whether a whole file is UTF-8; Arrow cannot tell of a bad row that is not."""
+    decoder = codecs.getincrementaldecoder("utf-8")()
+    with cast(IO[bytes], gzip.open(file) if is_gzip(file) else file.open("rb")) as source:
+        try:
+            while block := source.read(HEADER_BYTES):
+                decoder.decode(block)
+            decoder.decode(b"", final=True)
+        except UnicodeDecodeError:
+            return False
+    return True
 
 
 def is_gzip(file: Path) -> bool:

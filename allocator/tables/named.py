@@ -11,14 +11,16 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from enum import StrEnum
 from pathlib import Path
+from typing import Any
 
 import pyarrow as pa
+import pyarrow.compute as pc
 
 from allocator.errors import DataError
 from allocator.tables import csv_text, parquet_data
 from allocator.tables.faults import in_words
 from allocator.tables.files import FROM_CSV, common_columns, files_of, format_of, listed
-from allocator.tables.frames import is_text, values_type
+from allocator.tables.frames import decoded, is_text, values_type
 from allocator.tables.origin import Origin
 
 
@@ -46,12 +48,15 @@ class Column:
         What others call it; the first that a file has counts.
     required
         Whether a table without it is refused.
+    meaning
+        What it says, in a few words.
     """
 
     name: str
     holds: Holds
     aliases: tuple[str, ...] = ()
     required: bool = False
+    meaning: str = ""
 
 
 @dataclass(frozen=True)
@@ -153,10 +158,29 @@ def read_layout(layout: Layout, columns: Sequence[Column], *, others: bool = Tru
         goal = pa.schema([layout.schema.field(name) for name in wanted])
         coded = [name for name in wanted if pa.types.is_dictionary(goal.field(name).type)]
         table, lengths = parquet_data.read(layout.files, goal, coded)
+    for name in (there for name, there in layout.names.items() if holds[name] is Holds.ID):
+        place = table.column_names.index(name)
+        table = table.set_column(place, name, plain_id(decoded(table[name]), layout.path, name))
     origin = Origin(tuple(zip(map(str, layout.files), lengths, strict=True)))
     back = {there: name for name, there in layout.names.items()}
     table = table.rename_columns([back.get(name, name) for name in table.column_names])
     return table.replace_schema_metadata(origin.metadata | (FROM_CSV if layout.is_csv else {}))
+
+
+def plain_id(column: Any, source: object, name: str) -> Any:
+    """Return a column of ids (an array or a chunked array) with int64 for integers of any width; text as it is.
+
+    Raises
+    ------
+    DataError
+        Where an integer is beyond 2^63 - 1.
+    """
+    if not pa.types.is_integer(column.type) or column.type == pa.int64():
+        return column
+    try:
+        return column.cast(pa.int64())
+    except pa.ArrowInvalid as error:
+        raise DataError(f"{source}: column {name!r} holds integers beyond 2^63 - 1; write these ids as text") from error
 
 
 def _choose(file: Path, found: Sequence[str], columns: Sequence[Column]) -> dict[str, str]:
@@ -207,6 +231,13 @@ def _check_type(file: Path, column: Column, field: pa.Field) -> None:
         Holds.TEXT: is_text(kind) or pa.types.is_integer(kind) or pa.types.is_boolean(kind),
         Holds.FLAG: number or pa.types.is_boolean(kind),
     }[column.holds]
+    if column.holds is Holds.TIME and pa.types.is_timestamp(kind) and kind.tz is not None:
+        try:
+            pc.local_timestamp(pa.array([0]).cast(kind))
+        except pa.ArrowInvalid as error:
+            raise DataError(
+                f"{file}: column {field.name!r} is in a time zone that is not known here ({kind.tz}); write times without a zone"
+            ) from error
     if not sound and not pa.types.is_null(kind):
         more = ""
         if column.holds is Holds.TIME and number:

@@ -116,6 +116,36 @@ def write_file(path: Path, data: Content, *, force: bool = True) -> None:
                 fresh.unlink(missing_ok=True)
 
 
+def write_files(folder: Path, contents: Mapping[str, Content]) -> None:
+    """Write files into a folder, which is made where it is missing: all under temporary names first, then renamed.
+
+    Files of these names are replaced; others stay.
+
+    Raises
+    ------
+    UsageError
+        Where the folder is a file.
+    OutputError
+        Where a file cannot be written; what was there before stays.
+    """
+    target = _target(folder)
+    if not target.exists():
+        write_folder(folder, contents, force=False)
+        return
+    if not target.is_dir():
+        raise UsageError(f"{folder} is a file; choose another name for the folder")
+    with _in_words(folder):
+        fresh = {name: _temporary(target / name) for name in contents}
+        try:
+            for name, content in contents.items():
+                _write(fresh[name], content)
+            for name, path in fresh.items():
+                path.replace(target / name)
+        finally:
+            for path in fresh.values():
+                path.unlink(missing_ok=True)
+
+
 def plan_table(rows: np.ndarray, offers: pa.Table) -> pa.Table:
     """Return the offers that a plan issues, as the caller wrote them.
 

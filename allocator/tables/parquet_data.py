@@ -18,8 +18,9 @@ INDEX_COLUMN = "__index_level_"  # what pandas writes of a table's index: no col
 
 def schema(file: Path, coded: Sequence[str]) -> pa.Schema:
     """Return a file's columns; `coded` text columns get an int32 code a row. Raises what Arrow raises."""
-    there = pq.read_schema(file).names
-    with pq.ParquetFile(file, read_dictionary=[name for name in coded if name in there]) as source:
+    # Only texts can be read as codes; a list of that name would be a KeyError.
+    texts = [field.name for field in pq.read_schema(file) if is_text(values_type(field.type))]
+    with pq.ParquetFile(file, read_dictionary=[name for name in coded if name in texts]) as source:
         fields = source.schema_arrow.remove_metadata()
     return pa.schema([field.remove_metadata() for field in fields if not field.name.startswith(INDEX_COLUMN)])
 

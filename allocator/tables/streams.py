@@ -16,7 +16,7 @@ import pyarrow.parquet as pq
 from allocator.tables import csv_text
 from allocator.tables.faults import in_words
 from allocator.tables.frames import values_type
-from allocator.tables.named import Column, Holds, Layout
+from allocator.tables.named import Column, Holds, Layout, plain_id
 
 ROWS = 1 << 20  # of a batch
 ISO_DATE = r"^\s*\d{4}-\d{2}-\d{2}"
@@ -86,8 +86,11 @@ def batches(
         first = 0
         with in_words(file):
             for part in parts:
-                selected = pa.RecordBatch.from_arrays([part.column(place) for place in there.values()], list(there))
-                yield Batch(file, first, selected)
+                found = [
+                    plain_id(part.column(place), file, place) if holds[name] is Holds.ID else part.column(place)
+                    for name, place in there.items()
+                ]
+                yield Batch(file, first, pa.RecordBatch.from_arrays(found, list(there)))
                 first += part.num_rows
 
 
@@ -143,6 +146,8 @@ def times_of(column: pa.Array) -> tuple[np.ndarray, bool]:
         return np.append(seconds, MISSING_TIME)[indices], days
     if pa.types.is_null(kind):
         return np.full(len(column), MISSING_TIME), False
+    if pa.types.is_string_view(kind):
+        column = column.cast(pa.large_string())
     try:
         return _seconds(column.cast(pa.timestamp("s"))), False
     except pa.ArrowInvalid:  # some entry is no plain date: slower, one by one

@@ -29,9 +29,10 @@ def test_users_and_transitions_are_counted_as_by_hand(finished: Path) -> None:
     assert found.counts.gained == sum(not one for one, _ in pairs)
     assert found.counts.lost == sum(not two for _, two in pairs)
     assert found.neither == found.after.users - len(users)
-    told = {(item.before, item.after): item.users for item in found.transitions}
-    assert told == {pair: pairs.count(pair) for pair in set(pairs) if pair[0] != pair[1]}
-    assert any(len(one) == 2 or len(two) == 2 for one, two in told)  # sets of coupons, not only one each
+    told = {(item.dropped, item.added): item.users for item in found.transitions}
+    moves = [(tuple(sorted(set(one) - set(two))), tuple(sorted(set(two) - set(one)))) for one, two in pairs]
+    assert told == {move: moves.count(move) for move in set(moves) if move != ((), ())}
+    assert any(len(one) == 2 for one in (*before.values(), *after.values()))  # sets of coupons, not only one each
 
 
 def test_what_is_earned_adds_up_over_coupons_and_segments(finished: Path) -> None:

@@ -75,8 +75,9 @@ def contaminated(rng: np.random.Generator) -> Iterator[tuple[str, Estimate, floa
     world = worlds.campaign(USERS, SHARE, rng)
     arm = world.treated
     got = arm | (rng.random(USERS) < 0.1)
-    outcome = np.where(got, world.spend[:, 1], world.spend[:, 0])
-    both = difference(np.column_stack([outcome, got.astype(float)]), arm, world.assignment.stratum)
+    columns = {"spend": np.where(got, world.spend[:, 1], world.spend[:, 0]), "pre_spend": world.columns["pre_spend"]}
+    sample = Sample.of(columns, np.arange(USERS), world.assignment, worlds.Money(worlds.MARGIN, 0.0, False))
+    both = difference(np.column_stack([sample.adjusted("spend"), got.astype(float)]), arm, sample.stratum)
     truth = float((world.spend[:, 1] - world.spend[:, 0])[arm].mean())
     yield "lift per user reached (Fieller)", both.ratio(0, 1), truth
 

@@ -4,11 +4,14 @@ from __future__ import annotations
 
 import json
 from pathlib import Path
+from types import SimpleNamespace
 
 import numpy as np
 import pandas as pd
+import pyarrow as pa
 import pyarrow.parquet as parquet
 import pytest
+from scipy import stats
 
 from allocator import Limit, Problem, solve, verify
 from allocator.cli.inputs import Source
@@ -16,6 +19,10 @@ from allocator.cli.jobs import Effort, Output, plan
 from allocator.cli.screen import Screen
 from allocator.demo import SEGMENTS, market
 from allocator.errors import UsageError
+from allocator.reporting import words
+from allocator.reporting.summary import HoldoutLine
+from allocator.simulation.assignment import Assignment
+from allocator.simulation.effects import Money, Sample
 from allocator.simulation.holdout import Holdout, bundles, hold_out, without_held
 from allocator.tables.user_columns import Attribute
 
@@ -157,5 +164,41 @@ def test_the_plan_folder_says_who_was_held_out_and_what_that_costs(tmp_path: Pat
     assert not set(held.user_id) & set(issued.user_id)
     assert line["holdout"]["costs"] == pytest.approx(line["holdout"]["objective_without"] - line["objective"])
     assert line["holdout"]["costs"] > 0
-    assert line["holdout"]["within"] < 0.02
+    assert line["holdout"]["costs_at_most"] - line["holdout"]["costs_at_least"] < 0.05
     assert "Held out at random" in (folder / "report.html").read_text()
+
+
+def measured(seed: int) -> tuple[bool, int]:
+    """Plan a market with a holdout, make up spend, measure; return whether the truth was covered, and users moved."""
+    made = market(3_000, 4, seed=seed)
+    problem = Problem.from_arrays(made.value, made.cost, budget=made.budget, quantities=made.quantities)
+    drawn = hold_out(problem, 0.15, seed=seed, gap=1e-3)
+    assert drawn is not None
+    plan = solve(without_held(problem, drawn), gap=1e-3).plan
+    rng = np.random.default_rng([seed, 1])
+    effect = np.zeros(3_000)
+    effect[plan.user] = (plan.value + plan.cost) / 0.32 * rng.gamma(2.0, 0.5, plan.user.size)
+    base = rng.gamma(1.0, 20.0, 3_000) * (1 + made.value.max(axis=1))  # those who are worth most spend most anyway
+    columns = {"spend": base + effect}
+    planned = Assignment(
+        pa.array(np.arange(3_000)), drawn.planned.astype(np.int64), drawn.coupons, np.zeros(3_000, np.int64), ("",),
+        drawn.stratum.astype(np.int64), drawn.strata, drawn.held, drawn.randomised, drawn.value, drawn.cost, 0.15,
+    )  # fmt: skip
+    rows = np.flatnonzero(drawn.planned > 0)
+    found = Sample.of(columns, rows, planned, Money(0.32, 0.0, False)).effects(0.95).lift
+    truth = effect[rows][~drawn.held[rows]].mean()
+    return bool(found.low <= truth <= found.high), drawn.moved(plan)
+
+
+@pytest.mark.slow
+def test_what_is_measured_through_plan_and_holdout_is_the_truth_as_often_as_promised() -> None:
+    """100 campaigns from offers to lift; a bound that 95 % intervals break once in 1,000 runs."""
+    found = [measured(seed) for seed in range(100)]
+    low, high = stats.binom.interval(0.999, 100, 0.95)
+    assert low <= sum(covered for covered, _ in found) <= high
+
+
+def test_what_a_holdout_costs_is_a_range_where_a_plan_is_not_proven() -> None:
+    line = HoldoutLine(0.05, 60, 30, 4, 0, 0, 100.0, -5.0, 0.0, 40.0)
+    summary = SimpleNamespace(holdout=line, currency="EUR")
+    assert "0.00 to 40.00 EUR (not both are proven optimal) more" in words.holdout(summary)  # type: ignore[arg-type]

@@ -78,7 +78,7 @@ def test_without_discounts_the_cost_is_what_the_plan_expected_and_that_is_said(r
     assert any("as the plan expected" in note for note in found.notes)
 
 
-def test_without_a_margin_revenue_is_counted_in_full_and_that_is_said(run: Run, tmp_path: Path) -> None:
+def test_without_a_margin_the_campaign_files_default_is_taken_and_that_is_said(run: Run, tmp_path: Path) -> None:
     plan, outcomes, _ = run
     copy = tmp_path / "plan"
     copy.mkdir()
@@ -86,8 +86,8 @@ def test_without_a_margin_revenue_is_counted_in_full_and_that_is_said(run: Run, 
         (copy / file.name).write_bytes(file.read_bytes())
     (copy / "manifest.json").write_text(json.dumps({"campaign": None, "source": {}}))
     found = measure(copy, outcomes)
-    assert found.money.margin == 1.0
-    assert any("margin 1" in note for note in found.notes)
+    assert found.money.margin == 0.3
+    assert any("taken as 30%" in note for note in found.notes)
     assert measure(copy, outcomes, margin=worlds.MARGIN).money.margin == worlds.MARGIN
 
 
@@ -121,6 +121,17 @@ def test_bad_outcomes_are_named_counted_and_refused(run: Run, name: str) -> None
     change, words = BAD[name]
     with pytest.raises(DataError, match=words):
         measure(plan, change(outcomes), start="2026-03-01")
+
+
+def test_a_start_that_is_no_date_is_refused(run: Run) -> None:
+    with pytest.raises(UsageError, match="start is 'gestern'"):
+        measure(run[0], run[1], start="gestern")
+
+
+def test_outcomes_on_and_after_the_start_are_taken(run: Run) -> None:
+    dated = run[1].assign(time=pd.Timestamp("2026-03-01"))
+    assert measure(run[0], dated, start="2026-03-01").overall.treated == run[2].treated.sum()
+    assert any("was not checked" in note for note in measure(run[0], dated).notes)
 
 
 def test_unknown_users_are_counted_and_set_aside(run: Run) -> None:
