@@ -16,6 +16,7 @@ from allocator.diagnosis.conflicts import diagnose
 from allocator.errors import UsageError
 from allocator.executors.local import LocalExecutor, PassCounter
 from allocator.executors.shard import whole
+from allocator.hedging.chance import Priced, Tools, solve_with_chance
 from allocator.kernels.sums import exact_sum
 from allocator.plan import Plan
 from allocator.problem import Problem
@@ -35,6 +36,8 @@ if TYPE_CHECKING:
 
 CENT = 0.01  # currency; a gap below it counts as optimal
 PATIENCE = 1 / 2  # of the time left after the prices, for a first plan; then the limits are looked at one by one
+LEAST_SECONDS = 0.05  # for prices, however little time is left: any prices bound, but poor ones bound poorly
+WARM = 1e-2  # of the first temperature, where the search for prices begins at those of a problem much like it
 Progress = Callable[[str, float], None]
 
 
@@ -69,6 +72,8 @@ def solve(
     if not time_limit > 0 or not gap >= 0 or (threads is not None and threads < 1):
         raise UsageError("time_limit must be above 0, gap at least 0 and threads at least 1")
     _compile()
+    if problem.chance is not None:
+        return solve_with_chance(problem, _tools(gap, threads, seed, progress), time_limit, gap)
     begin = monotonic()
     report = progress or (lambda stage, share: None)
     broken = _broken_rules(problem)
@@ -122,6 +127,26 @@ def _integer(
         tolerance=tolerance, deadline=deadline, seed=seed, patience=now + PATIENCE * (deadline - now),
     )  # fmt: skip
     return minimum.prices, found
+
+
+def _tools(gap: float, threads: int | None, seed: int, progress: Progress | None) -> Tools:
+    """Return what a search above this one needs: whole solves, and prices alone."""
+
+    def whole_solve(problem: Problem, seconds: float) -> Result:
+        return solve(problem, seconds, gap, threads, seed, progress)
+
+    def price(problem: Problem, start: np.ndarray | None, deadline: float) -> Priced:
+        if _broken_rules(problem):
+            return Priced(np.zeros(len(problem.limits)), -math.inf, hopeless=True, chosen=np.empty(0, np.int64))
+        piece = _piece(problem, threads)
+        search, tau = _search(problem, piece, max(deadline, monotonic() + LEAST_SECONDS), seed, lambda stage, share: None)
+        begin = (np.zeros(piece.folding.n_limits), tau) if start is None else (start, tau * WARM)
+        minimum = search.run(*begin)
+        value, _, choices = piece.exact(minimum.prices)
+        bound = value + core.required_value(problem)
+        return Priced(minimum.prices, bound, minimum.infeasible, np.concatenate([choices.picked, problem.required]))
+
+    return Tools(whole_solve, price)
 
 
 class _Compiled:
