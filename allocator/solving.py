@@ -37,6 +37,7 @@ if TYPE_CHECKING:
 CENT = 0.01  # currency; a gap below it counts as optimal
 PATIENCE = 1 / 2  # of the time left after the prices, for a first plan; then the limits are looked at one by one
 LEAST_SECONDS = 0.05  # for prices, however little time is left: any prices bound, but poor ones bound poorly
+DEAR = 20.0  # typical values a typical offer may be charged for a limit, at first
 WARM = 1e-2  # of the first temperature, where the search for prices begins at those of a problem much like it
 Progress = Callable[[str, float], None]
 
@@ -140,8 +141,10 @@ def _tools(gap: float, threads: int | None, seed: int, progress: Progress | None
             return Priced(np.zeros(len(problem.limits)), -math.inf, hopeless=True, chosen=np.empty(0, np.int64))
         piece = _piece(problem, threads)
         search, tau = _search(problem, piece, max(deadline, monotonic() + LEAST_SECONDS), seed, lambda stage, share: None)
-        begin = (np.zeros(piece.folding.n_limits), tau) if start is None else (start, tau * WARM)
-        minimum = search.run(*begin)
+        # Where the ranges of a box leave no plan, the dual has no minimum; inside bounds it has, and they can move.
+        center = np.zeros(piece.folding.n_limits) if start is None else start
+        outer = search.signs.within(center, np.tile(DEAR * tau / search.scale, (2, 1)))
+        minimum = search.run(center, tau if start is None else tau * WARM, outer=outer)
         value, _, choices = piece.exact(minimum.prices)
         bound = value + core.required_value(problem)
         return Priced(minimum.prices, bound, minimum.infeasible, np.concatenate([choices.picked, problem.required]))

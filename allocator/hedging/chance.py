@@ -149,10 +149,10 @@ def _branch(
     heap = [(-root.priced.bound, next(order), root)]
     tolerance = max(0.9 * CENT, gap * abs(best.objective))
     beside = max(0.0, standins.budget - standins.surrogate_percentile(standins.covered(best.plan)))
+    price = float(root.priced.prices[-3])
     done: list[Leaf] = []
     while heap and len(heap) + len(done) < MOST_PIECES and monotonic() < deadline:
         leaf = heap[0][2]
-        price = float(leaf.priced.prices[-3])
         if leaf.priced.bound <= best.objective + tolerance + 1.02 * price * beside:
             break
         heapq.heappop(heap)
