@@ -20,12 +20,15 @@ from allocator.campaign.values import (
     budget_of,
     budget_words,
     cap_of,
+    confidence_of,
     groups_of,
     kind_of,
     measure_of,
     plain_float,
+    shock_of,
     whole,
 )
+from allocator.chance import DEFAULT_SHOCK
 from allocator.errors import UsageError
 from allocator.limit import Limit
 
@@ -97,6 +100,8 @@ class Header(Strict):
     budget: Annotated[float | None, PlainValidator(budget_of)] = None
     max_per_user: Annotated[int | str, PlainValidator(cap_of)] = 1
     exclusive: Annotated[tuple[tuple[str, ...], ...], PlainValidator(groups_of)] = ()
+    confidence: Annotated[float | None, PlainValidator(confidence_of)] = None
+    redemption_shock: Annotated[float, PlainValidator(shock_of)] = DEFAULT_SHOCK
 
 
 class Campaign(Strict):
@@ -130,6 +135,16 @@ class Campaign(Strict):
     def exclusive(self) -> tuple[tuple[str, ...], ...]:
         """Groups of coupons of which a user gets at most one."""
         return self.campaign.exclusive
+
+    @property
+    def confidence(self) -> float | None:
+        """With which probability the budget must hold; `None`: it holds for expected spend."""
+        return self.campaign.confidence
+
+    @property
+    def redemption_shock(self) -> float:
+        """Coefficient of variation of the factor common to all redemptions."""
+        return self.campaign.redemption_shock
 
     @property
     def coupon_ids(self) -> list[str]:

@@ -67,6 +67,14 @@ PlanFolder = Annotated[
         help="Write plan.parquet, summary.json, report.html and manifest.json into this new folder.",
     ),
 ]
+Confidence = Annotated[
+    float | None,
+    typer.Option(
+        "--confidence",
+        metavar="SHARE",
+        help="Keep the budget with this probability, such as 0.95, instead of for expected spend alone; overrides the campaign's.",
+    ),
+]
 TimeLimit = Annotated[
     float, typer.Option("--time-limit", metavar="SECONDS", help="Stop then, with the best plan so far and its gap.")
 ]
@@ -95,6 +103,7 @@ def allocate(
     campaign: CampaignFile = None,
     users: Users = None,
     output: PlanFolder = None,
+    confidence: Confidence = None,
     time_limit: TimeLimit = 60.0,
     gap: Gap = 1e-9,
     threads: Threads = None,
@@ -118,7 +127,7 @@ def allocate(
         return
     exits.leave(
         lambda: jobs.plan(
-            Source(budget, offers, campaign, users),
+            Source(budget, offers, campaign, users, confidence),
             jobs.Effort(time_limit, gap, threads, seed),
             jobs.Output(output, force, as_json, dry_run),
             Screen(quiet=quiet, verbose=verbose),
@@ -141,6 +150,7 @@ def frontier(
         Path | None,
         typer.Option("-o", "--output", metavar="FILE", help="Write the table: a .csv, .parquet or .json file."),
     ] = None,
+    confidence: Confidence = None,
     threads: Threads = None,
     seed: Seed = 0,
     as_json: AsJson = False,
@@ -152,7 +162,7 @@ def frontier(
     """Show what each of many budgets would earn, and what one more unit of it would."""
     exits.leave(
         lambda: jobs.frontier(
-            Source(None, offers, campaign, users),
+            Source(None, offers, campaign, users, confidence),
             low,
             high,
             steps,

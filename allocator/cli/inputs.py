@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from allocator.chance import Chance, check_confidence
 from allocator.errors import UsageError
 from allocator.limit import Limit
 from allocator.problem import Problem
@@ -29,6 +30,7 @@ class Source:
     offers: str | None
     campaign: Path | None
     users: str | None
+    confidence: float | None = None
 
     @property
     def files(self) -> tuple[str, ...]:
@@ -49,6 +51,8 @@ def read(source: Source) -> Input:
     """Read offers, campaign and users, or make the demo campaign; raises `UsageError` and `DataError`."""
     if source.budget is not None:
         positive_budget(source.budget)
+    if source.confidence is not None:
+        check_confidence(source.confidence)
     if source.offers is None:
         return _demo(source)
     from allocator.campaign import Campaign, load_campaign
@@ -72,7 +76,15 @@ def read(source: Source) -> Input:
         face_value=campaign.face_values or None,
         source=source.offers,
     )
-    return Input(problem, table, Terms(campaign.name, campaign.currency, budget))
+    confidence = campaign.confidence if source.confidence is None else source.confidence
+    terms = Terms(campaign.name, campaign.currency, budget, confidence, campaign.redemption_shock)
+    return Input(_with_chance(problem, terms), table, terms)
+
+
+def _with_chance(problem: Problem, terms: Terms) -> Problem:
+    if terms.confidence is None:
+        return problem
+    return problem.with_chance(Chance(terms.confidence, terms.shock))
 
 
 def _demo(source: Source) -> Input:
@@ -91,4 +103,5 @@ def _demo(source: Source) -> Input:
         face_value=made.face_values,
         source="the demo campaign",
     )
-    return Input(problem, made.offers, Terms("demo", demo.CURRENCY, source.budget))
+    terms = Terms("demo", demo.CURRENCY, source.budget, source.confidence)
+    return Input(_with_chance(problem, terms), made.offers, terms)

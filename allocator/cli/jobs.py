@@ -21,6 +21,7 @@ if TYPE_CHECKING:
     import pyarrow as pa
 
     from allocator.reporting.summary import Summary
+    from allocator.risk import SpendRisk
     from allocator.solving import FrontierRow
     from allocator.tables.output import Content
 
@@ -79,6 +80,7 @@ def plan(source: Source, effort: Effort, output: Output, screen: Screen) -> int:
         certificate=certificate,
         strategies=strategies,
         seconds=_seconds(screen, result),
+        risk=_risk(data, result),
     )
     if output.path is not None and summary.has_plan:
         summary = _write(output, data, result, summary, source, effort, screen)
@@ -93,6 +95,7 @@ def plan(source: Source, effort: Effort, output: Output, screen: Screen) -> int:
 
 def _solve(data: Input, effort: Effort, screen: Screen) -> tuple[Result, Any, Sequence[Any]]:
     """Return the result, the certificate of its check and what simpler strategies earn."""
+    from allocator.hedging.chance import comparable
     from allocator.solvers.strategies import compare
     from allocator.solving import solve
     from allocator.verification import verify
@@ -108,8 +111,22 @@ def _solve(data: Input, effort: Effort, screen: Screen) -> tuple[Result, Any, Se
     if result.status is Status.INFEASIBLE:
         return result, certificate, ()
     with screen.stage("strategies"):
-        strategies = compare(data.problem, threads=effort.threads)
+        compared = data.problem if result.chance is None else comparable(data.problem, result)
+        strategies = compare(compared, threads=effort.threads)
     return result, certificate, strategies
+
+
+def _risk(data: Input, result: Result) -> SpendRisk | None:
+    """Return what the plan may spend; `None` without a plan, or where the offers do not tell."""
+    from allocator.chance import DEFAULT_CONFIDENCE
+    from allocator.risk import spend_parts, spend_risk
+    from allocator.risk.parts import is_known
+
+    if not len(result.plan) or not is_known(data.problem):
+        return None
+    terms = data.terms
+    parts = spend_parts(data.problem, result.plan.offer)
+    return spend_risk(parts, terms.shock, terms.confidence or DEFAULT_CONFIDENCE, terms.budget)
 
 
 def _seconds(screen: Screen, result: Result) -> dict[str, float]:

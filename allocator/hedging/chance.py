@@ -27,8 +27,10 @@ from allocator.risk.surrogate import Box, Stand, stand_below, tangent
 
 CENT = 0.01  # currency
 PLANS = 8  # solves at most, in which the stand-in is moved until the percentile is the budget
+FIRST_SHARE = 0.6  # of the time that is left for plans, for the next one
 CLOSE = 1e-7  # of the budget; a percentile as near to it counts as on it
 PATIENCE = 0.5  # of the time, for the plan; the rest for the bound
+CLEARLY = 0.05  # of the plan's value; a box whose plans earn so much less is not looked at any closer
 MOST_PIECES = 60
 FIRST_WIDTH = 0.1  # of D and V: the middle part where a wide box is cut in three
 EDGE = 0.02  # of a range
@@ -47,10 +49,13 @@ class Priced:
 
 @dataclass(frozen=True)
 class Tools:
-    """What the search needs of the solver: `solve(problem, seconds)` and `price(problem, start, deadline)`."""
+    """What the search needs of the solver: `solve(problem, seconds)` and `price(problem, start, deadline, enough)`.
+
+    A bound below `enough` need not be any tighter.
+    """
 
     solve: Callable[[Problem, float], Result]
-    price: Callable[[Problem, np.ndarray | None, float], Priced]
+    price: Callable[[Problem, np.ndarray | None, float, float], Priced]
 
 
 @dataclass(frozen=True, eq=False)
@@ -67,11 +72,12 @@ def solve_with_chance(problem: Problem, tools: Tools, time_limit: float, gap: fl
     begin = monotonic()
     standins = StandIns.of(problem)
     best, last = _plan(standins, tools, begin, time_limit)
+    if best is None and last.status is Status.INFEASIBLE:
+        return _explained(problem, standins, tools, last, time_limit - (monotonic() - begin))
     least = -math.inf if best is None else best.objective
-    root = _leaf(standins, standins.largest, None, tools, begin + time_limit)
-    worst = tools.price(standins.with_worst(), None, begin + time_limit)
-    if best is None and root.priced.hopeless and worst.hopeless:
-        return _explained(problem, standins, tools, time_limit - (monotonic() - begin))
+    enough = least - CLEARLY * abs(least) if best is not None else -math.inf
+    root = _leaf(standins, standins.largest, None, tools, begin + time_limit, enough)
+    worst = tools.price(standins.with_worst(), None, begin + time_limit, enough)
     if worst.bound > least:
         sure = tools.solve(standins.with_worst(), max(0.1, time_limit - (monotonic() - begin)))
         if sure.status in (Status.OPTIMAL, Status.FEASIBLE) and sure.objective > least:
@@ -86,18 +92,19 @@ def solve_with_chance(problem: Problem, tools: Tools, time_limit: float, gap: fl
 def _plan(standins: StandIns, tools: Tools, begin: float, time_limit: float) -> tuple[Result | None, Result]:
     """Move a stand-in until the plan that it gives has its percentile at the budget; return the best plan that keeps it.
 
-    Also returns the last result, whatever its status.
+    Also returns the first result: its stand-in is a limit that every plan keeps, so that where it is infeasible, all is.
     """
     stand, number = Stand(0.0, standins.surrogate.steepest, 0.0), standins.budget
-    best, number_kept = None, -math.inf
+    best, first, number_kept = None, None, -math.inf
     for turn in range(PLANS):
         left = PATIENCE * time_limit - (monotonic() - begin)
         if turn and left <= 0:
             break
-        found = tools.solve(standins.with_stand(stand, number), max(0.1, left / 2))
+        found = tools.solve(standins.with_stand(stand, number), max(0.1, FIRST_SHARE * left))
+        first = first or found
         if found.status not in (Status.OPTIMAL, Status.FEASIBLE):
             if turn == 0:
-                return None, found
+                break
             # The stand-in asks for more than there is; go half of the way back.
             number = 0.5 * (number + number_kept) if math.isfinite(number_kept) else 0.5 * (number + standins.budget)
             continue
@@ -114,7 +121,8 @@ def _plan(standins: StandIns, tools: Tools, begin: float, time_limit: float) -> 
         # What the new stand-in leaves between its own value at this plan and the percentile is no part of it.
         value = _value(standins, touching, covered)
         stand, number = touching, standins.budget - (percentile - value) - 0.1 * CLOSE * standins.budget
-    return best, found
+    assert first is not None
+    return best, first
 
 
 def _value(standins: StandIns, stand: Stand, offers: np.ndarray) -> float:
@@ -124,22 +132,22 @@ def _value(standins: StandIns, stand: Stand, offers: np.ndarray) -> float:
     return mean - standins.surrogate.level * d + stand.offset + stand.per_growing * d + stand.per_variance * v
 
 
-def _leaf(standins: StandIns, box: Box, near: Leaf | None, tools: Tools, deadline: float) -> Leaf:
+def _leaf(standins: StandIns, box: Box, near: Leaf | None, tools: Tools, deadline: float, enough: float) -> Leaf:
     point = (0.0, 0.0) if near is None else _point(standins, near)
     stand = stand_below(standins.surrogate, box, point)
     problem = standins.with_stand(stand, standins.budget, box)
-    return Leaf(box, stand, tools.price(problem, None if near is None else near.priced.prices, deadline))
+    return Leaf(box, stand, tools.price(problem, None if near is None else near.priced.prices, deadline, enough))
 
 
 def _point(standins: StandIns, leaf: Leaf) -> tuple[float, float]:
     """Return D and V of what is chosen at a leaf's prices, inside its box."""
     d, v = standins.point(standins.covered(Plan.of(standins.plain, leaf.priced.chosen)))
-    return min(max(d, leaf.box.growing[0]), leaf.box.growing[1]), min(max(v, leaf.box.variance[0]), leaf.box.variance[1])
+    return min(max(d, leaf.box.growing[0]), leaf.box.growing[1]), min(
+        max(v, leaf.box.variance[0]), leaf.box.variance[1]
+    )
 
 
-def _branch(
-    standins: StandIns, root: Leaf, tools: Tools, best: Result, gap: float, deadline: float
-) -> list[Leaf]:
+def _branch(standins: StandIns, root: Leaf, tools: Tools, best: Result, gap: float, deadline: float) -> list[Leaf]:
     """Cut boxes until none is left whose bound is above the plan's value by more than counts.
 
     That is the gap asked for, and what the budget left beside the surrogate's percentile of the plan would earn: no box
@@ -161,7 +169,7 @@ def _branch(
             done.append(leaf)
             continue
         for box in parts:
-            part = _leaf(standins, box, leaf, tools, deadline)
+            part = _leaf(standins, box, leaf, tools, deadline, best.objective - CLEARLY * abs(best.objective))
             # A bound of the whole box is one of its parts too.
             heapq.heappush(heap, (-part.priced.bound, next(order), part))
     return [*done, *(leaf for _, _, leaf in heap)]
@@ -259,15 +267,11 @@ def _result(
     )
 
 
-def _explained(problem: Problem, standins: StandIns, tools: Tools, seconds: float) -> Result:
+def _explained(problem: Problem, standins: StandIns, tools: Tools, found: Result, seconds: float) -> Result:
     """Say why there is no plan: without the chance already, or else by a limit that every plan under it keeps."""
-    plain = tools.solve(dataclasses.replace(problem, chance=None), max(1.0, 0.5 * seconds))
-    if plain.status not in (Status.OPTIMAL, Status.FEASIBLE):
-        return plain
-    stand = stand_below(standins.surrogate, standins.largest, (0.0, 0.0))
-    found = tools.solve(standins.with_stand(stand, standins.budget), max(1.0, 0.5 * seconds))
-    if found.diagnosis is None:
-        return found
+    plain = tools.solve(dataclasses.replace(problem, chance=None), max(1.0, seconds))
+    if plain.status is Status.INFEASIBLE or found.diagnosis is None:
+        return plain if plain.status is Status.INFEASIBLE else found
     note = (
         f"What `{standins.chance.name}` needs is given without the chance of single redemptions, so that a little more may be "
         "needed."

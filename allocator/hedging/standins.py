@@ -15,7 +15,12 @@ from allocator.problem import Problem
 from allocator.risk import SpendDistribution, SpendParts, spend_parts
 from allocator.risk.surrogate import Box, Stand, Surrogate
 
-MEAN, GROWING, VARIANCE, WORST = "[spend]", "[redeemed]", "[variance]", "[worst]"  # no column of a file is likely to be called so
+MEAN, GROWING, VARIANCE, WORST = (
+    "[spend]",
+    "[redeemed]",
+    "[variance]",
+    "[worst]",
+)  # no column of a file is likely to be called so
 
 
 @dataclass(frozen=True, eq=False)
@@ -54,9 +59,7 @@ class StandIns:
         mean, growing, variance = surrogate.columns(parts, budget)
         columns = {**problem.offers.columns, MEAN: mean, GROWING: growing, VARIANCE: variance}
         columns[WORST] = parts.fixed + parts.amount
-        plain = dataclasses.replace(
-            problem, chance=None, offers=dataclasses.replace(problem.offers, columns=columns)
-        )
+        plain = dataclasses.replace(problem, chance=None, offers=dataclasses.replace(problem.offers, columns=columns))
         # H >= steepest x D, and fixed spend is never negative; V of an offer is so many times D at most.
         most = budget / surrogate.steepest
         ratio = np.divide(variance, growing, out=np.zeros(variance.shape), where=growing > 0)
@@ -93,7 +96,10 @@ class StandIns:
         """Return the offers of a plan that the limit covers."""
         coupons = self.plain.limit_coupons[self.at][plan.problem.offers.coupons_of(plan.offer)]
         if self.plain.user_group is not None:
-            coupons = coupons & self.plain.limit_groups[self.at][self.plain.user_group[plan.problem.offers.users_of(plan.offer)]]
+            coupons = (
+                coupons
+                & self.plain.limit_groups[self.at][self.plain.user_group[plan.problem.offers.users_of(plan.offer)]]
+            )
         return plan.offer[coupons]
 
     def percentile(self, offers: np.ndarray) -> float:

@@ -20,7 +20,7 @@ def page(summary: Summary) -> str:
     style = files("allocator.reporting").joinpath("style.css").read_text(encoding="utf-8")
     title = escape(summary.campaign)
     if summary.has_plan:
-        lines = [words.headline(summary), words.proof(summary)]
+        lines = [words.headline(summary), words.proof(summary), words.spend(summary)]
         sections = [_cards(summary), _advice(summary), _strategies(summary), _coupons(summary), _limits(summary)]
     else:
         lines, sections = words.no_plan(summary), [_conflicts(summary)]

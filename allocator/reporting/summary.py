@@ -10,8 +10,10 @@ from typing import Any
 
 import numpy as np
 
+from allocator.chance import DEFAULT_SHOCK
 from allocator.problem import Problem
 from allocator.result import Diagnosis, LimitUse, Result
+from allocator.risk import SpendRisk
 from allocator.solvers.strategies import StrategyResult
 from allocator.solving import FrontierRow
 from allocator.verification import Certificate
@@ -21,11 +23,17 @@ SCHEMA_VERSION = 1
 
 @dataclass(frozen=True)
 class Terms:
-    """What the campaign is called, its budget and its currency."""
+    """What the campaign is called, its budget and its currency.
+
+    `confidence`: with which probability the budget must hold (`None`: for expected spend alone); `shock`: the coefficient
+    of variation of the factor common to all redemptions.
+    """
 
     campaign: str
     currency: str
     budget: float
+    confidence: float | None = None
+    shock: float = DEFAULT_SHOCK
 
 
 @dataclass(frozen=True)
@@ -100,6 +108,7 @@ class Summary:
     coupons: tuple[CouponUse, ...]
     diagnosis: Diagnosis | None
     notes: tuple[str, ...]
+    risk: SpendRisk | None = None
 
     @property
     def has_plan(self) -> bool:
@@ -120,6 +129,7 @@ def summarise(
     certificate: Certificate | None,
     strategies: Sequence[StrategyResult],
     seconds: Mapping[str, float],
+    risk: SpendRisk | None = None,
 ) -> Summary:
     """Bring together what a run found.
 
@@ -129,6 +139,8 @@ def summarise(
         What the independent check returned; `None` where there was no plan to check.
     seconds
         Wall time by stage; `read`, `prices`, `integer`, `write` and `total` among them.
+    risk
+        What the plan may spend; `None` where the offers do not tell.
     """
     return Summary(
         schema_version=SCHEMA_VERSION,
@@ -158,6 +170,7 @@ def summarise(
         coupons=_coupons(problem, result),
         diagnosis=result.diagnosis,
         notes=tuple(result.notes),
+        risk=risk,
     )
 
 

@@ -39,6 +39,7 @@ def show(summary: Summary) -> None:
     _line(console, words.headline(summary), style="bold")
     _line(console, words.proof(summary), style="green" if summary.status == "optimal" else "yellow")
     _line(console, f"verified: {'true' if summary.verified else 'false'}")
+    _line(console, words.spend(summary))
     _coupons(console, summary)
     _limits(console, summary)
     _line(console, words.loosen(summary), style="bold")

@@ -71,7 +71,7 @@ class Surrogate:
     def steepest(self) -> float:
         """The largest b such that H >= b D everywhere; about S_a."""
         ratios = np.concatenate([[0.0], np.geomspace(1e-12, 1e6, 400)])
-        return min(self.level, float(self.psi(ratios).min())) - 1e-12
+        return float(min(self.level, self.psi(ratios).min())) - 1e-12
 
     def columns(self, parts: SpendParts, budget: float) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
         """Return each offer's share of A, D and V, `(n,)` float64 each, for a limit of this number."""
@@ -83,11 +83,17 @@ class Surrogate:
             return mean, growing, variance
         total = max(float(mean.sum()), 1e-300)
         share = budget / total
-        tau = math.hypot(self.spread * self.level * float(growing.sum()) * share, math.sqrt(float(variance.sum()) * share))
+        tau = math.hypot(
+            self.spread * self.level * float(growing.sum()) * share, math.sqrt(float(variance.sum()) * share)
+        )
         slower = min(1.0, self.spread * self.level**2 / self.z)
         skewed = (self.z**2 - 1.0) / (3.0 * self.z * max(tau, 1e-300))
         third = variance * parts.amount * (1.0 - 2.0 * chance)
-        return mean, growing, np.maximum(variance + slower * growing**2 + np.clip(skewed * third, -variance, variance), 0.0)
+        return (
+            mean,
+            growing,
+            np.maximum(variance + slower * growing**2 + np.clip(skewed * third, -variance, variance), 0.0),
+        )
 
     def height(self, growing: np.ndarray, variance: np.ndarray) -> np.ndarray:
         """Return H at these D (above 0 where there is a shock) and V, currency."""
@@ -172,7 +178,7 @@ def stand_below(surrogate: Surrogate, box: Box, near: tuple[float, float]) -> St
     if not surrogate.spread:
         width = math.sqrt(most) + math.sqrt(least)
         chord = z / width if width > 0 else 0.0
-        return Stand(z * math.sqrt(least) - chord * least - 1e-12 * math.sqrt(most), 1.0, chord)
+        return Stand(z * math.sqrt(least) - chord * least - 1e-12 * math.sqrt(most), 1.0, float(chord))
     if low <= 0:
         return Stand(0.0, surrogate.steepest, 0.0)
     d = np.linspace(low, high, LOW_GRID)
@@ -190,7 +196,7 @@ def stand_below(surrogate: Surrogate, box: Box, near: tuple[float, float]) -> St
     rest = grid - per_growing * d[:, None] - per_variance * v
     bend = float(np.abs(np.diff(rest, 2, axis=0)).max(initial=0.0)) / 4.0  # twice what a parabola sinks by
     size = float(np.abs(grid).max())
-    return Stand(float(rest.min()) - bend - 1e-12 * size, per_growing, per_variance)
+    return Stand(float(rest.min()) - bend - 1e-12 * size, float(per_growing), float(per_variance))
 
 
 def tangent(surrogate: Surrogate, at: tuple[float, float]) -> Stand:
@@ -203,4 +209,4 @@ def tangent(surrogate: Surrogate, at: tuple[float, float]) -> Stand:
     h = surrogate.height(points[:, 0], points[:, 1])
     per_growing = float(h[1] - h[2]) / (2.0 * steps[0]) if d > 0 else 1.0
     per_variance = float(h[3] - h[4]) / (2.0 * steps[1])
-    return Stand(float(h[0]) - per_growing * d - per_variance * v, per_growing, per_variance)
+    return Stand(float(h[0] - per_growing * d - per_variance * v), float(per_growing), float(per_variance))

@@ -132,7 +132,9 @@ def _plan_faults(problem: Problem, result: Result, proof: ChanceProof) -> list[s
     if issued.size and told < worst * (1 - NEAR):
         low, high = probability(told * (1 - NEAR)), probability(told * (1 + NEAR))
         if not (low <= chance.confidence <= high):
-            faults.append(f"the spend's percentile is given as {told!r}, which is kept with probability {probability(told)!r}")
+            faults.append(
+                f"the spend's percentile is given as {told!r}, which is kept with probability {probability(told)!r}"
+            )
     if not result.limits or result.limits[-1].used != told:
         faults.append("the use of the chance limit is not the plan's percentile")
     return faults
@@ -148,7 +150,9 @@ def _stands_below(standing: Standing, piece: ChancePiece) -> bool:
     if not (low <= high and least <= most):
         return False
     d = np.linspace(max(low, 1e-9 * high), high, ALONG_D)
-    v = np.concatenate([[least], np.linspace(least, most, ALONG_V), np.geomspace(max(least, 1e-12 * most), most, ALONG_V)])
+    v = np.concatenate(
+        [[least], np.linspace(least, most, ALONG_V), np.geomspace(max(least, 1e-12 * most), most, ALONG_V)]
+    )
     d, v = (grid.reshape(-1) for grid in np.meshgrid(d, np.clip(v, least, most)))
     height = piece.offset + piece.per_growing * d + piece.per_variance * v
     return bool((standing.within(height, d, v) <= standing.chance.confidence + TOLERANCE).all())
@@ -171,5 +175,7 @@ def _cover_faults(prepared: Problem, proof: ChanceProof) -> list[str]:
     middles = [0.5 * (mark[1:] + mark[:-1]) if mark.size > 1 else mark for mark in marks]
     covered = np.zeros((middles[0].size, middles[1].size), dtype=bool)
     for d, v in boxes:
-        covered |= np.logical_and.outer((middles[0] >= d[0]) & (middles[0] <= d[1]), (middles[1] >= v[0]) & (middles[1] <= v[1]))
+        covered |= np.logical_and.outer(
+            (middles[0] >= d[0]) & (middles[0] <= d[1]), (middles[1] >= v[0]) & (middles[1] <= v[1])
+        )
     return faults if covered.all() else [*faults, "the pieces of the proof leave out plans that keep the budget"]

@@ -66,7 +66,10 @@ def _given(offers: Offered, factors: np.ndarray, number: float) -> tuple[np.ndar
     p, a = offers.chance[order], offers.amount[order]
     # Offers before this place are not clipped.
     place = np.searchsorted(p * factors.max() if factors.size == 1 else p, 1.0 / factors, side="left")
-    sums = [np.concatenate([[0.0], np.cumsum(a**i * p**j)]) for i, j in ((1, 0), (1, 1), (2, 1), (2, 2), (3, 1), (3, 2), (3, 3))]
+    sums = [
+        np.concatenate([[0.0], np.cumsum(a**i * p**j)])
+        for i, j in ((1, 0), (1, 1), (2, 1), (2, 2), (3, 1), (3, 2), (3, 3))
+    ]
     a0, a1, b1, b2, c1, c2, c3 = (total[place] for total in sums)
     mean = offers.fixed.sum() + factors * a1 + (sums[0][-1] - a0)
     variance = np.maximum(factors * b1 - factors**2 * b2, 0.0)
@@ -75,7 +78,12 @@ def _given(offers: Offered, factors: np.ndarray, number: float) -> tuple[np.ndar
     noise = np.sqrt(np.where(random, variance, 1.0))
     x = np.where(random, np.clip((number - mean) / noise, -38.0, 38.0), np.where(number >= mean, 38.0, -38.0))
     normal = ndtr(x)
-    bend = np.where(random, third / noise**3, 0.0) * (x * x - 1.0) * np.exp(-x * x / 2.0) / (6.0 * math.sqrt(2.0 * math.pi))
+    bend = (
+        np.where(random, third / noise**3, 0.0)
+        * (x * x - 1.0)
+        * np.exp(-x * x / 2.0)
+        / (6.0 * math.sqrt(2.0 * math.pi))
+    )
     return normal, np.clip(normal - bend, 0.0, 1.0)
 
 
