@@ -13,11 +13,11 @@ import typer
 
 from allocator.cli import exits, jobs
 from allocator.cli.amounts import parse_amount
-from allocator.cli.commands import Command
+from allocator.cli.commands import Command, hedge
 from allocator.cli.inputs import Source
 from allocator.cli.screen import Screen
 
-COMMANDS: tuple[Command, ...] = ()
+COMMANDS: tuple[Command, ...] = (hedge,)
 
 app = typer.Typer(
     name="allocate", add_completion=False, rich_markup_mode=None, pretty_exceptions_enable=False, no_args_is_help=False

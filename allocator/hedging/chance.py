@@ -94,7 +94,7 @@ def _plan(standins: StandIns, tools: Tools, begin: float, time_limit: float) -> 
 
     Also returns the first result: its stand-in is a limit that every plan keeps, so that where it is infeasible, all is.
     """
-    stand, number = Stand(0.0, standins.surrogate.steepest, 0.0), standins.budget
+    stand, number = Stand(0.0, standins.surrogate.level, 0.0), standins.budget
     best, first, number_kept = None, None, -math.inf
     for turn in range(PLANS):
         left = PATIENCE * time_limit - (monotonic() - begin)

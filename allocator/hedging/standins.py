@@ -60,8 +60,8 @@ class StandIns:
         columns = {**problem.offers.columns, MEAN: mean, GROWING: growing, VARIANCE: variance}
         columns[WORST] = parts.fixed + parts.amount
         plain = dataclasses.replace(problem, chance=None, offers=dataclasses.replace(problem.offers, columns=columns))
-        # H >= steepest x D, and fixed spend is never negative; V of an offer is so many times D at most.
-        most = budget / surrogate.steepest
+        # H >= S_a D, and fixed spend is never negative; V of an offer is so many times D at most.
+        most = budget / surrogate.level
         ratio = np.divide(variance, growing, out=np.zeros(variance.shape), where=growing > 0)
         box = Box((0.0, most), (0.0, float(ratio.max()) * most))
         return cls(plain, chance, surrogate, at, budget, box, parts)
@@ -70,6 +70,7 @@ class StandIns:
         """Return the problem with the stand-in as a limit, and with `box` limits for the ranges of D and V."""
         name = self.chance.name
         measure = {MEAN: 1.0, GROWING: stand.per_growing - self.surrogate.level, VARIANCE: stand.per_variance}
+        measure = {label: each for label, each in measure.items() if each}
         limits = [Limit(name, measure, at_most=budget - stand.offset)]
         if box is not None:
             limits += [

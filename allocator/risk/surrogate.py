@@ -7,7 +7,7 @@ the spend is taken as
     A + (S - S_a) D + sqrt(V S / S_a) xi,    xi standard normal,
 
 whose percentile is A - S_a D + H(D, V), with H(D, V) = D psi(V / D^2) and psi a function of one number. The three sums
-are linear in the plan, and A alone would be the percentile if redemptions were not random given S (then the spend rises
+are linear in the plan. psi rises from S_a, so that H >= S_a D, and A alone would be the percentile if redemptions were not random given S (then the spend rises
 with S, and the percentile of a rising function is the function of the percentile). H rises and is concave in V.
 
 Where no probability is clipped the mean is exact. Two things of the second order are counted as if they were variance, by
@@ -66,12 +66,6 @@ class Surrogate:
     def z(self) -> float:
         """The percentile of the standard normal distribution."""
         return float(ndtri(self.confidence))
-
-    @property
-    def steepest(self) -> float:
-        """The largest b such that H >= b D everywhere; about S_a."""
-        ratios = np.concatenate([[0.0], np.geomspace(1e-12, 1e6, 400)])
-        return float(min(self.level, self.psi(ratios).min())) - 1e-12
 
     def columns(self, parts: SpendParts, budget: float) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
         """Return each offer's share of A, D and V, `(n,)` float64 each, for a limit of this number."""
@@ -180,7 +174,7 @@ def stand_below(surrogate: Surrogate, box: Box, near: tuple[float, float]) -> St
         chord = z / width if width > 0 else 0.0
         return Stand(z * math.sqrt(least) - chord * least - 1e-12 * math.sqrt(most), 1.0, float(chord))
     if low <= 0:
-        return Stand(0.0, surrogate.steepest, 0.0)
+        return Stand(0.0, surrogate.level, 0.0)
     d = np.linspace(low, high, LOW_GRID)
     first = max(least, FLATTEST * most)
     v = np.unique(np.concatenate([[least], np.geomspace(first, most, HIGH_GRID) if most > 0 else [0.0], [most]]))
@@ -204,7 +198,7 @@ def tangent(surrogate: Surrogate, at: tuple[float, float]) -> Stand:
     d, v = at
     steps = 1e-4 * np.array([d, v])
     if v <= 0 or (surrogate.spread and d <= 0):
-        return Stand(0.0, surrogate.steepest if surrogate.spread else 1.0, 0.0)
+        return Stand(0.0, surrogate.level, 0.0)
     points = np.array([[d, v], [d + steps[0], v], [d - steps[0], v], [d, v + steps[1]], [d, v - steps[1]]])
     h = surrogate.height(points[:, 0], points[:, 1])
     per_growing = float(h[1] - h[2]) / (2.0 * steps[0]) if d > 0 else 1.0
