@@ -253,8 +253,16 @@ class _Search:
         )  # fmt: skip
         if answer.x is None:
             return center
-        weights = np.clip(answer.x[:n], 0.0, care.cap(n))
-        return weights / weights.sum()
+        return _summing_to_one(answer.x[:n], care.cap(n))
+
+
+def _summing_to_one(weights: np.ndarray, cap: float) -> np.ndarray:
+    """Mend what a linear program's tolerance leaves: weights from 0 to `cap` that add up to 1."""
+    weights = np.clip(weights, 0.0, cap)
+    missing = 1.0 - float(weights.sum())
+    room = cap - weights if missing > 0 else weights
+    total = float(room.sum())
+    return weights + missing * room / total if total > 0 else weights
 
 
 def mixed_weights(care: Care, weights: np.ndarray) -> np.ndarray:

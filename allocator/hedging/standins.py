@@ -22,6 +22,8 @@ MEAN, GROWING, VARIANCE, WORST = (
     "[worst]",
 )  # no column of a file is likely to be called so
 
+ROOM = 1e-9  # relative: no rounding may leave a plan outside the largest box
+
 
 @dataclass(frozen=True, eq=False)
 class StandIns:
@@ -61,7 +63,7 @@ class StandIns:
         columns[WORST] = parts.fixed + parts.amount
         plain = dataclasses.replace(problem, chance=None, offers=dataclasses.replace(problem.offers, columns=columns))
         # H >= S_a D, and fixed spend is never negative; V of an offer is so many times D at most.
-        most = budget / surrogate.level
+        most = budget / surrogate.level * (1.0 + ROOM)
         ratio = np.divide(variance, growing, out=np.zeros(variance.shape), where=growing > 0)
         box = Box((0.0, most), (0.0, float(ratio.max()) * most))
         return cls(plain, chance, surrogate, at, budget, box, parts)
