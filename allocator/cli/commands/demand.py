@@ -110,7 +110,7 @@ def _forecast(
         scopes = {c.id: items.in_scope(c.scope, f"scope of coupon {c.id!r}") for c in campaign.coupon if c.scope}
         sales = sales_before(sold, items, held, scopes, begin, progress=screen.progress)
     days = max((coupon.valid_days or VALID_DAYS for coupon in campaign.coupon), default=VALID_DAYS)
-    shock = float(getattr(campaign.campaign, "redemption_shock", 0.0))
+    shock = campaign.campaign.redemption_shock
     return forecast(
         held, sales, baskets_of(folder, campaign, sales), days=days, service=service, redemption_shock=shock
     )
