@@ -291,7 +291,7 @@ def test_assumptions_tell_what_is_given_and_what_is_default(plain: Case) -> None
     from allocator.campaign.reading import parse_campaign
 
     campaign = parse_campaign("[campaign]\nmax_per_user = 1\n")
-    found = {item.name: item for item in quick_findings(plain.problem, plain.result, Background(plain.offers, None, campaign), 1.0).assumptions}  # fmt: skip
+    found = {item.name: item for item in quick_findings(plain.problem, plain.result, Background(plain.offers, None, campaign)).assumptions}  # fmt: skip
     assert found["max_per_user"].given
     assert not found["exclusive"].given
     assert found["redeem_probability"].value == "a column of the offers"
