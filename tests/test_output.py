@@ -48,7 +48,7 @@ def test_folder_is_written(tmp_path: Path) -> None:
 def test_existing_folder(tmp_path: Path) -> None:
     """Without force an existing folder stays; with it, a plan folder is replaced as a whole."""
     plan = tmp_path / "plan"
-    write_folder(plan, {**CONTENTS, "old.txt": "x"}, force=False)
+    write_folder(plan, {**CONTENTS, "old.txt": "x", "plan.parquet": b""}, force=False)
     for refused in (lambda: check_target(plan, False), lambda: write_folder(plan, CONTENTS, force=False)):
         with pytest.raises(UsageError, match="--force"):
             refused()
@@ -56,6 +56,20 @@ def test_existing_folder(tmp_path: Path) -> None:
     check_target(plan, True)
     write_folder(plan, CONTENTS, force=True)
     assert names(tmp_path) == ["plan", "plan/data.bin", "plan/manifest.json", "plan/text.txt"]
+
+
+def test_force_replaces_a_folder_of_its_own_kind_alone(tmp_path: Path) -> None:
+    """`allocate -o model/ --force` does not cost a model, nor any other program's folder with a manifest.json."""
+    for kind, mark in output.MARKS.items():
+        write_folder(tmp_path / kind, {"manifest.json": "{}", mark: b""}, force=False)
+        check_target(tmp_path / kind, True, kind)
+    with pytest.raises(UsageError, match="holds a model"):
+        check_target(tmp_path / "model", True)
+    with pytest.raises(UsageError, match="holds a plan"):
+        check_target(tmp_path / "plan", True, "market")
+    write_folder(tmp_path / "extension", {"manifest.json": "{}", "page.js": ""}, force=False)
+    with pytest.raises(UsageError, match="holds no plan"):
+        check_target(tmp_path / "extension", True)
 
 
 def test_force_spares_what_is_not_ours(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -66,3 +66,35 @@ def test_a_summary_of_another_version_is_refused(folder: Path) -> None:
     (folder / "summary.json").write_text(json.dumps(document | {"schema_version": 99}))
     with pytest.raises(DataError, match="schema_version is 99"):
         read_plan_folder(folder)
+
+
+@pytest.mark.parametrize(
+    ("name", "key", "entry", "words"),
+    [
+        ("manifest.json", "source", [1], "source is"),
+        ("manifest.json", "source", None, "source is"),
+        ("manifest.json", "campaign", 3, "campaign is"),
+        ("summary.json", "objective", "x", "objective is"),
+        ("summary.json", "issued", 7, "not of one plan"),
+    ],
+)
+def test_files_that_do_not_belong_together_are_refused(
+    folder: Path, name: str, key: str, entry: object, words: str
+) -> None:
+    document = json.loads((folder / name).read_text(encoding="utf-8"))
+    (folder / name).write_text(json.dumps({**document, key: entry}), encoding="utf-8")
+    with pytest.raises(DataError, match=words):
+        read_plan_folder(folder)
+
+
+def test_a_plan_table_without_its_columns_is_refused(folder: Path) -> None:
+    pd.DataFrame({"user_id": [1], "coupon": ["a"]}).to_parquet(folder / "plan.parquet")
+    with pytest.raises(DataError, match="'value'"):
+        read_plan_folder(folder)
+
+
+def test_a_folder_of_another_kind_is_no_damaged_plan(tmp_path: Path) -> None:
+    """A model or a market has a manifest too: that is a wrong word on the command line, not a plan to make again."""
+    (tmp_path / "manifest.json").write_text("{}", encoding="utf-8")
+    with pytest.raises(UsageError, match="not a plan folder"):
+        read_plan_folder(tmp_path)

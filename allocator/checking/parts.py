@@ -255,6 +255,10 @@ def odd_trial(trial: TrialTable, habits: Mapping[str, np.ndarray], campaign: Cam
         )
     if len(trial.coupons) == 0:
         said.append(f"{path}: every row is in control; there is no coupon to learn about")
+    if trial.purchased.all() or not trial.purchased.any():
+        said.append(
+            f"{path}: 'purchased' is {int(trial.purchased[0])} in every row; `allocate train` has nothing to learn from"
+        )
     for name, number in zip(trial.arms, counts.tolist(), strict=True):
         if 0 < number < FEW:
             said.append(f"{path}: arm {name!r} has {number} users; below {FEW} little can be learned of it")

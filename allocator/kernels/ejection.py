@@ -8,7 +8,8 @@ Yagiura, Ibaraki & Glover, *An ejection chain approach for the generalized assig
 from __future__ import annotations
 
 import numpy as np
-from numba import njit
+
+from allocator.kernels.compiling import njit
 
 BREATH = 64  # chains between looks at the stop flag
 ADAPT = 10  # chains between changes of the penalties

@@ -9,7 +9,8 @@ search repairs it.
 from __future__ import annotations
 
 import numpy as np
-from numba import njit
+
+from allocator.kernels.compiling import njit
 
 FINEST = 1e-9  # currency: no gain below it counts
 ROUNDING = 1e-12  # of the largest change

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import numpy as np
 import pyarrow as pa
-from numba import njit
+
+from allocator.kernels.compiling import njit
 
 EMPTY = np.int32(-1)
 

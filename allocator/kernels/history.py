@@ -5,8 +5,8 @@ from __future__ import annotations
 import math
 
 import numpy as np
-from numba import njit
 
+from allocator.kernels.compiling import njit
 from allocator.kernels.draws import key_of, poisson, uniform
 from allocator.kernels.market import (
     LINES,

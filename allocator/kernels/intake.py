@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import numpy as np
-from numba import njit
+
+from allocator.kernels.compiling import njit
 
 OK, BAD_VALUE, BAD_COST, NEGATIVE_COST, TOO_LARGE = range(5)
 AMOUNT_LIMIT = 1e12

@@ -9,8 +9,7 @@ from __future__ import annotations
 
 import math
 
-from numba import njit
-
+from allocator.kernels.compiling import njit
 from allocator.kernels.draws import key_of, normal, poisson, uniform
 
 # Columns of `traits`, one row a user.

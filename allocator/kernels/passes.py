@@ -11,7 +11,8 @@ references of every array that it passes, which costs more than an offer's arith
 from __future__ import annotations
 
 import numpy as np
-from numba import njit
+
+from allocator.kernels.compiling import njit
 
 CHUNK = 256  # users
 

@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import numpy as np
-from numba import njit
 
+from allocator.kernels.compiling import njit
 from allocator.kernels.hashing import mix
 
 DAY = 86_400

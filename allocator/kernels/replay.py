@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import numpy as np
-from numba import njit
 
+from allocator.kernels.compiling import njit
 from allocator.kernels.draws import GOLDEN, mixed
 
 SCALE = 4294967296.0  # 2^32: redemption and purchase take half of a 64-bit number each

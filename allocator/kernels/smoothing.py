@@ -13,8 +13,8 @@ from __future__ import annotations
 import math
 
 import numpy as np
-from numba import njit
 
+from allocator.kernels.compiling import njit
 from allocator.kernels.passes import CHUNK, add_offers, gains, longest_chunk
 
 VANISHING = 30.0  # temperatures below the best: exp(-30) = 1e-13

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import numpy as np
-from numba import njit
+
+from allocator.kernels.compiling import njit
 
 FEW = 48  # offers of a user that are sorted by insertion
 NEVER = 255  # the block of offers that no one would issue

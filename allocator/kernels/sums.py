@@ -5,7 +5,8 @@ from __future__ import annotations
 import math
 
 import numpy as np
-from numba import njit
+
+from allocator.kernels.compiling import njit
 
 MOST_PARTS = 2200 // 50  # of a double's exponents, a part each 50: more parts than a sum can need
 

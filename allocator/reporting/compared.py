@@ -37,7 +37,8 @@ def show_comparison(found: Comparison) -> None:
 def _headline(found: Comparison) -> str:
     one, two, currency = found.before, found.after, found.after.currency
     words = f"{visible(two.path)} {_more('earns', found.value, one.objective, currency)} and {_more('spends', found.cost, one.spend, currency)}"
-    words += f" than {visible(one.path)}"
+    same = abs(found.value) < 0.005 and abs(found.cost) < 0.005
+    words += f" {'as' if same else 'than'} {visible(one.path)}"
     if found.value * found.cost > 0 and abs(found.cost) >= 0.01:
         direction = "further" if found.cost > 0 else "saved"
         words += f": {found.value / found.cost:,.2f} {currency} for each {direction} {currency}"

@@ -18,6 +18,8 @@ from allocator.errors import AllocatorError, OutputError, UsageError
 Content = Callable[[Path], None] | bytes | str
 
 MANIFEST = "manifest.json"  # a folder without it is not one of ours
+# Programs of every kind write a manifest.json: what tells our folders apart is the file that is what they are for.
+MARKS = {"plan": "plan.parquet", "model": "model.json", "market": "truth.parquet", "simulation": "simulation.json"}
 WRITING = {
     errno.ENOSPC: "the disk is full; free some space, or choose another place",
     errno.EDQUOT: "the disk quota is used up; free some space, or choose another place",
@@ -28,8 +30,14 @@ WRITING = {
 }
 
 
-def check_target(folder: Path, force: bool) -> None:
+def check_target(folder: Path, force: bool, kind: str = "plan") -> None:
     """Refuse, before any long work, an output folder that `write_folder` would refuse after it.
+
+    Parameters
+    ----------
+    kind
+        Of `MARKS`: what the folder will be. With `force` it replaces a folder of its own kind alone, so that a plan never
+        takes the place of a model or of a market.
 
     Raises
     ------
@@ -41,6 +49,7 @@ def check_target(folder: Path, force: bool) -> None:
     with _in_words(folder, UsageError):
         _refuse_existing(folder, force)
         target = _target(folder)
+        _refuse_other_kind(folder, target, kind)
         blocking = next(place for place in target.parents if place.exists())
         if not blocking.is_dir():
             raise UsageError(f"{folder} cannot be made: {blocking} is a file; choose another folder")
@@ -187,6 +196,15 @@ def _refuse_existing(folder: Path, force: bool) -> None:
         raise UsageError(
             f"{folder} is not a plan folder (it has no {MANIFEST}), so --force does not replace it; choose another"
         )
+
+
+def _refuse_other_kind(folder: Path, target: Path, kind: str) -> None:
+    if not target.is_dir() or not any(target.iterdir()) or (target / MARKS[kind]).exists():
+        return
+    other = next((f"a {name}" for name, mark in MARKS.items() if (target / mark).exists()), f"no {kind}")
+    raise UsageError(
+        f"{folder} holds {other} (it has no {MARKS[kind]}), and --force replaces a {kind} by a {kind} only; choose another folder"
+    )
 
 
 def _put(fresh: Path, target: Path) -> None:

@@ -15,6 +15,8 @@ from allocator.tables.faults import in_words
 from allocator.tables.output import MANIFEST
 
 PLAN, SUMMARY = "plan.parquet", "summary.json"
+COLUMNS = ("user_id", "coupon", "value", "cost")  # of every plan
+AGAIN = "make the plan again with `allocate -o`"
 SCHEMA_VERSION = 1  # of summary.json
 
 
@@ -65,27 +67,58 @@ def read_plan_folder(path: str | Path) -> PlanFolder:
         raise UsageError(f"{path}: there is no such folder; give the folder that `allocate -o FOLDER` wrote")
     if not (folder / MANIFEST).is_file():
         raise UsageError(f"{path} is not a plan folder (it has no {MANIFEST}); give one that `allocate -o` wrote")
+    if not any((folder / name).exists() for name in (SUMMARY, PLAN)):
+        # A model, a market, a simulation: what other commands write has a manifest too.
+        raise UsageError(f"{path} is not a plan folder (it has no {SUMMARY}); give one that `allocate -o` wrote")
     summary, manifest = _document(folder / SUMMARY), _document(folder / MANIFEST)
     if summary.get("schema_version") != SCHEMA_VERSION:
         raise DataError(
             f"{folder / SUMMARY}: schema_version is {summary.get('schema_version')!r}, this version reads "
-            f"{SCHEMA_VERSION}; make the plan again with `allocate -o`"
+            f"{SCHEMA_VERSION}; {AGAIN}"
         )
     table = folder / PLAN
     if not table.is_file():
-        raise DataError(f"{table} is missing; make the plan again with `allocate -o`")
+        raise DataError(f"{table} is missing; {AGAIN}")
     with in_words(table):
-        return PlanFolder(folder, parquet.read_table(table), summary, manifest)
+        found = PlanFolder(folder, parquet.read_table(table), summary, manifest)
+    _check(found)
+    return found
+
+
+def _check(found: PlanFolder) -> None:
+    """Refuse files that cannot have been written together, or not by `allocate`."""
+    table, issued = found.path / PLAN, found.summary.get("issued")
+    for name in COLUMNS:
+        if found.plan.column_names.count(name) != 1:
+            raise DataError(f"{table} does not have one column {name!r}; {AGAIN}")
+    if issued != found.plan.num_rows:
+        told = "nothing of the" if issued is None else f"{issued}"
+        raise DataError(
+            f"{found.path}: {SUMMARY} tells of {told} offers issued, {PLAN} has {found.plan.num_rows:,} rows; they are not of "
+            f"one plan: {AGAIN}"
+        )
+    objective = found.summary.get("objective")
+    if isinstance(objective, bool) or not isinstance(objective, int | float):
+        raise DataError(f"{found.path / SUMMARY}: objective is {objective!r}, no number; {AGAIN}")
+    source = found.manifest.get("source", {})
+    if not isinstance(source, dict):
+        raise DataError(f"{found.path / MANIFEST}: source is {source!r}, no object; {AGAIN}")
+    text = found.manifest.get("campaign")
+    if text is not None and not isinstance(text, str):
+        raise DataError(f"{found.path / MANIFEST}: campaign is {text!r}, no text; {AGAIN}")
 
 
 def _document(path: Path) -> dict[str, Any]:
     if not path.is_file():
-        raise DataError(f"{path} is missing; make the plan again with `allocate -o`")
+        raise DataError(f"{path} is missing; {AGAIN}")
     try:
         with in_words(path):
-            document = json.loads(path.read_text(encoding="utf-8"))
+            content = path.read_bytes()
+        document = json.loads(content.decode("utf-8"))
+    except DataError:
+        raise
     except ValueError as error:
-        raise DataError(f"{path} is cut short or not JSON ({error}); make the plan again with `allocate -o`") from error
+        raise DataError(f"{path} is cut short or not JSON ({error}); {AGAIN}") from error
     if not isinstance(document, dict):
-        raise DataError(f"{path} holds no JSON object; make the plan again with `allocate -o`")
+        raise DataError(f"{path} holds no JSON object; {AGAIN}")
     return document

@@ -148,6 +148,7 @@ def test_a_wrong_campaign_file_and_wrong_data_are_both_told(folder: Path) -> Non
 
 
 ODD: dict[str, tuple[str, Any, str]] = {
+    "nobody bought": ("trial", lambda t: t.assign(purchased=0, spend=0.0, redeemed=0), "is 0 in every row"),
     "no control": ("trial", lambda t: t[t["coupon"] != "control"], "no row is in control"),
     "small arm": ("trial", lambda t: pd.concat([t[t["coupon"] != "10off"], t[t["coupon"] == "10off"].head(30)]), "arm '10off' has 30 users"),
     "not by lot": ("trial", lambda t: t[(t["coupon"] == "control") | (t["age"] > 50)], "differ from control before the trial"),

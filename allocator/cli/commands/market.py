@@ -64,7 +64,7 @@ def _make(
 
     if users != int(users):
         raise UsageError(f"--users is {users:g}; give a whole number such as 20k")
-    check_target(folder, force)
+    check_target(folder, force, "market")
     coupons = DEFAULT_COUPONS
     if campaign is not None:
         coupons = load_campaign(campaign).coupon

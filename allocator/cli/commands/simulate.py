@@ -77,7 +77,7 @@ def _run(
     from allocator.tables.plan_folder import read_plan_folder
 
     if output is not None:
-        check_target(output, force)
+        check_target(output, force, "simulation")
     with screen.stage("read"):
         folder = read_plan_folder(plan)
         issued, campaign = issued_of(folder), campaign_of(folder)

@@ -94,7 +94,7 @@ def train(
     def job() -> int:
         from allocator.tables.output import check_target
 
-        check_target(output, force)
+        check_target(output, force, "model")
         columns = dict(_pair(text) for text in column or [])
         options: dict[str, Any] = {
             "columns": columns,
