@@ -125,7 +125,7 @@ def judge(held: pd.DataFrame, plan: pd.DataFrame) -> None:
         "net revenue, USD": (MARGIN * held["spend"].to_numpy() - CONTACT * given, float(plan["value"].sum())),
         "purchases": (
             held["purchased"].to_numpy(float),
-            float((plan["purchase_with"] - plan["purchase_without"]).sum()),
+            float((plan["purchase_with"] - plan["purchase_without"]).astype(float).sum()),
         ),
     }
     for what, (reward, promised) in compared.items():
