@@ -147,18 +147,18 @@ def judge(held: pd.DataFrame, plan: pd.DataFrame) -> None:
 def main() -> None:
     """Split, train, score, plan, report, judge."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    given = Path(os.environ.get("HILLSTROM_CSV", DEFAULT))
-    parser.add_argument("file", type=Path, nargs="?", default=given, help="hillstrom.csv, as it was published")
+    parser.add_argument("file", type=Path, nargs="?", help="hillstrom.csv, as it was published")
     parser.add_argument("-o", "--output", type=Path, required=True, help="folder to write to")
     parser.add_argument("--seed", type=int, default=0, help="of the split")
     asked = parser.parse_args()
-    if not asked.file.is_file():
-        print(
-            "Skipped: Hillstrom's table is not here. Give its path: python examples/hillstrom.py hillstrom.csv -o hillstrom"
-        )
+    file = asked.file or Path(os.environ.get("HILLSTROM_CSV", DEFAULT))
+    if not file.is_file():
+        if asked.file is not None:
+            parser.error(f"{file} is not a file")
+        print("Skipped: Hillstrom's table is not here; give its path: examples/hillstrom.py hillstrom.csv -o hillstrom")
         return
     folder = asked.output
-    held = halves(asked.file, folder, asked.seed)
+    held = halves(file, folder, asked.seed)
     allocate(
         "train", "--trial", folder / "past.csv", "--column", "coupon=segment", "--control", "No E-Mail",
         "--ignore", "history_segment", "-o", folder / "model", "--force",
