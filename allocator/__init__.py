@@ -1,6 +1,9 @@
 """Who gets which coupon, what will it earn, and how do we know that no other plan earns more?"""
 
+from allocator.careful import hedge, trade_off
+from allocator.chance import Chance
 from allocator.errors import VerificationError
+from allocator.hedging.robust import Care, Hedged
 from allocator.limit import Limit
 from allocator.plan import Plan
 from allocator.problem import Problem
@@ -9,6 +12,9 @@ from allocator.solving import frontier, solve
 from allocator.verification import verify
 
 __all__ = [
+    "Care",
+    "Chance",
+    "Hedged",
     "Limit",
     "Plan",
     "Prices",
@@ -18,6 +24,8 @@ __all__ = [
     "Status",
     "VerificationError",
     "frontier",
+    "hedge",
     "solve",
+    "trade_off",
     "verify",
 ]

@@ -128,6 +128,48 @@ class Diagnosis:
 
 
 @dataclass(frozen=True, eq=False)
+class ChancePiece:
+    """A bound on the plans of which two sums lie in a box (see `allocator.risk.surrogate`).
+
+    Attributes
+    ----------
+    growing, variance
+        The box: ranges of D and V. Both `None`: the plans whose worst case keeps the limit.
+    offset, per_growing, per_variance
+        A linear function of D and V that lies below H in the box, so that what it gives, limited, is a limit that
+        all those plans keep.
+    prices
+        `(n_limits + 3,)`: of the problem's limits, of that one, and of the two ranges (without a box: `(n_limits + 1,)`).
+    bound
+        No plan in the box earns more, currency.
+    """
+
+    growing: tuple[float, float] | None
+    variance: tuple[float, float] | None
+    offset: float
+    per_growing: float
+    per_variance: float
+    prices: np.ndarray
+    bound: float
+
+
+@dataclass(frozen=True, eq=False)
+class ChanceProof:
+    """How a budget that holds with a probability was kept and proven.
+
+    Attributes
+    ----------
+    percentile
+        What the plan's spend stays within with the asked probability, currency.
+    pieces
+        Together their boxes hold every plan; the largest of their bounds is the result's. Empty where there is no plan.
+    """
+
+    percentile: float
+    pieces: tuple[ChancePiece, ...]
+
+
+@dataclass(frozen=True, eq=False)
 class Result:
     """The outcome of `solve`.
 
@@ -154,6 +196,9 @@ class Result:
         Use and price of each limit.
     diagnosis
         Only when infeasible: the limits that conflict, and repairs.
+    chance
+        Where a limit must hold with a probability: how that was proven. `limits` and `prices` then have one entry more,
+        of that limit's percentile.
     """
 
     status: Status
@@ -169,6 +214,7 @@ class Result:
     spend: float = 0.0
     diagnosis: Diagnosis | None = None
     notes: tuple[str, ...] = field(default=())
+    chance: ChanceProof | None = None
 
     @property
     def gap(self) -> float:

@@ -16,6 +16,7 @@ from allocator.diagnosis.conflicts import diagnose
 from allocator.errors import UsageError
 from allocator.executors.local import LocalExecutor, PassCounter
 from allocator.executors.shard import whole
+from allocator.hedging.chance import Priced, Tools, solve_with_chance
 from allocator.kernels.sums import exact_sum
 from allocator.plan import Plan
 from allocator.problem import Problem
@@ -34,8 +35,12 @@ if TYPE_CHECKING:
     import pandas as pd
 
 CENT = 0.01  # currency; a gap below it counts as optimal
-PRICING = 1 / 2  # of the time, at most, for prices: a plan is wanted too
+PRICING = 2 / 3  # of the time, at most, for prices: a plan is wanted too
 PATIENCE = 1 / 2  # of the time left after the prices, for a first plan; then the limits are looked at one by one
+NEAR = 1e-7  # relative gap of a plan under a stand-in: what it stands in for is not known any better
+LEAST_SECONDS = 0.05  # for prices, however little time is left: any prices bound, but poor ones bound poorly
+DEAR = 20.0  # typical values a typical offer may be charged for a limit, at first
+WARM = 1e-2  # of the first temperature, where the search for prices begins at those of a problem much like it
 Progress = Callable[[str, float], None]
 
 
@@ -70,6 +75,8 @@ def solve(
     if not time_limit > 0 or not gap >= 0 or (threads is not None and threads < 1):
         raise UsageError("time_limit must be above 0, gap at least 0 and threads at least 1")
     _compile()
+    if problem.chance is not None:
+        return solve_with_chance(problem, _tools(gap, threads, seed, progress), time_limit, gap)
     begin = monotonic()
     report = progress or (lambda stage, share: None)
     broken = _broken_rules(problem)
@@ -123,6 +130,31 @@ def _integer(
         tolerance=tolerance, deadline=deadline, seed=seed, patience=now + PATIENCE * (deadline - now),
     )  # fmt: skip
     return minimum.prices, found
+
+
+def _tools(gap: float, threads: int | None, seed: int, progress: Progress | None) -> Tools:
+    """Return what a search above this one needs: whole solves, and prices alone."""
+
+    def whole_solve(problem: Problem, seconds: float) -> Result:
+        return solve(problem, seconds, max(gap, NEAR), threads, seed, progress)
+
+    def price(problem: Problem, start: np.ndarray | None, deadline: float, enough: float) -> Priced:
+        if _broken_rules(problem):
+            return Priced(np.zeros(len(problem.limits)), -math.inf, hopeless=True, chosen=np.empty(0, np.int64))
+        piece = _piece(problem, threads)
+        search, tau = _search(
+            problem, piece, max(deadline, monotonic() + LEAST_SECONDS), seed, lambda stage, share: None
+        )
+        # Where the ranges of a box leave no plan, the dual has no minimum; inside bounds it has, and they can move.
+        center = np.zeros(piece.folding.n_limits) if start is None else start
+        outer = search.signs.within(center, np.tile(DEAR * tau / search.scale, (2, 1)))
+        search.floor = max(search.floor, enough - core.required_value(problem))
+        minimum = search.run(center, tau if start is None else tau * WARM, outer=outer)
+        value, _, choices = piece.exact(minimum.prices)
+        bound = value + core.required_value(problem)
+        return Priced(minimum.prices, bound, minimum.infeasible, np.concatenate([choices.picked, problem.required]))
+
+    return Tools(whole_solve, price)
 
 
 class _Compiled:
@@ -323,6 +355,9 @@ def frontier(
     numbers = sorted({positive_budget(budget) for budget in budgets})
     if not numbers:
         return Frontier(())
+    if problem.chance is not None:
+        each = {budget: _row_with_chance(problem, limit, budget, time_limit, threads, seed) for budget in numbers}
+        return Frontier(tuple(each[float(budget)] for budget in budgets))
     problem = problem.with_bounds(limit, at_least=problem.limits[at].at_least, at_most=numbers[-1])
     piece = _piece(problem, threads)
     search, tau = _search(problem, piece, monotonic() + time_limit, seed, lambda stage, share: None)
@@ -345,3 +380,15 @@ def frontier(
             float(minimum.prices[at]),
         )
     return Frontier(tuple(rows[float(budget)] for budget in budgets))
+
+
+def _row_with_chance(
+    problem: Problem, limit: str, budget: float, time_limit: float, threads: int | None, seed: int
+) -> FrontierRow:
+    """Return the row of one budget that must hold with a probability; each is solved for itself."""
+    changed = problem.with_bounds(limit, at_least=problem.limits[problem.limit_index(limit)].at_least, at_most=budget)
+    result = solve(changed, time_limit, 1e-6, threads, seed)
+    price = result.prices[-1] if result.chance is not None and problem.chance and problem.chance.limit == limit else 0.0
+    if result.chance is not None:
+        price += result.prices[limit]
+    return FrontierRow(budget, result.objective, result.bound, result.spend, len(result.plan), price)

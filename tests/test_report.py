@@ -30,7 +30,6 @@ from allocator.reporting.insight import Background, full_findings, interval, par
 from allocator.reporting.reading import summary_of
 from allocator.reporting.report import page
 from allocator.reporting.summary import Summary, Terms, summarise, to_json
-from allocator.simulation.spend import spend_risk
 
 TIMES = {"read": 0.1, "prices": 0.2, "integer": 0.3, "write": 0.0, "total": 0.7}
 N = 120
@@ -104,44 +103,9 @@ class Text(HTMLParser):
 # What may be spent
 
 
-def test_spend_matches_a_simulation() -> None:
-    """The 95th percentile and the chance of an overrun, against 20,000 campaigns of 400 offers of mixed sizes."""
-    rng = np.random.default_rng(0)
-    liability, chance = rng.gamma(1.0, 8.0, 400), rng.beta(1.0, 8.0, 400)
-    cost = liability * chance + 0.1
-    expected = cost.sum()
-    risk = spend_risk(cost, liability, chance, expected * 1.15)
-    spends = 0.1 * 400 + (rng.random((20_000, 400)) < chance) @ liability
-    assert risk.expected == pytest.approx(spends.mean(), rel=0.005)
-    assert risk.deviation == pytest.approx(spends.std(), rel=0.03)
-    assert risk.percentile_95 == pytest.approx(np.quantile(spends, 0.95), rel=0.01)
-    assert risk.over_budget == pytest.approx((spends > expected * 1.15).mean(), abs=0.01)
-    assert risk.worst == pytest.approx(liability.sum(), rel=0.02)
-
-
-def test_a_skewed_spend_of_few_offers_is_told_better_with_its_third_moment() -> None:
-    """Of 30 rare coupons the normal percentile is too low; ours is within a coupon of the simulated one."""
-    rng = np.random.default_rng(1)
-    liability, chance = np.full(30, 10.0), np.full(30, 0.03)
-    risk = spend_risk(liability * chance, liability, chance, 100.0)
-    spends = (rng.random((20_000, 30)) < chance) @ liability
-    assert abs(risk.percentile_95 - np.quantile(spends, 0.95)) <= 10.0
-    assert risk.percentile_95 > risk.expected + 1.645 * risk.deviation
-
-
-def test_a_discount_below_the_liability_keeps_the_expected_spend() -> None:
-    risk = spend_risk(np.array([1.0]), np.array([10.0]), np.array([0.5]), 5.0)
-    assert risk.expected == 1.0
-    assert risk.deviation == pytest.approx(3.0)  # 10 with a chance of 0.1
-    assert risk.worst == 10.0
-
-
-def test_without_chances_of_redemption_only_the_worst_case_is_known(plain: Case) -> None:
-    risk = spend_risk(np.array([1.0, 0.0]), np.array([5.0, 0.0]), None, 5.0)
-    assert (risk.expected, risk.worst, risk.percentile_95) == (1.0, 5.0, None)
-    summary = plain.plainly
-    blind = dataclasses.replace(summary, findings=dataclasses.replace(summary.findings, spend_risk=risk))
-    assert "no redeem_probability" in Text(page(blind)).words
+def test_without_chances_of_redemption_the_page_says_that_the_spend_is_not_known(plain: Case) -> None:
+    blind = dataclasses.replace(plain.plainly, risk=None)
+    assert "neither redeem_probability nor liability" in Text(page(blind)).words
 
 
 # Intervals
@@ -327,7 +291,7 @@ def test_assumptions_tell_what_is_given_and_what_is_default(plain: Case) -> None
     from allocator.campaign.reading import parse_campaign
 
     campaign = parse_campaign("[campaign]\nmax_per_user = 1\n")
-    found = {item.name: item for item in quick_findings(plain.problem, plain.result, Background(plain.offers, None, campaign), 1.0).assumptions}  # fmt: skip
+    found = {item.name: item for item in quick_findings(plain.problem, plain.result, Background(plain.offers, None, campaign)).assumptions}  # fmt: skip
     assert found["max_per_user"].given
     assert not found["exclusive"].given
     assert found["redeem_probability"].value == "a column of the offers"
@@ -345,7 +309,7 @@ def test_a_summary_comes_back_from_json_as_it_was(plain: Case) -> None:
 
 def test_a_summary_of_the_first_version_makes_a_report_too(plain: Case) -> None:
     document = plain.plainly.document()
-    for key in ("frontier", "spend_risk", "segments", "uplift_curve", "suppressed", "assumptions", "model"):
+    for key in ("frontier", "risk", "segments", "uplift_curve", "suppressed", "assumptions", "model"):
         del document[key]
     assert "Offers by coupon" in page(summary_of(document))
 

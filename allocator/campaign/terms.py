@@ -23,14 +23,17 @@ from allocator.campaign.values import (
     budget_of,
     budget_words,
     cap_of,
+    confidence_of,
     cost_of,
     groups_of,
     kind_of,
     measure_of,
     one_of,
     plain_float,
+    shock_of,
     whole,
 )
+from allocator.chance import DEFAULT_SHOCK
 from allocator.errors import UsageError
 from allocator.limit import Limit
 
@@ -135,6 +138,8 @@ class Header(Strict):
     shipping_cost: Annotated[float, PlainValidator(cost_of)] = 5.0
     spend_is: Annotated[str, PlainValidator(one_of(("after_discount", "before_discount")))] = "after_discount"
     start: Day = None
+    confidence: Annotated[float | None, PlainValidator(confidence_of)] = None
+    redemption_shock: Annotated[float, PlainValidator(shock_of)] = DEFAULT_SHOCK
 
 
 class Campaign(Strict):
@@ -168,6 +173,16 @@ class Campaign(Strict):
     def exclusive(self) -> tuple[tuple[str, ...], ...]:
         """Groups of coupons of which a user gets at most one."""
         return self.campaign.exclusive
+
+    @property
+    def confidence(self) -> float | None:
+        """With which probability the budget must hold; `None`: it holds for expected spend."""
+        return self.campaign.confidence
+
+    @property
+    def redemption_shock(self) -> float:
+        """Coefficient of variation of the factor common to all redemptions."""
+        return self.campaign.redemption_shock
 
     @property
     def coupon_ids(self) -> list[str]:

@@ -9,6 +9,7 @@ from typing import Annotated, Any, Literal, get_args
 
 from pydantic import PlainValidator
 
+from allocator.chance import DEFAULT_SHOCK, check_confidence, check_shock
 from allocator.errors import nearest
 
 MOST = 1e12  # as for the amounts of offers
@@ -72,6 +73,18 @@ def cap_of(value: Any) -> int | str:
     number = whole(1)(value)
     assert number is not None
     return number
+
+
+def confidence_of(value: Any) -> float | None:
+    """Check the probability with which the budget must hold."""
+    number = _number(value)
+    return None if number is None else check_confidence(number)
+
+
+def shock_of(value: Any) -> float:
+    """Check the coefficient of variation of the factor common to all redemptions."""
+    number = _number(value)
+    return DEFAULT_SHOCK if number is None else check_shock(number)
 
 
 def _text(value: Any) -> str:

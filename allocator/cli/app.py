@@ -17,22 +17,25 @@ from allocator.cli.commands import (
     Command,
     check,
     compare,
+    demand,
     design,
     explain,
+    hedge,
     init,
     market,
     measure,
     report,
     score,
     simulate,
+    strategies,
     train,
 )
 from allocator.cli.inputs import Source
 from allocator.cli.screen import Screen
 
 COMMANDS: tuple[Command, ...] = (
-    init,
     check,
+    init,
     train,
     score,
     explain,
@@ -40,8 +43,11 @@ COMMANDS: tuple[Command, ...] = (
     report,
     simulate,
     market,
+    demand,
     design,
     measure,
+    hedge,
+    strategies,
 )
 
 app = typer.Typer(
@@ -110,6 +116,14 @@ PlanFolder = Annotated[
         help="Write plan.parquet, summary.json, report.html and manifest.json into this new folder.",
     ),
 ]
+Confidence = Annotated[
+    float | None,
+    typer.Option(
+        "--confidence",
+        metavar="SHARE",
+        help="Keep the budget with this probability, such as 0.95, instead of for expected spend alone; overrides the campaign's.",
+    ),
+]
 TimeLimit = Annotated[
     float, typer.Option("--time-limit", metavar="SECONDS", help="Stop then, with the best plan so far and its gap.")
 ]
@@ -151,6 +165,7 @@ def allocate(
     transactions: TransactionsPath = None,
     products: ProductsPath = None,
     output: PlanFolder = None,
+    confidence: Confidence = None,
     time_limit: TimeLimit = 60.0,
     gap: Gap = 1e-9,
     threads: Threads = None,
@@ -175,7 +190,7 @@ def allocate(
         return
     exits.leave(
         lambda: jobs.plan(
-            Source(budget, offers, campaign, users, model, transactions, products),
+            Source(budget, offers, campaign, users, model, transactions, products, confidence),
             jobs.Effort(time_limit, gap, threads, seed),
             jobs.Output(output, force, as_json, dry_run),
             Screen(quiet=quiet, verbose=verbose),
@@ -199,6 +214,7 @@ def frontier(
         Path | None,
         typer.Option("-o", "--output", metavar="FILE", help="Write the table: a .csv, .parquet or .json file."),
     ] = None,
+    confidence: Confidence = None,
     threads: Threads = None,
     seed: Seed = 0,
     as_json: AsJson = False,
@@ -210,7 +226,7 @@ def frontier(
     """Show what each of many budgets would earn, and what one more unit of it would."""
     exits.leave(
         lambda: jobs.frontier(
-            Source(None, offers, campaign, users),
+            Source(None, offers, campaign, users, confidence=confidence),
             low,
             high,
             steps,

@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from allocator.chance import Chance, check_confidence
 from allocator.cli.screen import Screen
 from allocator.errors import UsageError
 from allocator.limit import Limit
@@ -36,6 +37,7 @@ class Source:
     model: str | None = None
     transactions: str | None = None
     products: str | None = None
+    confidence: float | None = None
 
     def __post_init__(self) -> None:
         """Raise `UsageError` for what only a model can use."""
@@ -111,6 +113,8 @@ def read(source: Source) -> Input:
     """Read offers, campaign and users, or make the demo campaign; raises `UsageError` and `DataError`."""
     if source.budget is not None:
         positive_budget(source.budget)
+    if source.confidence is not None:
+        check_confidence(source.confidence)
     if source.offers is None:
         return _demo(source)
     from allocator.campaign import Campaign, load_campaign
@@ -135,7 +139,15 @@ def read(source: Source) -> Input:
         source=source.offers,
     )
     given = None if source.campaign is None else campaign
-    return Input(problem, table, Terms(campaign.name, campaign.currency, budget), users, given)
+    confidence = campaign.confidence if source.confidence is None else source.confidence
+    terms = Terms(campaign.name, campaign.currency, budget, confidence, campaign.redemption_shock)
+    return Input(_with_chance(problem, terms), table, terms, users, given)
+
+
+def _with_chance(problem: Problem, terms: Terms) -> Problem:
+    if terms.confidence is None:
+        return problem
+    return problem.with_chance(Chance(terms.confidence, terms.shock))
 
 
 def _demo(source: Source) -> Input:
@@ -154,4 +166,5 @@ def _demo(source: Source) -> Input:
         face_value=made.face_values,
         source="the demo campaign",
     )
-    return Input(problem, made.offers, Terms("demo", demo.CURRENCY, source.budget), made.users, None)
+    terms = Terms("demo", demo.CURRENCY, source.budget, source.confidence)
+    return Input(_with_chance(problem, terms), made.offers, terms, made.users, None)

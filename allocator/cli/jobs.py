@@ -24,6 +24,7 @@ if TYPE_CHECKING:
 
     from allocator.reporting.findings import Findings
     from allocator.reporting.summary import Summary
+    from allocator.risk import SpendRisk
     from allocator.solving import FrontierRow
     from allocator.tables.output import Content
 
@@ -104,6 +105,7 @@ def _plan(source: Source, effort: Effort, output: Output, screen: Screen, holdou
         seconds=_seconds(screen, result),
         findings=findings,
         holdout=held.line(result) if held is not None and has_plan else None,
+        risk=_risk(data, result),
     )
     if output.path is not None and summary.has_plan:
         further = {} if held is None else held.files(result)
@@ -131,6 +133,7 @@ def _hold_out(data: Input, share: float, effort: Effort, screen: Screen) -> hold
 
 def _solve(data: Input, effort: Effort, screen: Screen) -> tuple[Result, Any, Sequence[Any]]:
     """Return the result, the certificate of its check and what simpler strategies earn."""
+    from allocator.hedging.chance import comparable
     from allocator.solvers.strategies import compare
     from allocator.solving import solve
     from allocator.verification import verify
@@ -146,7 +149,8 @@ def _solve(data: Input, effort: Effort, screen: Screen) -> tuple[Result, Any, Se
     if result.status is Status.INFEASIBLE:
         return result, certificate, ()
     with screen.stage("strategies"):
-        strategies = compare(data.problem, threads=effort.threads)
+        compared = data.problem if result.chance is None else comparable(data.problem, result)
+        strategies = compare(compared, threads=effort.threads)
     return result, certificate, strategies
 
 
@@ -156,9 +160,22 @@ def _findings(data: Input, result: Result, effort: Effort, output: Output, scree
 
     background = insight.Background(data.table, data.users, data.campaign)
     if output.path is None or not len(result.plan):
-        return insight.quick_findings(data.problem, result, background, data.terms.budget)
+        return insight.quick_findings(data.problem, result, background)
     with screen.stage("report"):
         return insight.full_findings(data.problem, result, background, data.terms.budget, effort.threads, effort.seed)
+
+
+def _risk(data: Input, result: Result) -> SpendRisk | None:
+    """Return what the plan may spend; `None` without a plan, or where the offers do not tell."""
+    from allocator.chance import DEFAULT_CONFIDENCE
+    from allocator.risk import spend_parts, spend_risk
+    from allocator.risk.parts import is_known
+
+    if not len(result.plan) or not is_known(data.problem):
+        return None
+    terms = data.terms
+    parts = spend_parts(data.problem, result.plan.offer)
+    return spend_risk(parts, terms.shock, terms.confidence or DEFAULT_CONFIDENCE, terms.budget)
 
 
 def _seconds(screen: Screen, result: Result) -> dict[str, float]:

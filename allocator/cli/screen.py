@@ -20,6 +20,7 @@ STAGES = {
     "strategies": "comparing with simpler strategies",
     "market": "making the market",
     "simulate": "running campaigns",
+    "contest": "comparing strategies on made-up markets",
     "report": "working out other budgets and segments for the report",
     "write": "writing",
     "explain": "looking the plan's inputs up",

@@ -17,6 +17,7 @@ from allocator.explaining.near import near_ids
 from allocator.limit import Limit
 from allocator.problem.intake import exclusive_groups
 from allocator.result import Result, Status
+from allocator.tables import lookup
 from allocator.tables.plan_folder import PlanFolder
 from allocator.tables.user_columns import UserColumns
 
@@ -89,7 +90,7 @@ def case_of_folder(opened: Opened, user: str) -> Case:
         user=user,
         attributes=attributes,
         coupons=opened.rules.coupons,
-        candidates=_candidates(opened, rows, mine, attributes),
+        candidates=_candidates(opened, user, rows, mine, attributes),
         predictions=_predictions(rows),
         most=_may_get(opened, attributes),
         group=_grouped(opened.rules.coupons, groups),
@@ -231,13 +232,15 @@ def _may_get(opened: Opened, attributes: Mapping[str, Any]) -> int:
 
 
 def _candidates(
-    opened: Opened, rows: pa.Table, mine: Mapping[str, tuple[float, float]], attributes: Mapping[str, Any]
+    opened: Opened, user: str, rows: pa.Table, mine: Mapping[str, tuple[float, float]], attributes: Mapping[str, Any]
 ) -> list[Candidate]:
     priced = [
         (use.price, limit)
         for use, limit in zip(opened.facts.limits, opened.rules.limits, strict=True)
         if use.price and _covers_user(limit, attributes)
     ]
+    group = opened.held_out()
+    held = group is not None and lookup.row_of_user(group, user).num_rows > 0
     made = []
     for row in rows.to_pylist():
         coupon = str(row["coupon"])
@@ -251,7 +254,7 @@ def _candidates(
             if limit.coupons is None or coupon in limit.coupons
         )
         worth = after_prices(row["value"], charges)
-        made.append(Candidate(coupon, row["value"], row["cost"], charges, worth, coupon in mine))
+        made.append(Candidate(coupon, row["value"], row["cost"], charges, worth, coupon in mine, held_out=held))
     lost = sorted(set(mine) - {item.coupon for item in made})
     if lost:
         raise DataError(_differs(opened, f"coupon {lost[0]!r} is issued to this user but has no row there"))

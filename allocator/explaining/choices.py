@@ -28,6 +28,7 @@ class Why(StrEnum):
     NOT_ELIGIBLE = "not_eligible"  # no row in the offers
     REQUIRED = "required"  # issued since it must be
     FORBIDDEN = "forbidden"  # not issued since it must not be
+    HELD_OUT = "held_out"  # the user is in the control group, which gets nothing
 
 
 @dataclass(frozen=True)
@@ -63,6 +64,7 @@ class Candidate:
     issued: bool
     required: bool = False
     forbidden: bool = False
+    held_out: bool = False
 
 
 @dataclass(frozen=True)
@@ -93,7 +95,7 @@ def best(candidates: Sequence[Candidate], most: int, group: Mapping[str, int]) -
     shut: set[int] = set()
     order = sorted(candidates, key=lambda item: (not item.required, -item.after_prices))
     for item in order:
-        if item.forbidden or len(taken) >= most:
+        if item.forbidden or item.held_out or len(taken) >= most:
             continue
         if (item.required or item.after_prices > 0) and group.get(item.coupon, -1) not in shut:
             taken.append(item)
@@ -118,6 +120,8 @@ def verdicts(candidates: Sequence[Candidate], most: int, group: Mapping[str, int
 def _verdict(item: Candidate, issued: Sequence[Candidate], most: int, group: Mapping[str, int]) -> Verdict:
     if item.issued:
         return Verdict(Why.REQUIRED if item.required else Why.ISSUED)
+    if item.held_out:
+        return Verdict(Why.HELD_OUT)
     if item.forbidden:
         return Verdict(Why.FORBIDDEN)
     size = abs(item.value) + math.fsum(abs(charge.takes) for charge in item.charges)

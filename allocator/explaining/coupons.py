@@ -17,6 +17,7 @@ from allocator.explaining.features import features
 from allocator.explaining.inputs import Given, Opened, open_plan
 from allocator.explaining.tree import FEWEST, Node, grow
 from allocator.result import LimitUse
+from allocator.tables import lookup
 from allocator.tables.files import same_ids
 from allocator.tables.frames import decoded
 from allocator.tables.plan_folder import PlanFolder
@@ -138,7 +139,7 @@ def explain_coupon(
     if coupon not in facts.coupons:
         known = ", ".join(facts.coupons[:12]) + (" ..." if len(facts.coupons) > 12 else "")
         raise UsageError(f"the plan has no coupon {coupon!r}{nearest(coupon, facts.coupons)}; it has {known}")
-    rows = opened.offers_of_coupon(coupon)
+    rows = _without_control(opened, opened.offers_of_coupon(coupon))
     has = _holders(opened, rows, coupon)
     value, cost = (rows[name].cast(pa.float64()).to_numpy() for name in ("value", "cost"))
     people = _people(opened, rows) if opened.has_users else None
@@ -165,6 +166,20 @@ def explain_coupon(
         by_offers=trees[1],
         notes=(*opened.notes, *_notes(opened, rows, has, enough)),
     )
+
+
+def _without_control(opened: Opened, rows: pa.Table) -> pa.Table:
+    """Leave out the offers of users who were held out: nothing was decided about them."""
+    path = opened.held_out()
+    if path is None:
+        return rows
+    held = pc.is_in(
+        decoded(rows["user_id"]).cast(pa.large_string()), value_set=lookup.distinct_ids(path).cast(pa.large_string())
+    )
+    opened.notes.append(
+        f"{pc.sum(held).as_py() or 0:,} eligible users in the control group (--holdout) are not counted."
+    )
+    return rows.filter(pc.invert(held))
 
 
 def _holders(opened: Opened, rows: pa.Table, coupon: str) -> np.ndarray:

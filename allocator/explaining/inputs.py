@@ -129,6 +129,11 @@ class Opened:
         """Return the sorted checksums of a part's files when the plan was made; none where the manifest tells none."""
         return _digests(self.folder, self.folder.input(part))
 
+    def held_out(self) -> Path | None:
+        """Return the table of the users in the control group, where the plan has one."""
+        path = self.folder.path / "holdout.parquet"
+        return path if path.is_file() else None
+
     def has(self, part: str) -> bool:
         """Whether the caller or the manifest name a part."""
         return self._named(part) is not None

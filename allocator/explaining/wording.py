@@ -26,6 +26,8 @@ def reason(item: Candidate, verdict: Verdict, others: Mapping[str, Candidate], c
         return "issued since it is required"
     if verdict.why is Why.FORBIDDEN:
         return "not issued since it is forbidden"
+    if verdict.why is Why.HELD_OUT:
+        return "held out: the control group gets nothing"
     if verdict.why is Why.LOSES:
         return "it would lose money, whatever the limits"
     if verdict.why is Why.PRICED_OUT:
@@ -69,6 +71,8 @@ def _nothing(lines: Sequence[OfferLine], most: int, currency: str) -> str:
     here = [line for line in lines if line.value is not None]
     if not here:
         return "the offers have no row for this user, so the user was not eligible for any coupon"
+    if here[0].why is Why.HELD_OUT:
+        return "the user was drawn into the control group (--holdout), by which the campaign's effect is measured"
     if most == 0:
         return "max_per_user is 0 for this user"
     if all(line.why is Why.LOSES for line in here):

@@ -21,7 +21,7 @@ from allocator.tables.user_columns import Attribute
 
 FLOAT = pa.float32()
 COLUMNS = ("value", "cost", "liability", "redeem_probability", "purchase_without", "purchase_with", "relevance",
-           "incremental_sales", "standard_error")  # fmt: skip
+           "incremental_sales", "value_error")  # fmt: skip
 OBSERVATIONAL = (
     "the effects are observational: nobody drew lots for the coupons that the model learned from, so what the targeting "
     "knew and the features do not is counted as the coupons' effect; keep a random control group this time"
@@ -224,7 +224,7 @@ class Scorer:
             # Of a coupon for everything: whoever buys at all buys from its scope.
             "relevance": np.where(np.isnan(expected.relevance), without, expected.relevance),
             "incremental_sales": valued.sales,
-            "standard_error": error,
+            "value_error": error,
         }
         if self.draws:
             rng = np.random.default_rng([self.seed, 17])

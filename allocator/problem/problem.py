@@ -9,6 +9,7 @@ from typing import Any
 
 import numpy as np
 
+from allocator.chance import Chance
 from allocator.errors import UsageError, nearest
 from allocator.limit import Limit
 from allocator.problem import intake, scopes
@@ -43,6 +44,8 @@ class Problem:
         `(n_users,)` row of the users table for each user (`None`: users count in order of first appearance).
     face_value
         `(n_coupons,)` currency: the default liability of an offer; NaN: its cost.
+    chance
+        With which probability one of the limits must hold; `None`: all hold for expected spend alone.
     """
 
     offers: Offers
@@ -58,6 +61,7 @@ class Problem:
     user_ids: Any
     user_row: np.ndarray | None
     face_value: np.ndarray | None
+    chance: Chance | None = None
 
     @classmethod
     def from_arrays(
@@ -272,6 +276,23 @@ class Problem:
         limits = list(self.limits)
         limits[r] = dataclasses.replace(limits[r], at_least=at_least, at_most=at_most)
         return dataclasses.replace(self, limits=tuple(limits))
+
+    def with_chance(self, chance: Chance | None) -> Problem:
+        """Return the same problem with a limit on cost that must hold with a probability; shares all arrays.
+
+        Raises
+        ------
+        UsageError
+            Where there is no such limit, or it is not an at-most limit of measure cost.
+        """
+        if chance is not None:
+            limit = self.limits[self.limit_index(chance.limit)]
+            if limit.weights != {"cost": 1.0} or limit.at_most is None:
+                raise UsageError(
+                    f"limit {limit.name!r} is not an at-most limit of measure cost; only what is spent can be kept with a "
+                    "probability"
+                )
+        return dataclasses.replace(self, chance=chance)
 
     def keeping_limits(self, keep: Sequence[int]) -> Problem:
         """Return the same problem with only these limits (by position); shares all arrays."""

@@ -132,6 +132,7 @@ def in_short(line: OfferLine) -> str:
         Why.ISSUED: "issued",
         Why.REQUIRED: "required",
         Why.FORBIDDEN: "forbidden",
+        Why.HELD_OUT: "held out",
         Why.LOSES: "loses money",
         Why.PRICED_OUT: f"priced out: {line.limit}",
         Why.EXCLUSIVE: f"exclusive: {line.rival}",

@@ -133,53 +133,39 @@ def _uplift_step(curve: UpliftCurve, random: float, k: int, unit: str) -> str:
 
 
 def spending(summary: Summary) -> str:
-    """Return what the plan is expected to spend, what one campaign in twenty exceeds, and the worst."""
-    risk, unit = summary.findings.spend_risk, summary.currency
+    """Return what the plan is expected to spend, what it stays within with a probability, and the worst."""
+    risk, unit = summary.risk, summary.currency
     if risk is None:
-        return ""
-    top = max(
-        amount for amount in (risk.worst, risk.percentile_95, risk.expected, summary.budget) if amount is not None
-    )
-    lines = [("expected", risk.expected, "on average")]
-    if risk.percentile_95 is not None:
-        lines.append(("95th percentile", risk.percentile_95, "one campaign in twenty spends more"))
-    if risk.worst is not None:
-        lines.append(("worst case", risk.worst, "every coupon that is issued is redeemed"))
+        return section("spend", "What may it spend?", text(words.spend(summary)))
+    sure = words.share(risk.confidence)
+    lines = [
+        ("expected", risk.expected, "on average"),
+        (f"within, in {sure} of campaigns", risk.percentile, "the others spend more"),
+        ("worst case", risk.worst, "every coupon that is issued is redeemed"),
+    ]
+    top = max(risk.worst, risk.percentile, risk.expected, summary.budget)
     rows = [
         [noted(plain(name), meaning), number(amount), bar(amount, top, main=position == 0, mark=summary.budget),
          Cell(_against(amount, summary.budget), amount - summary.budget)]
         for position, (name, amount, meaning) in enumerate(lines)
     ]  # fmt: skip
+    moves = (
+        f"All redemptions of a campaign move together by about {words.share(risk.shock, digits=0)} (redemption_shock)."
+        if risk.shock > 0
+        else "Redemptions are taken as independent of each other; what moves all users at once widens this (redemption_shock)."
+    )
     return section(
         "spend",
         "What may it spend?",
-        text(spending_words(summary)),
+        text(words.spend(summary)),
         table(
             "What the plan may spend",
             [Column("spend"), Column(unit), Column(""), Column("of the budget")],
             rows,
         ),
-        f'<p class="note"><span class="key mark">budget</span> {text(words.money(summary.budget, unit))}. '
-        "Redemptions are taken as independent of each other; what moves all users at once, such as the weather or a "
-        "competitor, widens this.</p>",
+        f'<p class="note"><span class="key mark">budget</span> {text(words.money(summary.budget, unit))}. {text(moves)}</p>',
     )
 
 
 def _against(amount: float, budget: float) -> str:
     return words.share(amount / budget)
-
-
-def spending_words(summary: Summary) -> str:
-    """Say how sure the spend is."""
-    risk = summary.findings.spend_risk
-    assert risk is not None  # there is a plan
-    if risk.percentile_95 is None or risk.over_budget is None:
-        return (
-            "How far the spend may stray is not known: the offers carry no redeem_probability. The budget holds for the expected "
-            "spend."
-        )
-    chance = "less than 1 %" if risk.over_budget < 0.01 else f"about {words.share(risk.over_budget, digits=0)}"
-    return (
-        f"The budget holds for the expected spend: the chance that the real one exceeds it is {chance}. In one campaign of "
-        f"twenty it is above {words.money(risk.percentile_95, summary.currency)}."
-    )

@@ -7,7 +7,6 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from allocator.result import LimitUse
-from allocator.simulation.spend import SpendRisk
 from allocator.solving import FrontierRow
 
 
@@ -127,7 +126,6 @@ class Findings:
     """
 
     reached: int | None = None
-    spend_risk: SpendRisk | None = None
     objective_interval: Interval | None = None
     interval_note: str = "the offers carry no standard error"
     frontier: tuple[FrontierRow, ...] = ()

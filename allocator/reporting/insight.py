@@ -20,7 +20,6 @@ from allocator.problem import Problem
 from allocator.reporting.disclosure import FEW, Partition, suppressed
 from allocator.reporting.findings import Assumption, Findings, Interval, Segment, Segments, UpliftCurve
 from allocator.result import Result, Status
-from allocator.simulation.spend import SpendRisk, spend_risk
 from allocator.solving import FrontierRow, frontier
 from allocator.tables.user_columns import Attribute, UserColumns
 
@@ -59,14 +58,13 @@ class Background:
     model: Mapping[str, Any] | None = None
 
 
-def quick_findings(problem: Problem, result: Result, background: Background, budget: float) -> Findings:
-    """Return what comes from the issued offers alone, hence at once: the spend, the interval, the assumptions."""
+def quick_findings(problem: Problem, result: Result, background: Background) -> Findings:
+    """Return what comes from the issued offers alone, hence at once: the interval, the assumptions."""
     if not len(result.plan):
         return Findings(model=background.model, assumptions=assumptions(problem, background))
     span, without = interval(result, background.offers)
     return Findings(
         reached=int(_first_offers(result).sum()),
-        spend_risk=_risk(problem, result, budget),
         objective_interval=span,
         interval_note=without,
         model=background.model,
@@ -78,7 +76,7 @@ def full_findings(
     problem: Problem, result: Result, background: Background, budget: float, threads: int | None, seed: int
 ) -> Findings:
     """Return all that the report shows, the frontier of the budget among it."""
-    quick = quick_findings(problem, result, background, budget)
+    quick = quick_findings(problem, result, background)
     partitions = partition(problem, result, background.users)
     rows, note = trace(problem, result, budget, threads, seed)
     return dataclasses.replace(
@@ -211,19 +209,6 @@ MEANINGS = {
     "max_per_user": "how many offers a user may get",
     "exclusive": "coupons of which a user gets at most one",
 }
-
-
-def _risk(problem: Problem, result: Result, budget: float) -> SpendRisk:
-    offer = result.plan.offer
-    known = "redeem_probability" in problem.offers.columns
-    chance = problem.column("redeem_probability", offer) if known else None
-    if "liability" in problem.offers.columns:
-        liability = problem.column("liability", offer)
-    elif problem.face_value is not None:
-        liability = problem.face_value[result.plan.coupon]
-    else:
-        liability = np.full(offer.size, math.nan)
-    return spend_risk(result.plan.cost, liability, chance, budget)
 
 
 def _segments(result: Result, part: Partition) -> Segments:

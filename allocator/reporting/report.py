@@ -95,11 +95,13 @@ def _head(summary: Summary, sentence: str) -> str:
 
 
 def _cards(summary: Summary) -> str:
-    currency, risk = summary.currency, summary.findings.spend_risk
+    currency, risk = summary.currency, summary.risk
     of_budget = words.share(summary.spend / summary.budget)
     spend = f"{of_budget} of the budget"
-    if risk is not None and risk.percentile_95 is not None:
-        spend += f"; above {words.money(risk.percentile_95, currency)} in one campaign of twenty"
+    if risk is not None:
+        spend += (
+            f"; above {words.money(risk.percentile, currency)} in {words.share(1.0 - risk.confidence)} of campaigns"
+        )
     cards = [
         ("Expected to earn", summary.objective, words.interval(summary), "lead"),
         ("Expected to spend", summary.spend, spend, ""),

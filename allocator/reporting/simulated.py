@@ -30,12 +30,12 @@ def show(found: Simulation, name: str, currency: str) -> None:
     sys.stdout.write(
         f"\nOver {found.runs:,} runs ({currency}); in brackets the 95 % interval that so many runs leave\n"
     )
-    sys.stdout.write(_columns(head, rows))
+    sys.stdout.write(in_columns(head, rows))
     head, rows = _coupons(found)
-    sys.stdout.write(f"\nRedemptions by coupon ({currency})\n" + _columns(head, rows))
+    sys.stdout.write(f"\nRedemptions by coupon ({currency})\n" + in_columns(head, rows))
     if found.stock:
         head, rows = _stock(found)
-        sys.stdout.write("\nStock\n" + _columns(head, rows))
+        sys.stdout.write("\nStock\n" + in_columns(head, rows))
     for note in found.issued.assumptions:
         sys.stdout.write(f"\nTaken for granted: {note}.\n")
 
@@ -179,7 +179,7 @@ def _stock(found: Simulation) -> tuple[Sequence[str], list[list[str]]]:
     return ["coupon", "on hand", "runs out", "redemptions not served"], rows
 
 
-def _columns(head: Sequence[str], rows: Iterable[Sequence[str]]) -> str:
+def in_columns(head: Sequence[str], rows: Iterable[Sequence[str]]) -> str:
     """Set a table in columns: the first to the left, the rest to the right."""
     cells = [list(head), *map(list, rows)]
     widths = [max(len(row[place]) for row in cells) for place in range(len(head))]

@@ -10,10 +10,12 @@ from typing import Any
 
 import numpy as np
 
+from allocator.chance import DEFAULT_SHOCK
 from allocator.problem import Problem
 from allocator.reporting.disclosure import suppressed
 from allocator.reporting.findings import Findings
 from allocator.result import Diagnosis, LimitUse, Result
+from allocator.risk import SpendRisk
 from allocator.solvers.strategies import StrategyResult
 from allocator.solving import FrontierRow
 from allocator.verification import Certificate
@@ -23,11 +25,17 @@ SCHEMA_VERSION = 1
 
 @dataclass(frozen=True)
 class Terms:
-    """What the campaign is called, its budget and its currency."""
+    """What the campaign is called, its budget and its currency.
+
+    `confidence`: with which probability the budget must hold (`None`: for expected spend alone); `shock`: the coefficient
+    of variation of the factor common to all redemptions.
+    """
 
     campaign: str
     currency: str
     budget: float
+    confidence: float | None = None
+    shock: float = DEFAULT_SHOCK
 
 
 @dataclass(frozen=True)
@@ -141,6 +149,7 @@ class Summary:
     notes: tuple[str, ...]
     findings: Findings = field(default_factory=Findings)
     holdout: HoldoutLine | None = None
+    risk: SpendRisk | None = None
 
     @property
     def has_plan(self) -> bool:
@@ -163,6 +172,7 @@ def summarise(
     seconds: Mapping[str, float],
     findings: Findings | None = None,
     holdout: HoldoutLine | None = None,
+    risk: SpendRisk | None = None,
 ) -> Summary:
     """Bring together what a run found.
 
@@ -174,6 +184,8 @@ def summarise(
         Wall time by stage; `read`, `prices`, `integer`, `write` and `total` among them.
     findings
         What the report shows beside the plan itself.
+    risk
+        What the plan may spend; `None` where the offers do not tell.
     """
     return Summary(
         schema_version=SCHEMA_VERSION,
@@ -205,6 +217,7 @@ def summarise(
         notes=tuple(result.notes),
         findings=Findings(suppressed=suppressed(problem, result, ())) if findings is None else findings,
         holdout=holdout,
+        risk=risk,
     )
 
 

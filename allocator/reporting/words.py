@@ -5,6 +5,7 @@ from __future__ import annotations
 from allocator.reporting.summary import Summary
 
 MONEY = ("cost", "value", "liability")
+FEW = 30  # redemptions
 
 
 def money(number: float, currency: str) -> str:
@@ -40,11 +41,30 @@ def proof(summary: Summary) -> str:
     if summary.status == "optimal":
         claim = f"Proven optimal: no plan that keeps the limits can earn more than {bound}, {_short(summary)}."
         return f"{claim} {_ground(summary)}{checked}"
+    longer = "" if any(" at " in use.measure for use in summary.limits) else " A longer --time-limit may close the gap."
     return (
         f"Not yet proven optimal: the plan keeps every limit, and another could earn at most "
-        f"{money(summary.gap, summary.currency)} ({summary.relative_gap:.2g} of it) more, {bound} in all. "
-        f"A longer --time-limit may close the gap.{checked}"
+        f"{money(summary.gap, summary.currency)} ({summary.relative_gap:.2g} of it) more, {bound} in all."
+        f"{longer}{checked}"
     )
+
+
+def spend(summary: Summary) -> str:
+    """Say what the plan may really spend."""
+    risk, currency = summary.risk, summary.currency
+    if risk is None:
+        return (
+            "What the plan may spend beyond what is expected is not known: the offers have neither redeem_probability nor "
+            "liability."
+        )
+    words = (
+        f"Spend: {money(risk.expected, currency)} expected, at most {money(risk.percentile, currency)} in "
+        f"{share(risk.confidence)} of campaigns, {money(risk.worst, currency)} if everyone redeems. "
+        f"The budget is exceeded with a probability of {share(risk.overrun)} (redemption_shock {risk.shock:g})."
+    )
+    if risk.redemptions < FEW:
+        words += f" With {risk.redemptions:,.0f} redemptions expected, the percentile is rough."
+    return words
 
 
 def _short(summary: Summary) -> str:

@@ -1,5 +1,6 @@
 """Markets with known truth, replay of plans, design and measurement of campaigns."""
 
+from allocator.simulation.comparing import Comparison, Contest, compare
 from allocator.simulation.design import design
 from allocator.simulation.issued import Issued, issued_of
 from allocator.simulation.market import Market, Outcomes, Trial, Truth
@@ -8,6 +9,8 @@ from allocator.simulation.settings import Settings
 from allocator.simulation.simulating import Simulation, simulate
 
 __all__ = [
+    "Comparison",
+    "Contest",
     "Issued",
     "Market",
     "Outcomes",
@@ -15,6 +18,7 @@ __all__ = [
     "Simulation",
     "Trial",
     "Truth",
+    "compare",
     "design",
     "issued_of",
     "measure",

@@ -14,7 +14,6 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as parquet
 
-from allocator.campaign.terms import Header
 from allocator.kernels import history as past
 from allocator.kernels.blocks import available_threads
 from allocator.simulation.catalogue import BRANDS
@@ -185,7 +184,7 @@ def campaign_text(market: Market) -> str:
         "start": market.settings.start, "margin": known.margin, "contact_cost": known.contact_cost,
         "spend_is": "before_discount", "redemption_shock": known.shock,
     }  # fmt: skip
-    lines = ["[campaign]", *(f"{key} = {_toml(item)}" for key, item in keys.items() if key in Header.model_fields)]
+    lines = ["[campaign]", *(f"{key} = {_toml(item)}" for key, item in keys.items())]
     for k, coupon in enumerate(market.coupons):
         terms = coupon.model_dump(exclude_none=True)
         if k == wanted.argmax() and "quantity" not in terms:

@@ -91,7 +91,7 @@ def issued_of(folder: PlanFolder) -> Issued:
     place = str(folder.path / "plan.parquet")
     if table.num_rows == 0:
         raise DataError(f"{place} issues no offer; there is nothing to simulate")
-    columns = _Columns(table, place)
+    columns = PlanColumns(table, place)
     value, cost = columns.number("value"), columns.number("cost", least=0.0)
     names, coupon = np.unique(columns.text("coupon"), return_inverse=True)
     said: list[str] = []
@@ -111,7 +111,7 @@ def issued_of(folder: PlanFolder) -> Issued:
     )  # fmt: skip
 
 
-def _implied_chance(cost: np.ndarray, liability: np.ndarray | None, columns: _Columns) -> np.ndarray:
+def _implied_chance(cost: np.ndarray, liability: np.ndarray | None, columns: PlanColumns) -> np.ndarray:
     if liability is None:
         raise DataError(
             f"{columns.place} has neither redeem_probability nor liability, so that nothing says how often an offer is "
@@ -143,11 +143,11 @@ def _split_cost(
 
 
 def _margins(
-    columns: _Columns, margin: np.ndarray, chance: np.ndarray, said: list[str]
+    columns: PlanColumns, margin: np.ndarray, chance: np.ndarray, said: list[str]
 ) -> tuple[np.ndarray, np.ndarray]:
     """Return with which chance an offer moves its user, and what it then brings in; `margin` is their product."""
     names = ("purchase_without", "purchase_with")
-    if not all(name in columns.table.column_names for name in names):
+    if not columns.has(*names):
         said.append("the plan has no purchase_without and purchase_with: what offers bring in is not drawn, only what they cost")  # fmt: skip
         return np.ones_like(margin), margin
     without, with_ = (columns.number(name, least=0.0, most=1.0) for name in names)
@@ -157,13 +157,18 @@ def _margins(
     return moved, margin / moved
 
 
-class _Columns:
+class PlanColumns:
     """Reads a plan's columns and names the rows that are wrong."""
 
     def __init__(self, table: pa.Table, place: str) -> None:
         self.table, self.place = table, place
 
+    def has(self, *names: str) -> bool:
+        """Whether the plan has all of these columns."""
+        return all(name in self.table.column_names for name in names)
+
     def number(self, name: str, *, least: float = -np.inf, most: float = np.inf) -> np.ndarray:
+        """Return a column as float64; raises `DataError` for what is no number from `least` to `most`."""
         column = self.table[name]
         if not (pa.types.is_floating(column.type) or pa.types.is_integer(column.type)):
             raise DataError(f"{self.place}: column {name!r} is {column.type}; it must hold numbers")
@@ -174,9 +179,11 @@ class _Columns:
         return numbers
 
     def text(self, name: str) -> np.ndarray:
+        """Return a column as text."""
         return self.table[name].to_pandas().to_numpy().astype(str)
 
     def luck(self, names: np.ndarray, coupon: np.ndarray) -> np.ndarray:
+        """Return a number for each offer that depends on its user and coupon alone, `(n,)` uint64."""
         users = self.table["user_id"].to_pandas()
         of_user = pd.util.hash_pandas_object(users.reset_index(drop=True), index=False).to_numpy()
         of_coupon = pd.util.hash_array(names.astype(object))
@@ -184,6 +191,7 @@ class _Columns:
             return of_user ^ (of_coupon[coupon] * np.uint64(0x9E3779B97F4A7C15))
 
     def refuse(self, wrong: np.ndarray, name: str, numbers: np.ndarray, why: str) -> None:
+        """Raise `DataError` where any row is wrong: how many, and the first three."""
         count = int(np.count_nonzero(wrong))
         if not count:
             return

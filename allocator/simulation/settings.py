@@ -78,10 +78,10 @@ class Settings:
     visits: float = 1.2
     lines: float = 4.0
     redeeming: float = 0.65
-    attract: float = 1.25
-    idle: float = 0.2
+    attract: float = 2.5
+    idle: float = 0.1
     annoyed: float = 0.2
-    annoy: float = 0.25
+    annoy: float = 0.5
     stretch: float = 0.8
     habit: float = 0.15
     forward: float = 0.25
@@ -92,9 +92,9 @@ class Settings:
     joined: float = 0.15
     lapsed_rate: float = 0.2
     odd: float = 0.0
-    margin: float = 0.25
-    contact_cost: float = 0.05
-    trial_share: float = 0.3
+    margin: float = 0.20
+    contact_cost: float = 0.10
+    trial_share: float = 0.5
 
     def __post_init__(self) -> None:
         """Raise `UsageError` for a number that makes no market."""

@@ -30,7 +30,7 @@ from allocator.solvers.piece import Piece
 from allocator.solvers.programs import Answer, Ending, Halt, solve_integer, tightened, without
 
 POOR = 1e-3  # of the bound: a plan that misses so much of it may be worse than one filled in a single sweep
-LEAST_EXCHANGES = 3
+LEAST_EXCHANGES = 2
 MOST_EXCHANGES = 6  # among all users, each time among those that the last gap leaves open
 WORTH_IT = 0.8  # of the gap before; where an exchange leaves more of it, another will not help either
 FIRST_CORE = 300  # offers
@@ -139,7 +139,7 @@ def first_plan(
         if effort.spent(bound, best) or (best.offers is None and turn > 1):
             break
         before = bound - best.objective
-        best = _exchanged(problem, whole, prices, bound, best, effort, 2.0**turn)
+        best = _exchanged(problem, whole, prices, bound, best, effort, 2.0**turn, turn)
         if turn >= LEAST_EXCHANGES and bound - best.objective > WORTH_IT * before:
             break
     return best
@@ -154,12 +154,13 @@ def _filled(problem: Problem, whole: Piece, prices: np.ndarray) -> CorePlan:
 
 
 def _exchanged(
-    problem: Problem, piece: Piece, prices: np.ndarray, bound: float, best: CorePlan, effort: Effort, share: float = 1.0
-) -> CorePlan:
+    problem: Problem, piece: Piece, prices: np.ndarray, bound: float, best: CorePlan, effort: Effort, share: float = 1.0,
+    turn: int = 0,
+) -> CorePlan:  # fmt: skip
     """Round and exchange among the offers that a better plan could differ in: often all that is needed, else a start."""
     offers = exchanged(
-        piece, prices, _most(best, bound), 0.9 * effort.tolerance, effort.seed, share, best.offers, effort.until(best)
-    )
+        piece, prices, _most(best, bound), 0.9 * effort.tolerance, effort.seed + turn, share, best.offers, effort.until(best)
+    )  # fmt: skip
     if offers is None:
         return best
     offers = np.concatenate([offers, problem.required])

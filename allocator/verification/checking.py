@@ -11,6 +11,7 @@ from allocator.errors import VerificationError
 from allocator.problem import Problem
 from allocator.result import Proof, Result, Status
 from allocator.verification.bounding import dual, rounded_dual
+from allocator.verification.chancing import chance_faults, infeasible_left, without_chance
 from allocator.verification.exact import exact_parts, exact_sum
 
 CENT = 0.01
@@ -46,6 +47,8 @@ def verify(problem: Problem, result: Result, *, gap: float = 1e-9) -> Certificat
     """
     if result.status in (Status.INFEASIBLE, Status.NO_PLAN):
         return _nothing_issued(problem, result)
+    if problem.chance is not None:
+        return _verify_chance(problem, result, gap)
     faults = _index_faults(problem, result)
     if not faults:
         faults = [*_rule_faults(problem, result), *_sum_faults(problem, result)]
@@ -63,6 +66,24 @@ def verify(problem: Problem, result: Result, *, gap: float = 1e-9) -> Certificat
     return Certificate(result.objective, price_bound, resting, words)
 
 
+def _verify_chance(problem: Problem, result: Result, gap: float) -> Certificate:
+    """Check a plan of which a limit must hold with a probability."""
+    plain, told = without_chance(problem, result)
+    faults = _index_faults(plain, told)
+    if not faults:
+        faults = [*_rule_faults(plain, told), *_sum_faults(plain, told), *_claim_faults(plain, told)]
+    _refuse(faults)
+    faults, bound, rounding = chance_faults(problem, result)
+    _refuse(faults)
+    _refuse(_bound_faults(result, bound, rounding, gap))
+    assert problem.chance is not None
+    words = (
+        f"The plan keeps every rule and limit, {problem.chance.limit!r} with a probability of {problem.chance.confidence:g}, "
+        f"and earns {result.objective:,.2f}; by the prices no plan earns more than {bound:,.2f}."
+    )
+    return Certificate(result.objective, bound, 0.0, words)
+
+
 def _refuse(faults: list[str]) -> None:
     if faults:
         raise VerificationError("the result does not hold:\n- " + "\n- ".join(faults))
@@ -78,9 +99,11 @@ def _nothing_issued(problem: Problem, result: Result) -> Certificate:
         return Certificate(math.nan, math.nan, 0.0, f"No plan was issued (status {result.status}); nothing to check.")
     left = math.nan
     if result.proof is Proof.FARKAS:
-        faults = _price_faults(problem, result)
+        by_chance = problem.chance is not None and len(result.prices) > len(problem.limits)
+        faults = [] if by_chance else _price_faults(problem, result)
         if not faults:
-            left = dual(problem, np.asarray(result.prices, dtype=np.float64), of_value=0.0)
+            weights = np.asarray(result.prices, dtype=np.float64)
+            left = infeasible_left(problem, result) if by_chance else dual(problem, weights, of_value=0.0)
             if not left < 0:
                 faults = [
                     f"the prices do not show that the limits conflict: they leave {left!r}, which must be below 0"

@@ -126,7 +126,8 @@ def world(split: int) -> tuple[TrialTable, pd.DataFrame, Campaign, np.ndarray]:
         for n, d in zip(names, made.terms.depth, strict=True)
     )
     table = dataclasses.replace(read_trial(frame), propensity=np.full((1, 7), 1 / 7))
-    return table, features, parse_campaign(text), truth.uplift * truth.revenue[:, None]
+    by_name = np.argsort(np.array(names))  # the order in which a trial's coupons are numbered
+    return table, features, parse_campaign(text), (truth.uplift * truth.revenue[:, None])[:, by_name]
 
 
 def run(find: Any, splits: int, quick: bool) -> None:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from functools import partial
 from pathlib import Path
 
@@ -97,6 +97,14 @@ def plan_of(
     output = Output(place / name, True, True, False)
     assert plan(source, Effort(), output, Screen(quiet=True, verbose=False)) == 0
     return place / name
+
+
+@pytest.fixture(scope="session", autouse=True)
+def no_other_budgets() -> Iterator[None]:
+    """What other budgets would earn takes most of the time of a plan, and nothing here asks for it."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr("allocator.reporting.insight.BUDGETS", ())
+        yield
 
 
 @pytest.fixture(scope="session")

@@ -56,9 +56,9 @@ def test_values_follow_the_written_formula(model: Model, campaign: Campaign) -> 
 def test_draws_spread_as_the_standard_error_says(model: Model, campaign: Campaign) -> None:
     frame = score(model, worlds.users(50, seed=7), campaign, draws=400).to_pandas()
     draws = frame[[f"value_draw_{j}" for j in range(400)]].to_numpy()
-    ratio = draws.std(axis=1) / frame["standard_error"].to_numpy()
+    ratio = draws.std(axis=1) / frame["value_error"].to_numpy()
     assert 0.85 < np.median(ratio) < 1.15
-    drift = (draws.mean(axis=1) - frame["value"].to_numpy()) / frame["standard_error"].to_numpy()
+    drift = (draws.mean(axis=1) - frame["value"].to_numpy()) / frame["value_error"].to_numpy()
     assert np.abs(drift).max() < 0.3
 
 

@@ -84,7 +84,7 @@ def _run(
         units, notes = ({}, ()) if stock is None else read_coupon_stock(stock)
     for note in notes:
         screen.note(note)
-    assumed = float(getattr(campaign.campaign, "redemption_shock", 0.0)) if shock is None else shock
+    assumed = campaign.campaign.redemption_shock if shock is None else shock
     with screen.stage("simulate"):
         found = run(
             issued, runs=runs, seed=seed, redemption_shock=assumed, budget=folder.summary.get("budget"), stock=units,

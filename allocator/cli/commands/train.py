@@ -159,8 +159,11 @@ class _board:
         import tensorflow as tf
 
         def told(progress: Progress) -> None:
+            # Written raw: `tf.summary.scalar` asks for the TensorBoard package, which only its reader needs.
+            value = tf.compat.v1.Summary.Value(tag=f"loss/{progress.stage}", simple_value=progress.loss)
+            page = tf.compat.v1.Summary(value=[value]).SerializeToString()
             with self._writer.as_default():
-                tf.summary.scalar(f"loss/{progress.stage}", progress.loss, step=progress.epoch)
+                tf.summary.experimental.write_raw_pb(page, step=progress.epoch)
 
         return told
 

@@ -1,0 +1,84 @@
+"""`allocate strategies`: strategies on made-up markets whose truth is known."""
+
+from __future__ import annotations
+
+import sys
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from allocator.cli import exits
+from allocator.cli.amounts import parse_amount
+from allocator.cli.screen import Screen
+from allocator.errors import UsageError
+
+
+def register(app: typer.Typer) -> None:
+    """Add the command to the command line."""
+    app.command(epilog="Example: allocate strategies --users 20k --markets 5 --quick")(strategies)
+
+
+def strategies(
+    users: Annotated[
+        float,
+        typer.Option("--users", parser=parse_amount, metavar="NUMBER", help="Users of each market; 20k by default."),
+    ] = 20_000.0,
+    markets: Annotated[int, typer.Option("--markets", min=2, metavar="NUMBER", help="How many markets.")] = 5,
+    runs: Annotated[int, typer.Option("--runs", min=1, metavar="NUMBER", help="Runs of each plan on a market.")] = 40,
+    budget: Annotated[
+        float | None,
+        typer.Option(
+            "--budget",
+            parser=parse_amount,
+            metavar="AMOUNT",
+            help="By default half of what everyone's best offer would cost.",
+        ),
+    ] = None,
+    misspecified: Annotated[
+        bool, typer.Option("--misspecified", help="Users answer to things that no feature and no history shows.")
+    ] = False,
+    quick: Annotated[
+        bool,
+        typer.Option("--quick", help="Learn with logistic models alone, without the network: seconds, not minutes."),
+    ] = False,
+    seed: Annotated[int, typer.Option("--seed", min=0, metavar="NUMBER", help="Of the first market.")] = 0,
+    output: Annotated[
+        Path | None,
+        typer.Option("-o", "--output", metavar="FILE", help="Write the comparison into this new .json file."),
+    ] = None,
+    as_json: Annotated[bool, typer.Option("--json", help="Print one JSON document on stdout.")] = False,
+    force: Annotated[bool, typer.Option("--force", help="Replace an existing file.")] = False,
+    quiet: Annotated[bool, typer.Option("-q", "--quiet", help="Nothing on stderr but errors.")] = False,
+    verbose: Annotated[bool, typer.Option("-v", "--verbose", help="Time of each stage; tracebacks of errors.")] = False,
+) -> None:
+    """Compare strategies on markets with known truth: none, blanket, targeted, tiered, greedy, and ours, learned or told."""
+    screen = Screen(quiet=quiet, verbose=verbose)
+
+    def job() -> int:
+        from allocator.reporting import contest
+        from allocator.reporting.summary import to_json
+        from allocator.simulation import Contest, Settings
+        from allocator.simulation import compare as run
+        from allocator.simulation.estimating import Learned, logistic
+        from allocator.tables.output import write_file
+
+        if users != int(users):
+            raise UsageError(f"--users is {users:g}; give a whole number such as 20k")
+        if output is not None and output.exists() and not force:
+            raise UsageError(f"{output} exists already; choose another name, or add --force to replace it")
+        exits.need_learning()
+        settings = Settings(odd=0.8) if misspecified else Settings()
+        with screen.stage("contest"):
+            found = run(
+                Contest(int(users), settings, budget=budget), logistic() if quick else Learned(),
+                markets=markets, runs=runs, seed=seed, progress=screen.progress,
+            )  # fmt: skip
+        text = to_json(found.document())
+        if output is not None:
+            write_file(output, text, force=force)
+            screen.note(f"Written to {output}")
+        sys.stdout.write(text if as_json else contest.table(found, int(users)))
+        return 0
+
+    exits.leave(job, verbose=verbose)

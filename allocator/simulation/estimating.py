@@ -1,0 +1,66 @@
+"""What a planner would believe of a market's offers, learned from its trial as a real one is."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Protocol
+
+import numpy as np
+
+from allocator.campaign.reading import parse_campaign
+from allocator.simulation.folder import campaign_text, trial_table, users_table
+from allocator.simulation.market import Market
+
+if TYPE_CHECKING:
+    from allocator.learning import Candidate
+
+
+class Estimator(Protocol):
+    """Estimates a market's offers from what a shop knows of it: the trial and the users' table, never the truth."""
+
+    @property
+    def name(self) -> str:
+        """What tables call it."""
+        ...
+
+    def estimate(self, market: Market, seed: int) -> tuple[np.ndarray, np.ndarray]:
+        """Return value and cost of every offer, `(n_users, n_coupons)` float64, currency."""
+        ...
+
+
+@dataclass(frozen=True)
+class Learned:
+    """What `allocate train` and `allocate score` estimate.
+
+    Attributes
+    ----------
+    candidates
+        The models to try; `None`: those of `allocate train`, the TensorFlow network among them.
+    """
+
+    candidates: Sequence[Candidate] | None = None
+    name: str = "learned effects"
+
+    def estimate(self, market: Market, seed: int) -> tuple[np.ndarray, np.ndarray]:
+        """Train on the trial, then score all users."""
+        from allocator.learning import score, train
+
+        campaign = parse_campaign(campaign_text(market))
+        model = train(trial_table(market), campaign=campaign, candidates=self.candidates, seed=seed)
+        offers = score(model, users_table(market), campaign)
+        shape = (market.n_users, len(market.coupons))
+        value, cost = (offers[name].to_numpy().reshape(shape) for name in ("value", "cost"))
+        return value, cost
+
+
+def logistic() -> Learned:
+    """Return the estimator without the network: it trains in seconds."""
+    from allocator.learning import LogisticCandidate
+
+    candidates = (
+        LogisticCandidate(0.01, "logistic"),
+        LogisticCandidate(0.001, "logistic, strongly shrunk"),
+        LogisticCandidate(None, "average effects"),
+    )
+    return Learned(candidates, "logistic effects")

@@ -1,0 +1,142 @@
+"""What a plan spends, as the check works it out: by other ways than the solver's.
+
+Moments at any common factor come from sums over the offers sorted by probability, since those that are clipped are the
+last ones; percentiles are never inverted, only probabilities at given numbers are taken.
+"""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+
+import numpy as np
+from scipy.special import ndtr, ndtri
+
+from allocator.chance import Chance
+from allocator.problem import Problem
+
+POINTS = 20_001  # of the trapezoidal rule over the factor; its steps stay below the width of what it integrates
+FEW_POINTS = 1_201  # over a single normal number
+REACH = 9.0
+
+
+@dataclass(frozen=True, eq=False)
+class Offered:
+    """`(n,)` each: what offers spend for sure, what they spend on redemption (currency), and how likely that is."""
+
+    fixed: np.ndarray
+    amount: np.ndarray
+    chance: np.ndarray
+
+
+def offered(problem: Problem) -> Offered:
+    """Work out the parts of every offer from cost, liability and redeem_probability."""
+    offers = problem.offers
+    absent = np.isnan(offers.value)
+    cost = np.where(absent, 0.0, offers.cost)
+    probability = offers.columns.get("redeem_probability")
+    probability = np.ones(cost.size) if probability is None else np.where(absent, 0.0, probability)
+    if "liability" in offers.columns:
+        liability = np.where(absent, 0.0, offers.columns["liability"])
+    elif problem.face_value is not None:
+        liability = problem.face_value[offers.coupons_of(np.arange(cost.size))]
+    else:
+        liability = np.full(cost.size, np.nan)
+    with np.errstate(divide="ignore", invalid="ignore"):
+        spread = np.where(probability > 0, cost / probability, 0.0)
+        amount = np.where(np.isnan(liability), spread, liability)
+        chance = np.where(amount > 0, np.minimum(probability, cost / amount), np.minimum(probability, 1.0))
+    return Offered(np.maximum(cost - amount * chance, 0.0), amount, chance)
+
+
+def within(offers: Offered, chance: Chance, number: float) -> float:
+    """Return P(spend <= number): the smaller of that of normal distributions given the factor, and Edgeworth's."""
+    sigma = math.sqrt(math.log(1.0 + chance.shock**2))
+    if not sigma:
+        return min(_given(offers, np.ones(1), number)[0].item(), _given(offers, np.ones(1), number)[1].item())
+    t = np.linspace(-REACH, REACH, POINTS)
+    weight = np.exp(-t * t / 2.0)
+    normal, corrected = _given(offers, np.exp(sigma * t - sigma * sigma / 2.0), number)
+    return float(min(weight @ normal, weight @ corrected) / weight.sum())
+
+
+def _given(offers: Offered, factors: np.ndarray, number: float) -> tuple[np.ndarray, np.ndarray]:
+    """Return the two probabilities at each of these factors."""
+    order = np.argsort(offers.chance, kind="stable")
+    p, a = offers.chance[order], offers.amount[order]
+    # Offers before this place are not clipped.
+    place = np.searchsorted(p * factors.max() if factors.size == 1 else p, 1.0 / factors, side="left")
+    sums = [
+        np.concatenate([[0.0], np.cumsum(a**i * p**j)])
+        for i, j in ((1, 0), (1, 1), (2, 1), (2, 2), (3, 1), (3, 2), (3, 3))
+    ]
+    a0, a1, b1, b2, c1, c2, c3 = (total[place] for total in sums)
+    mean = offers.fixed.sum() + factors * a1 + (sums[0][-1] - a0)
+    variance = np.maximum(factors * b1 - factors**2 * b2, 0.0)
+    third = factors * c1 - 3.0 * factors**2 * c2 + 2.0 * factors**3 * c3
+    random = variance > 0
+    noise = np.sqrt(np.where(random, variance, 1.0))
+    x = np.where(random, np.clip((number - mean) / noise, -38.0, 38.0), np.where(number >= mean, 38.0, -38.0))
+    normal = ndtr(x)
+    bend = (
+        np.where(random, third / noise**3, 0.0)
+        * (x * x - 1.0)
+        * np.exp(-x * x / 2.0)
+        / (6.0 * math.sqrt(2.0 * math.pi))
+    )
+    return normal, np.clip(normal - bend, 0.0, 1.0)
+
+
+@dataclass(frozen=True)
+class Standing:
+    """The two-sum approximation of the percentile that bounds are about (README; `allocator.risk.surrogate`)."""
+
+    chance: Chance
+
+    @property
+    def sigma(self) -> float:
+        """Standard deviation of the log of the factor."""
+        return math.sqrt(math.log(1.0 + self.chance.shock**2))
+
+    @property
+    def z(self) -> float:
+        """The normal percentile."""
+        return float(ndtri(self.chance.confidence))
+
+    @property
+    def level(self) -> float:
+        """The factor's percentile."""
+        return math.exp(self.sigma * self.z - self.sigma**2 / 2.0)
+
+    def columns(self, offers: Offered, budget: float) -> dict[str, np.ndarray]:
+        """Return each offer's mean at the factor's percentile, the part that grows with it, variance and worst case."""
+        q = np.minimum(self.level * offers.chance, 1.0)
+        mean = offers.fixed + offers.amount * q
+        growing = np.where(q < 1.0, offers.amount * offers.chance, 0.0)
+        variance = offers.amount**2 * (q * (1.0 - q))
+        total = variance
+        if self.z >= 0.1:
+            share = budget / float(mean.sum())
+            tau = math.sqrt((self.sigma * self.level * growing.sum() * share) ** 2 + variance.sum() * share)
+            slower = min(1.0, self.sigma * self.level**2 / self.z) * growing**2
+            skewed = (self.z**2 - 1.0) / (3.0 * self.z * tau) * (variance * offers.amount * (1.0 - 2.0 * q))
+            total = np.maximum(variance + slower + np.clip(skewed, -variance, variance), 0.0)
+        return {"[spend]": mean, "[redeemed]": growing, "[variance]": total, "[worst]": offers.fixed + offers.amount}
+
+    def within(self, height: np.ndarray, growing: np.ndarray, variance: np.ndarray) -> np.ndarray:
+        """Return P(S D + sqrt(V S / S_a) xi <= height) for arrays of one shape."""
+        if not self.sigma:
+            off = height - growing
+            safe = np.sqrt(np.where(variance > 0, variance, 1.0))
+            return np.where(variance > 0, ndtr(off / safe), np.where(off >= 0, 1.0, 0.0))
+        xi = np.linspace(-REACH, REACH, FEW_POINTS)
+        weight = np.exp(-xi * xi / 2.0)
+        weight /= weight.sum()
+        result = np.zeros(height.shape)
+        noise = np.sqrt(variance / self.level)
+        for x, w in zip(xi.tolist(), weight.tolist(), strict=True):
+            # S D + noise sqrt(S) x <= height: a quadratic inequality in sqrt(S).
+            root = (-noise * x + np.sqrt((noise * x) ** 2 + 4.0 * growing * np.maximum(height, 0.0))) / (2.0 * growing)
+            with np.errstate(divide="ignore"):
+                result += w * ndtr((2.0 * np.log(np.maximum(root, 0.0)) + self.sigma**2 / 2.0) / self.sigma)
+        return result

@@ -1,0 +1,178 @@
+"""Plans for uncertain effects: against everything that can be tried, and against a truth that was drawn."""
+
+from __future__ import annotations
+
+import dataclasses
+import itertools
+import json
+import math
+from pathlib import Path
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.parquet as parquet
+import pytest
+
+from allocator import Care, Hedged, Problem, Result, VerificationError, hedge, trade_off
+from allocator.cli.app import app
+from allocator.errors import DataError, UsageError
+from allocator.hedging.robust import draws_of
+from allocator.verification.hedging import verify_hedged
+
+
+def small(seed: int) -> tuple[Problem, np.ndarray]:
+    rng = np.random.default_rng(seed)
+    cost = np.round(rng.random((5, 2)) * 2 + 0.1, 2)
+    value = cost * rng.normal(1.5, 1.0, cost.shape)
+    draws = value + rng.normal(0, 1, (6, 1, 2)) + rng.normal(0, 0.5, (6, 5, 2))
+    return Problem.from_arrays(value, cost, budget=3.0), draws
+
+
+def checked(problem: Problem, draws: np.ndarray, item: Hedged) -> float:
+    return verify_hedged(
+        problem, draws_of(problem, draws), share=item.care.share, weight=item.care.weight, offers=item.plan.offer,
+        objective=item.objective, bound=item.bound, weights=item.weights, prices=item.prices,
+    )  # fmt: skip
+
+
+@pytest.mark.parametrize(
+    ("seed", "rule"),
+    [
+        (0, "mean"),
+        (1, "worst"),
+        (2, "cvar:0.5"),
+        pytest.param(103, "cvar:0.5", marks=pytest.mark.slow),
+        (4, "cvar:0.7"),
+        (1443, "mean"),
+    ],
+)
+def test_no_plan_of_all_that_can_be_tried_beats_the_bound(seed: int, rule: str) -> None:
+    problem, draws = small(seed)
+    item = hedge(problem, draws, rule)
+    assert isinstance(item, Hedged)
+    flat, care, best = draws.reshape(6, -1), Care.parse(rule), -np.inf
+    for choice in itertools.product((-1, 0, 1), repeat=5):
+        offers = np.array([2 * i + k for i, k in enumerate(choice) if k >= 0], np.int64)
+        if math.fsum(problem.column("cost", offers)) <= 3.0:
+            best = max(best, care.of(flat[:, offers].sum(axis=1)))
+    assert item.objective <= best + 1e-9
+    assert best <= item.bound + 1e-9
+    checked(problem, draws, item)
+
+
+def test_the_worst_share_is_averaged_to_the_fraction() -> None:
+    values = np.array([4.0, 1.0, 3.0, 2.0])
+    assert Care(0.5).of(values) == 1.5
+    assert Care(0.375).of(values) == pytest.approx((1.0 + 0.5 * 2.0) / 1.5)
+    assert Care(0.0).of(values) == 1.0
+    assert Care(1.0).of(values) == 2.5
+    assert Care(0.5, 0.5).of(values) == 2.0
+
+
+@pytest.mark.parametrize("rule", ["cvar", "cvar:1", "cvar:x", "best", "mean:2"])
+def test_rules_that_make_no_sense_are_refused(rule: str) -> None:
+    with pytest.raises(UsageError, match="no rule"):
+        Care.parse(rule)
+
+
+def test_draws_of_another_shape_or_not_finite_are_refused() -> None:
+    problem, draws = small(1)
+    with pytest.raises(DataError, match="shape"):
+        draws_of(problem, draws[:, :4])
+    draws[2, 1, 0] = np.nan
+    with pytest.raises(DataError, match="draw 2, offer 2"):
+        draws_of(problem, draws)
+
+
+def town(seed: int, users: int = 800, n_draws: int = 20) -> tuple[Problem, np.ndarray, np.ndarray]:
+    """Two coupons: one earns more on average but nobody knows how much, one is well known; draws, and 200 truths."""
+    rng = np.random.default_rng(seed)
+    size = rng.gamma(2.0, 1.0, (users, 1)) * np.array([1.3, 1.0])
+    cost = np.ones((users, 2))
+
+    def drawn(n: int) -> np.ndarray:
+        effect = rng.normal(1.0, [1.0, 0.1], (n, 1, 2))
+        return size * effect * np.exp(rng.normal(0.0, 0.1, (n, users, 2))) - 0.2
+
+    problem = Problem.from_arrays(size - 0.2, cost, budget=users / 4)
+    return problem, drawn(n_draws), drawn(200)
+
+
+@pytest.mark.slow
+def test_care_loses_less_in_the_bad_cases_of_a_truth_that_was_not_seen() -> None:
+    """The plan is made from 20 draws; both plans then meet 200 truths drawn apart, the same for both."""
+    gains, prices = [], []
+    for seed in range(4):
+        problem, draws, truths = town(seed)
+        found = trade_off(problem, draws, "cvar:0.8", steps=2)
+        assert isinstance(found, list)
+        bold, careful = (truths.reshape(200, -1)[:, item.plan.offer].sum(axis=1) for item in found)
+        gains.append(Care(0.1).of(careful) - Care(0.1).of(bold))
+        prices.append(bold.mean() - careful.mean())
+    assert min(gains) > 0
+    assert np.mean(gains) > np.mean(prices)
+
+
+def test_the_trade_off_runs_from_the_best_mean_to_the_best_of_the_bad() -> None:
+    problem, draws, _ = town(7)
+    found = trade_off(problem, draws, "cvar:0.8", steps=3)
+    assert isinstance(found, list)
+    means = [float(item.values.mean()) for item in found]
+    tails = [item.care.tail(item.values) for item in found]
+    assert means[0] >= means[1] - 1e-6 and means[1] >= means[2] - 1e-6
+    assert tails[0] <= tails[1] + 1e-6 and tails[1] <= tails[2] + 1e-6
+    for item in found:
+        assert item.gap < 0.01 * abs(item.objective)
+        checked(problem, draws, item)
+
+
+def test_a_bound_that_is_too_low_is_found_out() -> None:
+    problem, draws, _ = town(8)
+    item = hedge(problem, draws, "cvar:0.8")
+    assert isinstance(item, Hedged)
+    with pytest.raises(VerificationError, match="bound"):
+        checked(problem, draws, dataclasses.replace(item, bound=item.objective - 1.0))
+    with pytest.raises(VerificationError, match="reaches"):
+        checked(problem, draws, dataclasses.replace(item, objective=item.objective + 1.0, bound=item.bound + 5.0))
+
+
+def test_without_any_plan_the_result_says_why() -> None:
+    one = np.ones((4, 1))
+    problem = Problem.from_arrays(one, one, budget=1.0, min_quantities=[3])
+    found = hedge(problem, np.stack([one, one]), "worst")
+    assert isinstance(found, Result)
+    assert found.diagnosis is not None
+
+
+def test_the_command_writes_the_careful_plan_and_the_curve(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    problem, draws, _ = town(3, users=200, n_draws=5)
+    table = {
+        "user_id": np.repeat(np.arange(200), 2),
+        "coupon": np.tile(np.array(["a", "b"]), 200),
+        "value": problem.offers.value,
+        "cost": problem.offers.cost,
+    }
+    table |= {f"value_draw_{j}": draws[j].reshape(-1) for j in range(5)}
+    order = np.random.default_rng(0).permutation(400)
+    parquet.write_table(pa.table({name: column[order] for name, column in table.items()}), tmp_path / "offers.parquet")
+    words = ["hedge", "--offers", str(tmp_path / "offers.parquet"), "--budget", "50", "--steps", "2", "--rule", "worst"]
+    with pytest.raises(SystemExit) as exit_code:
+        app([*words, "-q", "--json", "-o", str(tmp_path / "plan")])
+    assert exit_code.value.code == 0
+    document = json.loads(capsys.readouterr().out)
+    assert document == json.loads((tmp_path / "plan" / "tradeoff.json").read_text())
+    last = document["rows"][-1]
+    plan = parquet.read_table(tmp_path / "plan" / "plan.parquet")
+    worst = min(float(np.sum(plan[f"value_draw_{j}"].to_numpy())) for j in range(5))
+    assert plan.num_rows == last["issued"]
+    assert worst == pytest.approx(last["worst"])
+
+
+def test_the_command_asks_for_draws(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    parquet.write_table(
+        pa.table({"user_id": [1], "coupon": ["a"], "value": [1.0], "cost": [1.0]}), tmp_path / "offers.parquet"
+    )
+    with pytest.raises(SystemExit) as exit_code:
+        app(["hedge", "--offers", str(tmp_path / "offers.parquet"), "--budget", "5"])
+    assert exit_code.value.code == 3
+    assert "value_draw_0" in capsys.readouterr().err
