@@ -2,6 +2,9 @@
 
 import dataclasses
 import importlib.util
+import json
+import os
+import subprocess
 import sys
 from pathlib import Path
 from types import ModuleType
@@ -24,6 +27,25 @@ def example() -> ModuleType:
     sys.modules["complete_journey"] = module
     spec.loader.exec_module(module)
     return module
+
+
+def test_the_notebook_is_kept_without_outputs() -> None:
+    cells = json.loads((EXAMPLES / "story.ipynb").read_text(encoding="utf-8"))["cells"]
+    code = [cell for cell in cells if cell["cell_type"] == "code"]
+    assert code and all(cell["outputs"] == [] and cell["execution_count"] is None for cell in code)
+
+
+def test_hillstroms_walk_is_skipped_with_a_message_where_its_table_is_absent(tmp_path: Path) -> None:
+    def walk(*words: str) -> subprocess.CompletedProcess[str]:
+        command = [sys.executable, str(EXAMPLES / "hillstrom.py"), *words, "-o", str(tmp_path / "out")]
+        absent = {**os.environ, "HILLSTROM_CSV": str(tmp_path / "none.csv")}
+        return subprocess.run(command, env=absent, capture_output=True, text=True, check=False)
+
+    skipped = walk()
+    assert skipped.returncode == 0 and skipped.stdout.startswith("Skipped")
+    wrong = walk(str(tmp_path / "typo.csv"))
+    assert wrong.returncode == 2 and "typo.csv is not a file" in wrong.stderr
+    assert not (tmp_path / "out").exists()
 
 
 @pytest.mark.slow

@@ -11,6 +11,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from allocator.campaign import Campaign, Coupon
+from allocator.errors import DataError
 from allocator.history import Products, moment
 from allocator.learning.model import Model
 from allocator.learning.offers import Memory
@@ -84,16 +85,20 @@ def reasons(
     user
         The user's row of the users table, `user_id` among its columns.
     others
-        Rows of users to compare with, `user_id` too; some hundred are enough.
+        Rows of users to compare with, `user_id` too; some hundred are enough. The user's own row among them is passed over.
     past
         Transactions, and products for coupons with a scope.
 
     Raises
     ------
     DataError
-        Where features are missing or of another kind than in training.
+        Where features are missing or of another kind than in training, or there is nobody else to compare with.
     """
     start = campaign.campaign.start
+    # A user who was drawn to be compared with themself would tell nothing, and profiles are made of distinct users.
+    others = others.filter(pc.invert(pc.equal(_as_text(one_chunk(others["user_id"])), str(user["user_id"][0]))))
+    if not others.num_rows:
+        raise DataError("users: there is only one user; reasons tell one from others, so give more users")
     table = pa.concat_tables([user, others], promote_options="permissive")
     if model.profile is not None and past is not None:
         ids = one_chunk(decoded(table["user_id"]))

@@ -15,6 +15,7 @@ from allocator.cli import exits, main
 from allocator.cli.inputs import Source
 from allocator.cli.jobs import Effort, Output, plan
 from allocator.cli.screen import Screen
+from allocator.errors import DataError
 from allocator.explaining import explain_user
 from allocator.learning import Model
 from allocator.learning.past import Past
@@ -46,6 +47,15 @@ def test_the_feature_that_moves_the_effect_is_found(model: Model, campaign: Camp
     for behind in found:
         first = behind.movers[0]
         assert first.feature == "thrifty" and first.adds > 4 * first.error > 0
+
+
+def test_the_user_among_the_others_is_passed_over(model: Model, campaign: Campaign) -> None:
+    """Profiles are made of distinct users: with a model of history a user drawn among the others was an error."""
+    user, others = rows(1, 5), rows(300, 6).slice(1)
+    both = pa.concat_tables([others, user])
+    assert reasons(model, campaign, user, both, None) == reasons(model, campaign, user, others, None)
+    with pytest.raises(DataError, match="only one user"):
+        reasons(model, campaign, user, user, None)
 
 
 @pytest.fixture

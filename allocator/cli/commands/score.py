@@ -96,11 +96,12 @@ def score(
 def _text(scored: Scored, effects: str) -> str:
     document = scored.document()
     lines = [f"{scored.offers:,} offers for {scored.users:,} users; effects are {effects}.", ""]
+    wide = max(22, *(len(row["coupon"]) + 1 for row in document["coupons"]))
     lines.append(
-        f"{'coupon':<22}{'offers':>12}{'buys without':>14}{'buys with':>12}{'value':>10}{'cost':>10}{'worth it':>10}"
+        f"{'coupon':<{wide}}{'offers':>12}{'buys without':>14}{'buys with':>12}{'value':>10}{'cost':>10}{'worth it':>10}"
     )
     lines += [
-        f"{row['coupon']:<22}{row['offers']:>12,}{row['purchase_without']:>14.2%}{row['purchase_with']:>12.2%}"
+        f"{row['coupon']:<{wide}}{row['offers']:>12,}{row['purchase_without']:>14.2%}{row['purchase_with']:>12.2%}"
         f"{row['value']:>10.4f}{row['cost']:>10.4f}{row['positive']:>10.1%}"
         for row in document["coupons"]
     ]
