@@ -29,6 +29,7 @@ from allocator.cli.commands import (
     simulate,
     strategies,
     train,
+    waves,
 )
 from allocator.cli.inputs import Source
 from allocator.cli.screen import Screen
@@ -48,6 +49,7 @@ COMMANDS: tuple[Command, ...] = (
     measure,
     hedge,
     strategies,
+    waves,
 )
 
 app = typer.Typer(
