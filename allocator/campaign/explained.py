@@ -28,7 +28,7 @@ HEADER: Mapping[str, tuple[str, str]] = {
     "shipping_cost": ("5.0", "What a free_shipping coupon without an amount gives. Currency."),
     "spend_is": ('"after_discount"', "Whether the trial's spend is what was paid after the coupon, or the goods' price before it."),
     "start": ("2026-03-01", "First day of the campaign: only what happened before it is looked at. Left out: the day after the last purchase."),
-    "redemption_shock": ("0.0", "How far all redemption rates may move together, for the risk of the spend."),
+    "redemption_shock": ("0.1", "How far all redemption rates may move together, for the risk of the spend."),
     "confidence": ("0.95", "With which probability the spend shall stay below what the report calls its upper end."),
 }  # fmt: skip
 COUPON: Mapping[str, tuple[str, str]] = {
