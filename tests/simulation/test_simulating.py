@@ -174,7 +174,7 @@ def test_the_terms_of_the_campaign_give_the_days_and_the_contacts(tmp_path: Path
 
 
 def test_a_simulation_is_told_in_words_numbers_and_a_chart(capsys: pytest.CaptureFixture[str]) -> None:
-    found: Simulation = simulate(offers(), runs=100, seed=8, budget=500.0, stock={"c1": 10.0})
+    found: Simulation = simulate(offers(), runs=100, seed=8, redemption_shock=0.0, budget=500.0, stock={"c1": 10.0})
     simulated.show(found, "spring", "EUR")
     shown = capsys.readouterr().out
     assert "overrun with probability" in shown and "No common shock" in shown and "c1" in shown
