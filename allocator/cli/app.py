@@ -25,10 +25,12 @@ from allocator.cli.commands import (
     market,
     measure,
     report,
+    scenario,
     score,
     simulate,
     strategies,
     train,
+    waves,
 )
 from allocator.cli.inputs import Source
 from allocator.cli.screen import Screen
@@ -37,6 +39,7 @@ COMMANDS: tuple[Command, ...] = (
     check,
     init,
     train,
+    scenario,
     score,
     explain,
     compare,
@@ -48,6 +51,7 @@ COMMANDS: tuple[Command, ...] = (
     measure,
     hedge,
     strategies,
+    waves,
 )
 
 app = typer.Typer(

@@ -10,6 +10,7 @@ import numpy as np
 from scipy import stats
 
 from allocator.campaign import Campaign
+from allocator.chance import DEFAULT_SHOCK
 from allocator.errors import DataError
 from allocator.simulation.issued import VALID_DAYS, PlanColumns
 from allocator.simulation.selling import Sales
@@ -128,7 +129,7 @@ def forecast(
     *,
     days: int = VALID_DAYS,
     service: float = 0.95,
-    redemption_shock: float = 0.0,
+    redemption_shock: float = DEFAULT_SHOCK,
 ) -> Demand:
     """Forecast the demand of the campaign's days.
 

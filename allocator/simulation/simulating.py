@@ -9,6 +9,7 @@ from typing import Any
 
 import numpy as np
 
+from allocator.chance import DEFAULT_SHOCK
 from allocator.errors import UsageError, nearest
 from allocator.kernels import draws, replay
 from allocator.kernels.blocks import available_threads
@@ -125,7 +126,7 @@ def simulate(
     *,
     runs: int = 1000,
     seed: int = 0,
-    redemption_shock: float = 0.0,
+    redemption_shock: float = DEFAULT_SHOCK,
     budget: float | None = None,
     stock: Mapping[str, float] | None = None,
     threads: int | None = None,

@@ -43,7 +43,7 @@ def plan(tmp_path: Path, campaign: str | None = None, **columns: object) -> Plan
 
 def test_without_a_shock_redemptions_of_like_offers_are_binomial() -> None:
     issued = replace(offers(), redeem_probability=np.full(400, 0.2), coupon=np.zeros(400, np.int32))
-    found = simulate(issued, runs=4_000, seed=1)
+    found = simulate(issued, runs=4_000, seed=1, redemption_shock=0.0)
     expected = stats.binom(400, 0.2)
     counts = np.bincount(found.redeemed[:, 0], minlength=401)
     edges = expected.ppf([0.1, 0.25, 0.5, 0.75, 0.9]).astype(int)
@@ -68,14 +68,14 @@ def test_the_mean_and_variance_of_spend_follow_the_common_shock() -> None:
 
 def test_net_revenue_has_the_mean_that_the_plan_promises() -> None:
     issued = offers()
-    found = simulate(issued, runs=4_000, seed=3)
+    found = simulate(issued, runs=4_000, seed=3, redemption_shock=0.0)
     promised = (issued.moved * issued.gain).sum() - issued.expected_spend
     assert abs(found.net.mean() - promised) < 4 * found.net.std() / np.sqrt(4_000)
 
 
 def test_chances_are_clipped_at_1_and_sure_things_always_happen() -> None:
     issued = replace(offers(), redeem_probability=np.where(np.arange(400) < 100, 1.0, 0.0))
-    found = simulate(issued, runs=50, seed=0)
+    found = simulate(issued, runs=50, seed=0, redemption_shock=0.0)
     assert np.all(found.redeemed.sum(axis=1) == 100)
     assert found.spend.max() <= issued.worst_spend + 1e-9
 
@@ -124,7 +124,7 @@ def test_intervals_of_quantiles_cover_in_19_of_20_simulations() -> None:
 
 def test_stock_outs_are_counted_by_coupon() -> None:
     issued = replace(offers(), redeem_probability=np.full(400, 0.25), coupon=np.zeros(400, np.int32))
-    found = simulate(issued, runs=2_000, seed=6, stock={"c0": 105.0})
+    found = simulate(issued, runs=2_000, seed=6, redemption_shock=0.0, stock={"c0": 105.0})
     chance, unserved = found.stock_out("c0")
     exact = stats.binom(400, 0.25)
     assert chance.low <= exact.sf(105) <= chance.high
@@ -174,7 +174,7 @@ def test_the_terms_of_the_campaign_give_the_days_and_the_contacts(tmp_path: Path
 
 
 def test_a_simulation_is_told_in_words_numbers_and_a_chart(capsys: pytest.CaptureFixture[str]) -> None:
-    found: Simulation = simulate(offers(), runs=100, seed=8, budget=500.0, stock={"c1": 10.0})
+    found: Simulation = simulate(offers(), runs=100, seed=8, redemption_shock=0.0, budget=500.0, stock={"c1": 10.0})
     simulated.show(found, "spring", "EUR")
     shown = capsys.readouterr().out
     assert "overrun with probability" in shown and "No common shock" in shown and "c1" in shown
