@@ -183,6 +183,7 @@ def test_more_confidence_never_earns_more(town: Problem, kept: tuple[Problem, Re
     assert less.objective <= solve(town).bound
 
 
+@pytest.mark.slow
 def test_half_confidence_without_a_shock_is_the_expected_budget(town: Problem) -> None:
     assert solve(town.with_chance(Chance(0.5, 0.0))).objective == pytest.approx(solve(town).objective, abs=0.5)
 

@@ -105,6 +105,7 @@ def tight_problems(draw: st.DrawFn) -> Problem:
     )
 
 
+@pytest.mark.slow
 @settings(max_examples=120, deadline=None, suppress_health_check=list(HealthCheck))
 @given(tight_problems())
 def test_the_conflict_is_smallest_and_every_repair_is_the_least_that_works(problem: Problem) -> None:

@@ -59,6 +59,7 @@ def best_value(offers: pd.DataFrame, limits: list[Limit], users: int) -> float:
     return float("nan") if answer.x is None else -float(answer.fun)
 
 
+@pytest.mark.slow
 @settings(max_examples=15, deadline=None)
 @given(users=st.integers(2, 12), coupons=st.integers(2, 4), resources=st.integers(1, 4), seed=st.integers(0, 10**6))
 def test_everyone_gets_one_within_many_resources(users: int, coupons: int, resources: int, seed: int) -> None:

@@ -37,6 +37,7 @@ def test_a_quadratic_over_a_box_is_at_its_minimum() -> None:
     assert (slope[x == low] >= -1e-6).all() and (slope[x == high] <= 1e-6).all()
 
 
+@pytest.mark.slow
 def test_there_is_a_plan_though_the_prices_had_no_time(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(front, "PRICING", 1e-9)
     monkeypatch.setattr(exchange, "EVALUATIONS", 0)

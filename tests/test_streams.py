@@ -49,6 +49,7 @@ def test_streams_that_are_closed(offers: Path) -> None:
     assert subprocess.run(f"{words} {offers}.none 2>&-", shell=True, timeout=120, check=False).returncode == 3
 
 
+@pytest.mark.slow
 def test_a_disk_that_fills_up_while_the_plan_is_written(offers: Path, tmp_path: Path) -> None:
     """The system stops the plan's file half-way: exit code 1 in words, no new folder, and the old plan stays whole."""
 

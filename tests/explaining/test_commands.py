@@ -120,6 +120,7 @@ def test_names_that_a_terminal_would_obey_are_shown(allocate: Allocate, every_ru
     assert code == 2
 
 
+@pytest.mark.slow
 def test_the_demo_plan_is_explained_by_making_the_demo_again(allocate: Allocate, tmp_path: Path) -> None:
     """No solve: a folder with the demo's offers chosen by hand, since the demo is what is looked up."""
     from allocator.demo import builtin

@@ -27,6 +27,7 @@ def files(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     return tmp_path
 
 
+@pytest.mark.slow
 def test_history_in_plan_out(files: Path, allocate: Allocate) -> None:
     made = allocate("train", "--trial", "trial.csv", "--campaign", "campaign.toml", "-o", "model", "--json")
     assert made.code == 0, made.err

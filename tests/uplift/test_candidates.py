@@ -54,6 +54,7 @@ def test_the_diagonal_basis_whitens_the_arms_and_their_prior() -> None:
     np.testing.assert_allclose(basis.T @ np.linalg.inv(relation) @ basis, np.diag(spread), atol=1e-9)
 
 
+@pytest.mark.slow
 def test_trees_find_a_box_that_no_line_can() -> None:
     rng = np.random.default_rng(2)
     x = rng.random((40_000, 4)).astype(np.float32)

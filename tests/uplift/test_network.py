@@ -152,6 +152,7 @@ def test_a_coupon_never_tried_lies_between_its_neighbours(trained: tuple[Trial, 
         model.predict(trial.features, terms=Terms(np.array([2.0]), np.array([4])))
 
 
+@pytest.mark.slow
 def test_a_training_that_was_cut_off_goes_on_to_the_same_end(tmp_path: Path) -> None:
     trial = tiny(900)
     seen: list[Progress] = []
@@ -176,6 +177,7 @@ def test_a_training_that_was_cut_off_goes_on_to_the_same_end(tmp_path: Path) -> 
         UpliftNetwork(QUICK).fit(trial, seed=1, checkpoint=tmp_path)
 
 
+@pytest.mark.slow
 def test_a_placebo_promises_nothing() -> None:
     world, _ = small_world(10)
     trial, _ = world.trial(8_000, seed=2, placebo=True)
@@ -183,6 +185,7 @@ def test_a_placebo_promises_nothing() -> None:
     assert np.abs(effects.uplift.mean(axis=0)).max() < 0.02
 
 
+@pytest.mark.slow
 def test_spend_is_learned_step_by_step() -> None:
     rng = np.random.default_rng(0)
     n = 6_000
