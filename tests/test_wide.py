@@ -30,7 +30,7 @@ def with_quantities(n_users: int, n_coupons: int, eligible: int) -> Problem:
 def test_a_quantity_for_each_of_very_many_coupons_is_solved_nearly_to_the_bound() -> None:
     problem = with_quantities(2_000, 350, 10)
     result = solve(problem, time_limit=6)
-    assert verify(problem, result).feasible
+    verify(problem, result)  # raises where it does not hold
     assert result.bound - result.objective < 0.01 * result.bound
 
 

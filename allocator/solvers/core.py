@@ -161,13 +161,11 @@ def _filled(problem: Problem, whole: Piece, prices: np.ndarray) -> CorePlan:
 
 def _simplest(problem: Problem, threads: int | None) -> CorePlan:
     """Return the best plan of the simple strategies that keep every limit: no plan is ever worse than theirs."""
-    kept = [
-        plan for plan in compare(problem, threads=threads) if plan.meets_limits and keeps_limits(problem, plan.offer)
-    ]
-    if not kept:
-        return CorePlan(None, -math.inf, math.inf)
-    best = max(kept, key=lambda plan: plan.objective)
-    return CorePlan(best.offer, best.objective, math.inf)
+    kept = [plan for plan in compare(problem, threads=threads) if plan.meets_limits]
+    for plan in sorted(kept, key=lambda plan: -plan.objective):
+        if keeps_limits(problem, plan.offer):
+            return CorePlan(plan.offer, plan.objective, math.inf)
+    return CorePlan(None, -math.inf, math.inf)
 
 
 def _exchanged(
