@@ -7,6 +7,7 @@ from dataclasses import dataclass, field
 import numpy as np
 
 from allocator.executors.shard import Shard
+from allocator.executors.terms import Terms
 from allocator.kernels import passes, smoothing
 from allocator.kernels.blocks import map_blocks
 
@@ -58,6 +59,7 @@ class SoftChoices:
     used_narrow: np.ndarray
     hessian: tuple[np.ndarray, np.ndarray]
     moment: tuple[np.ndarray, np.ndarray]
+    listed: Terms | None = None  # the one that was asked for, where its terms are listed
 
 
 @dataclass
@@ -101,19 +103,29 @@ class LocalExecutor:
         )
 
     def soften(
-        self, shard: Shard, tables: Tables, tau: float, cover: Cover, *, curve: bool, spread: bool
-    ) -> SoftChoices:
-        """Return the smoothed dual's parts at temperature `tau` (currency)."""
+        self, shard: Shard, tables: Tables, tau: float, cover: Cover, *, curve: bool, spread: bool,
+        listed: bool = False,
+    ) -> SoftChoices:  # fmt: skip
+        """Return the smoothed dual's parts at temperature `tau` (currency); with `listed`, `curve` or `spread` as a list."""
         self.counter.offers += shard.n_offers
         parts = map_blocks(
             lambda low, high: smoothing.soft_choices(
                 low, high, *shard.arrays(), tables.wide, tables.narrow, tables.class_of, tau, cover.weights,
                 cover.wide_start, cover.wide_limit, cover.pair_start, cover.pair_limit, cover.n_classes, cover.n_shared,
-                curve, spread,
+                curve, spread, listed,
             ),
             shard.n_users,
             self.threads,
         )  # fmt: skip
+        if listed:
+            return SoftChoices(
+                total=float(sum(part[0] for part in parts)),
+                used_wide=_total(parts, 1, tables.wide.shape),
+                used_narrow=_total(parts, 2, tables.narrow.shape),
+                hessian=NOTHING,
+                moment=NOTHING,
+                listed=Terms.of([part[7] for part in parts], cover.weights.shape[0]),
+            )
         shared, everything = cover.n_shared, cover.weights.shape[0]
         own = (max(1, tables.narrow.shape[0]), everything - shared, everything)
         return SoftChoices(

@@ -68,26 +68,46 @@ def coefficients(e, k, g, value, cost, extra, weights, wide_start, wide_limit, p
 
 
 @njit(nogil=True, cache=True)
+def with_room(rows, start, limit, number, weight, more):  # type: ignore[no-untyped-def]
+    """Return the arrays of a list of sparse rows with room for another one of up to `more` entries."""
+    if rows + 2 > start.size:
+        start = np.append(start, np.zeros(start.size, np.int64))
+    if rows + 1 > weight.size:
+        weight = np.append(weight, np.empty(weight.size))
+    if start[rows] + more > limit.size:
+        room = limit.size + more
+        limit, number = np.append(limit, np.empty(room, np.int64)), np.append(number, np.empty(room))
+    return start, limit, number, weight
+
+
+@njit(nogil=True, cache=True)
 def soft_choices(  # type: ignore[no-untyped-def]
     first, last, start, width, coupon, value, cost, extra, group, cap, caps, exclusive,
     wide, narrow, class_of, tau, weights, wide_start, wide_limit, pair_start, pair_limit, n_classes, n_shared,
-    curve, spread,
+    curve, spread, listed,
 ):  # fmt: skip
-    """Return (smoothed value, used_wide, used_narrow, hessian, hessian_own, moment, moment_own) for users first..last.
+    """Return (smoothed value, used_wide, used_narrow, hessian, hessian_own, moment, moment_own, terms) for users first..last.
 
     The Hessian, filled where `curve`, is in levers (`folding.Levers`), whose usage moves together: `(S, S)` of the
     `n_shared` first, which are the same for all users; `(groups, L, S + L)` of the `L` others, which are each user
     group's own, with the shared ones and with each other. The second moment sums the outer product of each user's
     expected usage in the same form, filled where `spread`: with it, the error of prices found on a sample can be told.
+
+    Where `listed`, both stay empty: what is asked for is the sum of weight * outer(z, z) over the rows z of a sparse matrix,
+    and `terms` are (start, limit, number, weight) of those rows. With thousands of limits, of which each user touches few,
+    the sums would be mostly zeros.
     """
     n_limits = weights.shape[0]
     n_groups, n_own = max(1, narrow.shape[0]), n_limits - n_shared
     used_wide = np.zeros(wide.shape)
     used_narrow = np.zeros(narrow.shape)
-    hessian = np.zeros((n_shared, n_shared) if curve else (0, 0))
-    hessian_own = np.zeros((n_groups, n_own, n_limits) if curve else (0, 0, 0))
-    moment = np.zeros((n_shared, n_shared) if spread else (0, 0))
-    moment_own = np.zeros((n_groups, n_own, n_limits) if spread else (0, 0, 0))
+    summed = not listed
+    hessian = np.zeros((n_shared, n_shared) if curve and summed else (0, 0))
+    hessian_own = np.zeros((n_groups, n_own, n_limits) if curve and summed else (0, 0, 0))
+    moment = np.zeros((n_shared, n_shared) if spread and summed else (0, 0))
+    moment_own = np.zeros((n_groups, n_own, n_limits) if spread and summed else (0, 0, 0))
+    rows, row_start, row_weight = 0, np.zeros(1024, np.int64), np.empty(1024)
+    row_limit, row_number = np.empty(1024, np.int64), np.empty(1024)
     longest = longest_chunk(first, last, start, width)
     buffer, base = np.empty(longest), 0
     taken_offer, taken_owner = np.empty(longest, np.int64), np.empty(longest, np.int64)
@@ -193,6 +213,10 @@ def soft_choices(  # type: ignore[no-untyped-def]
                 n_taken += 1
                 if not (uncertain or spread):
                     continue
+                if listed and uncertain:
+                    row_start, row_limit, row_number, row_weight = with_room(
+                        rows, row_start, row_limit, row_number, row_weight, n_limits
+                    )
                 count = coefficients(
                     e, k, g, value, cost, extra, weights, wide_start, wide_limit,
                     pair_start, pair_limit, class_of, n_classes, found, number,
@@ -204,13 +228,28 @@ def soft_choices(  # type: ignore[no-untyped-def]
                         in_unit[n_unit] = r
                         n_unit += 1
                     usage[r] += share[t] * number[a]
-                    if uncertain:
+                    if uncertain and listed:
+                        row_limit[row_start[rows] + a], row_number[row_start[rows] + a] = r, number[a]
+                    elif uncertain:
                         for b in range(count):
                             s = found[b]
                             if r >= n_shared:
                                 hessian_own[g, r - n_shared, s] += share[t] * number[a] * number[b] / tau
                             elif s < n_shared:
                                 hessian[r, s] += share[t] * number[a] * number[b] / tau
+                if listed and uncertain:
+                    row_weight[rows] = share[t] / tau
+                    row_start[rows + 1] = row_start[rows] + count
+                    rows += 1
+            if listed and uncertain:
+                row_start, row_limit, row_number, row_weight = with_room(
+                    rows, row_start, row_limit, row_number, row_weight, n_limits
+                )
+                for a in range(n_unit):
+                    row_limit[row_start[rows] + a], row_number[row_start[rows] + a] = in_unit[a], usage[in_unit[a]]
+                row_weight[rows] = -1.0 / tau
+                row_start[rows + 1] = row_start[rows] + n_unit
+                rows += 1
             for a in range(n_unit):
                 r = in_unit[a]
                 if not seen_user[r]:
@@ -219,7 +258,7 @@ def soft_choices(  # type: ignore[no-untyped-def]
                     n_user += 1
                 if uncertain:
                     mixed[r] += (1.0 - held) * usage[r]
-                    for b in range(n_unit):
+                    for b in range(n_unit if summed else 0):
                         s = in_unit[b]
                         if r >= n_shared:
                             hessian_own[g, r - n_shared, s] -= usage[r] * usage[s] / tau
@@ -231,13 +270,24 @@ def soft_choices(  # type: ignore[no-untyped-def]
                 whole[in_unit[a]] += usage[in_unit[a]]
                 usage[in_unit[a]] = 0.0
                 seen_unit[in_unit[a]] = False
-        for a in range(n_user):
+        bent = curve and theta > 0.0 and slack_sum > 1e-12
+        if listed and (bent or spread):
+            row_start, row_limit, row_number, row_weight = with_room(
+                rows, row_start, row_limit, row_number, row_weight, n_limits
+            )
+            for a in range(n_user):
+                r = in_user[a]
+                row_limit[row_start[rows] + a], row_number[row_start[rows] + a] = r, whole[r] if spread else mixed[r]
+            row_weight[rows] = 1.0 if spread else -1.0 / (slack_sum * tau)
+            row_start[rows + 1] = row_start[rows] + n_user
+            rows += 1
+        for a in range(n_user if summed else 0):
             r = in_user[a]
             for b in range(n_user):
                 s = in_user[b]
                 if r < n_shared <= s:
                     continue
-                if curve and theta > 0.0 and slack_sum > 1e-12:
+                if bent:
                     less = mixed[r] * mixed[s] / (slack_sum * tau)
                     if r >= n_shared:
                         hessian_own[g, r - n_shared, s] -= less
@@ -256,4 +306,6 @@ def soft_choices(  # type: ignore[no-untyped-def]
         n_taken, taken_offer, taken_owner, taken_share, width, coupon, value, cost, extra, group, class_of,
         used_wide, used_narrow,
     )  # fmt: skip
-    return total, used_wide, used_narrow, hessian, hessian_own, moment, moment_own
+    end = row_start[rows]
+    terms = (row_start[: rows + 1].copy(), row_limit[:end].copy(), row_number[:end].copy(), row_weight[:rows].copy())
+    return total, used_wide, used_narrow, hessian, hessian_own, moment, moment_own, terms

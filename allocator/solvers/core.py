@@ -28,6 +28,7 @@ from allocator.solvers.neighbourhoods import Neighbourhoods, News
 from allocator.solvers.part import Opened, Part, part_of
 from allocator.solvers.piece import Piece
 from allocator.solvers.programs import Answer, Ending, Halt, solve_integer, tightened, without
+from allocator.solvers.strategies import compare
 
 POOR = 1e-3  # of the bound: a plan that misses so much of it may be worse than one filled in a single sweep
 LEAST_EXCHANGES = 2
@@ -48,6 +49,7 @@ CLOSEST_SHARE = 0.35  # of the time that is left, for it
 HOPELESS = 0.3  # of the gap: branch and bound that closes less in that time will not get through,
 NEARLY_ALL = 0.9  # where so many of all offers may still differ
 MOST_CORE = 120_000
+MANY = 300  # limits; with more, exchanges, which look at each limit for each pair, come to nothing
 MOST_CUTS = 20  # plans ruled out for exceeding a limit by less than the solver's tolerance
 
 
@@ -118,7 +120,9 @@ def search(
     best = first_plan(problem, whole, near, prices, bound, effort)
     if effort.spent(bound, best):
         return best
-    for piece in (near,) if near is whole else (near, whole):
+    pieces = (near,) if near is whole else (near, whole)
+    # With very many limits the least core is large, and every plan breaks some: chains mend it, cores do not.
+    for piece in pieces if prices.size <= MANY else ():
         best, state = _grow(problem, piece, piece is whole, prices, bound, best, effort)
         if state is State.SETTLED or effort.spent(bound, best):
             return best
@@ -131,11 +135,13 @@ def first_plan(
     problem: Problem, whole: Piece, near: Piece, prices: np.ndarray, bound: float, effort: Effort
 ) -> CorePlan:
     """Return a plan by exchanges alone, among ever more users with ever more effort."""
-    best = _exchanged(problem, near, prices, bound, CorePlan(None, -math.inf, math.inf), effort)
+    many, best = prices.size > MANY, CorePlan(None, -math.inf, math.inf)
+    if not many:
+        best = _exchanged(problem, near, prices, bound, best, effort)
     if bound - best.objective > POOR * abs(bound):
-        other = _filled(problem, whole, prices)
-        best = other if other.objective > best.objective else best
-    for turn in range(1, MOST_EXCHANGES):
+        for other in (_filled(problem, whole, prices), _simplest(problem, whole.executor.threads)):
+            best = other if other.objective > best.objective else best
+    for turn in range(1, 1 if many else MOST_EXCHANGES):
         if effort.spent(bound, best) or (best.offers is None and turn > 1):
             break
         before = bound - best.objective
@@ -151,6 +157,15 @@ def _filled(problem: Problem, whole: Piece, prices: np.ndarray) -> CorePlan:
     if not keeps_limits(problem, offers):
         return CorePlan(None, -math.inf, math.inf)
     return CorePlan(offers, exact_sum(problem.column("value", offers)), math.inf)
+
+
+def _simplest(problem: Problem, threads: int | None) -> CorePlan:
+    """Return the best plan of the simple strategies that keep every limit: no plan is ever worse than theirs."""
+    kept = [plan for plan in compare(problem, threads=threads) if plan.meets_limits]
+    for plan in sorted(kept, key=lambda plan: -plan.objective):
+        if keeps_limits(problem, plan.offer):
+            return CorePlan(plan.offer, plan.objective, math.inf)
+    return CorePlan(None, -math.inf, math.inf)
 
 
 def _exchanged(
@@ -219,7 +234,7 @@ def _persist(
     problem: Problem, whole: Piece, prices: np.ndarray, bound: float, best: CorePlan, effort: Effort
 ) -> CorePlan:  # fmt: skip
     """Use the time that is left on a hard problem: ejection chains, then branch and bound beside neighbourhoods."""
-    opened = _open(whole, prices, bound, best)
+    opened = _open(problem, whole, prices, bound, best)
     part = opened.part
     best, walked = _walk(problem, part, prices, bound, best, effort)
     if best.offers is None:
@@ -231,16 +246,29 @@ def _persist(
     if effort.spent(bound, best):
         return best
     if walked:  # a better plan rules out more
-        opened = _open(whole, prices, bound, best)
+        opened = _open(problem, whole, prices, bound, best)
     return _beside(problem, opened, prices, bound, best, effort)
 
 
-def _open(whole: Piece, prices: np.ndarray, bound: float, best: CorePlan) -> Opened:
-    """Return all that may differ in a better plan."""
+def _open(problem: Problem, whole: Piece, prices: np.ndarray, bound: float, best: CorePlan) -> Opened:
+    """Return all that may differ in a better plan, or most of it: the users nearest to a tie, others as in the plan."""
     tables = whole.folding.tables(prices)
     offer, lost, chosen = whole.executor.losses(whole.shard, tables, _most(best, bound))
     base = whole.executor.choose(whole.shard, tables).picked
-    return Opened(part_of(whole, base[~np.isin(base, offer[chosen])], offer), lost, chosen, base)
+    kept = base[~np.isin(base, offer[chosen])]
+    if best.offers is not None and offer.size > MOST_CORE:
+        owner = whole.shard.users_of(offer)
+        closest = np.full(whole.shard.n_users, np.inf)
+        np.minimum.at(closest, owner, lost)
+        ranked = np.argsort(closest, kind="stable")
+        room = np.cumsum(np.bincount(owner, minlength=whole.shard.n_users)[ranked])
+        free = np.zeros(whole.shard.n_users, dtype=bool)
+        free[ranked[room <= MOST_CORE]] = True
+        plan = np.setdiff1d(best.offers, problem.required)
+        kept = np.concatenate([kept[free[whole.shard.users_of(kept)]], plan[~free[whole.shard.users_of(plan)]]])
+        inside = free[owner]
+        offer, lost, chosen = offer[inside], lost[inside], chosen[inside]
+    return Opened(part_of(whole, kept, offer), lost, chosen, base)
 
 
 def _walk(
@@ -332,7 +360,7 @@ def _branched(
         if found.ending is not Ending.OPTIMAL:  # so that what is proven does not depend on the other thread
             best = _top(problem, best, [_plan(problem, part, news.x)], best.bound)
         assert best.offers is not None
-        opened = _open(part.piece, prices, bound, best)
+        opened = _open(problem, part.piece, prices, bound, best)
         stuck = found.ending is not Ending.OPTIMAL and bound - found.bound < HOPELESS * (bound - best.objective)
         if stuck and opened.part.free.size > NEARLY_ALL * part.piece.shard.value.size:
             other = dataclasses.replace(walk, seed=effort.seed + 1).improve(news.x, halt)

@@ -156,13 +156,17 @@ def states_of(program: Program, owner: np.ndarray, prices: np.ndarray) -> States
 
 def _reach(uses: sp.csr_matrix, start: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
     """Return the least and the most that all users together can use of each limit, `(n_limits,)`."""
-    least, most = np.zeros(uses.shape[1]), np.zeros(uses.shape[1])
-    columns = sp.csc_matrix(uses)
-    for r in range(uses.shape[1]):
-        entry = columns[:, [r]].toarray().reshape(-1)
-        least[r] = np.minimum.reduceat(entry, start[:-1]).sum()
-        most[r] = np.maximum.reduceat(entry, start[:-1]).sum()
-    return least, most
+    # By user, the least and the most of each column that one of its states uses; states without an entry use nothing.
+    turned = sp.coo_matrix(uses)
+    user = np.repeat(np.arange(start.size - 1), np.diff(start))[turned.row].astype(np.int64)
+    cell, place = np.unique(turned.col.astype(np.int64) * (start.size - 1) + user, return_inverse=True)
+    low, high = np.full(cell.size, np.inf), np.full(cell.size, -np.inf)
+    np.minimum.at(low, place, turned.data)
+    np.maximum.at(high, place, turned.data)
+    everywhere = np.bincount(place, minlength=cell.size) == np.diff(start)[cell % (start.size - 1)]
+    low, high = np.where(everywhere, low, np.minimum(low, 0.0)), np.where(everywhere, high, np.maximum(high, 0.0))
+    column = cell // (start.size - 1)
+    return np.bincount(column, low, uses.shape[1]), np.bincount(column, high, uses.shape[1])
 
 
 def _whole(numbers: np.ndarray) -> bool:

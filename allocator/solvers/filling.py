@@ -52,7 +52,7 @@ class Standing:
         """Return the beginning, with nothing taken."""
         n_groups = int(shard.exclusive.max(initial=-1)) + 1
         return cls(
-            folding, shard, folding.cover(), owner, np.zeros(shard.n_users, np.int32), np.zeros((folding.n_limits, 3)),
+            folding, shard, folding.cover, owner, np.zeros(shard.n_users, np.int32), np.zeros((folding.n_limits, 3)),
             least, np.zeros(shard.n_offers, np.bool_), np.zeros(shard.n_users * n_groups, np.bool_),
             (folding.weights != 0).sum(axis=1) > 2,
         )  # fmt: skip

@@ -11,11 +11,13 @@ from dataclasses import dataclass
 from functools import cached_property
 
 import numpy as np
+import scipy.sparse as sp
 
 from allocator.executors.local import Cover, Tables
 from allocator.problem import Problem
 
 ALWAYS = ("value", "cost")
+MANY = 300  # limits; of more, the curvature is kept sparse
 MOST_OWN = 500_000  # numbers that levers of user groups may take
 
 
@@ -61,7 +63,9 @@ class Folding:
     at_most: np.ndarray
     wide: np.ndarray
     narrow: np.ndarray
-    wide_coupons: np.ndarray  # (n_wide, n_coupons) float64 0/1
+    wide_coupons: (
+        sp.csr_array
+    )  # (n_wide, n_coupons) float64 0/1; sparse: a quantity for each of 5,000 coupons is 5,000 rows
     groups: np.ndarray  # (n_narrow, n_groups) float64 0/1
     classes: np.ndarray  # (n_narrow, n_classes) float64 0/1
     class_of: np.ndarray  # (n_coupons,) int32
@@ -103,30 +107,41 @@ class Folding:
             used[self.narrow] = (sums * self.weights[self.narrow]).sum(axis=1)
         return used
 
+    @cached_property
     def cover(self) -> Cover:
-        """Return, for each coupon and for each (group, class), the limits that cover it."""
-        wide_start, wide_limit = _lists(self.wide_coupons.T > 0, self.wide)
+        """For each coupon and for each (group, class): the limits that cover it."""
+        wide_start, wide_limit = _by_coupon(self.wide_coupons, self.wide)
+        pair_start, pair_limit = np.empty(0, np.int64), np.empty(0, np.int64)
         if self.narrow.size:
-            pairs = (self.groups.T[:, None, :] * self.classes.T[None, :, :]) > 0
-            pair_start, pair_limit = _lists(pairs.reshape(-1, self.narrow.size), self.narrow)
-        else:
-            pair_start, pair_limit = np.empty(0, np.int64), np.empty(0, np.int64)
+            n_groups, n_classes = self.groups.shape[1], self.classes.shape[1]
+            cells = [
+                (np.flatnonzero(groups)[:, None] * n_classes + np.flatnonzero(classes)).reshape(-1)
+                for groups, classes in zip(self.groups, self.classes, strict=True)
+            ]
+            cell, limit = np.concatenate(cells), np.repeat(self.narrow, [own.size for own in cells])
+            pair_start = np.concatenate([[0], np.cumsum(np.bincount(cell, minlength=n_groups * n_classes))])
+            pair_limit = limit[np.argsort(cell, kind="stable")].astype(np.int64)
         return Cover(self.weights, wide_start, wide_limit, pair_start, pair_limit, self.classes.shape[1], self.n_limits)
+
+    @property
+    def is_listed(self) -> bool:
+        """Whether the curvature is kept as a sparse matrix."""
+        return self.n_limits > MANY and not self.levers.moves.size
 
     @cached_property
     def levers(self) -> Levers:
         """What curvature is summed over."""
         if not self.narrow.size:
-            return Levers(self.cover(), np.empty((0, 0)))
+            return Levers(self.cover, np.empty((0, 0)))
         measures, measure_of = np.unique(self.weights[self.narrow], axis=0, return_inverse=True)
         n_classes, n_groups, n_wide = self.classes.shape[1], self.groups.shape[1], self.wide.size
         n_own = n_classes * measures.shape[0]
         if n_groups * n_own * (n_wide + n_own) > MOST_OWN:
-            return Levers(self.cover(), np.empty((0, 0)))
+            return Levers(self.cover, np.empty((0, 0)))
         of_measure = measure_of.reshape(-1)[None, :] == np.arange(measures.shape[0])[:, None]
         moves = (self.classes.T[:, None, :] * of_measure[None, :, :]).reshape(n_own, self.narrow.size)
         covered = (self.groups.T @ moves.T > 0).reshape(n_groups * n_classes, -1)  # by (group, class): its measures
-        wide_start, wide_lever = _lists(self.wide_coupons.T > 0, np.arange(n_wide))
+        wide_start, wide_lever = _by_coupon(self.wide_coupons, np.arange(n_wide))
         pair_start, place = _lists(covered, np.arange(measures.shape[0]))
         cell = np.repeat(np.arange(covered.shape[0]), np.diff(pair_start))
         pair_lever = n_wide + (cell % n_classes) * measures.shape[0] + place
@@ -151,18 +166,6 @@ class Folding:
                 result[np.ix_(limits, self.narrow[also])] += both
         return result
 
-    def covers(self, coupons: np.ndarray, groups: np.ndarray) -> np.ndarray:
-        """Return which of these (coupon, user group) pairs each limit covers, `(n_limits, pairs)` bool."""
-        covered = np.empty((self.n_limits, coupons.size), dtype=bool)
-        covered[self.wide] = self.wide_coupons[:, coupons] > 0
-        if self.narrow.size:
-            groups_of, classes = self.groups > 0, self.classes > 0
-            cells = groups_of.take(groups, axis=1)
-            if not classes.all():
-                cells &= classes.take(self.class_of[coupons], axis=1)
-            covered[self.narrow] = cells
-        return covered
-
     def with_groups(self, groups: np.ndarray) -> Folding:
         """Return the folding of users of these groups alone, numbered anew in this order."""
         return dataclasses.replace(self, groups=np.ascontiguousarray(self.groups[:, groups]))
@@ -170,8 +173,9 @@ class Folding:
     def with_bounds(self, at_least: np.ndarray, at_most: np.ndarray) -> Folding:
         """Return the same folding with other numbers."""
         other = dataclasses.replace(self, at_least=at_least, at_most=at_most)
-        if "levers" in self.__dict__:  # they do not depend on the numbers
-            other.__dict__["levers"] = self.levers
+        for known in ("cover", "levers"):  # they do not depend on the numbers
+            if known in self.__dict__:
+                other.__dict__[known] = self.__dict__[known]
         return other
 
 
@@ -197,7 +201,7 @@ def fold(problem: Problem) -> Folding:
         at_most=at_most,
         wide=wide,
         narrow=narrow,
-        wide_coupons=problem.limit_coupons[wide].astype(np.float64),
+        wide_coupons=sp.csr_array(problem.limit_coupons[wide], dtype=np.float64),
         groups=problem.limit_groups[narrow].astype(np.float64),
         classes=classes.astype(np.float64),
         class_of=class_of.reshape(-1).astype(np.int32),
@@ -213,6 +217,13 @@ def bounds(problem: Problem) -> tuple[np.ndarray, np.ndarray]:
         used = np.array([problem.measure(r, problem.required).sum() for r in range(len(limits))])
         at_least, at_most = at_least - used, at_most - used
     return at_least, at_most
+
+
+def _by_coupon(wide_coupons: sp.csr_array, limits: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """Turn (limit, coupon) rows into (start, limit) lists by coupon, numbered as in `limits`."""
+    turned = wide_coupons.tocsc()
+    turned.sort_indices()
+    return turned.indptr.astype(np.int64), limits[turned.indices].astype(np.int64)
 
 
 def _lists(covered: np.ndarray, limits: np.ndarray) -> tuple[np.ndarray, np.ndarray]:

@@ -7,13 +7,15 @@ from time import monotonic
 
 import numpy as np
 
-from allocator.solvers.piece import Piece
-from allocator.solvers.quadratic import minimise_quadratic
+from allocator.solvers.piece import Curvature, Piece
+from allocator.solvers.quadratic import minimise_listed, minimise_quadratic
 
 ENOUGH = 0.02  # stop when a step promises less than this share of tau for each free price
+ENOUGH_OF_MANY = 0.1  # the same with very many limits: a pass costs more, and the next temperature goes on
 MOST_STEPS = 40
 AT_LEAST = 1.0  # users near a tie, for the curvature of a price to mean something
 NEGLIGIBLE = 30.0  # offers too many or too few in a limit; where curvature says nothing, such a rest is not worth steps
+NEGLIGIBLE_OF_MANY = 0.5  # the same with very many limits: they are small, and all their rests together are not
 FLAT = 1e-12  # curvature below this share of the largest counts as none
 
 
@@ -38,7 +40,7 @@ class Descent:
     prices: np.ndarray
     value: float
     usage: np.ndarray
-    hessian: np.ndarray
+    hessian: Curvature
     free: np.ndarray
     informative: np.ndarray
     pressed: np.ndarray
@@ -55,16 +57,17 @@ def minimise(
     plan exists), and at `deadline` (monotonic clock).
     """
     trust, damping = 10.0 * tau, 1e-6
+    neglected, enough = (NEGLIGIBLE_OF_MANY, ENOUGH_OF_MANY) if piece.folding.is_listed else (NEGLIGIBLE, ENOUGH)
     value, used, hessian = piece.soft(prices, tau)
     for _ in range(MOST_STEPS):
         gradient, free = slope(piece, prices, used)
-        near = tau * np.diag(hessian) >= AT_LEAST * scale**2
+        near = tau * hessian.diagonal() >= AT_LEAST * scale**2
         pressed = free & (((prices <= low) & (gradient > 0)) | ((prices >= high) & (gradient < 0)))
-        moving = free & ~pressed & (near | (np.abs(gradient) > NEGLIGIBLE * scale))
+        moving = free & ~pressed & (near | (np.abs(gradient) > neglected * scale))
         gradient = np.where(moving, gradient, 0.0)
         target = newton_target(hessian, gradient, moving, damping, prices, low, high, trust / scale)
         promised = -float(gradient @ (target - prices))
-        if promised <= ENOUGH * tau * max(1, int(moving.sum())) or value < floor or monotonic() > deadline:
+        if promised <= enough * tau * max(1, int(moving.sum())) or value < floor or monotonic() > deadline:
             break
         candidate, candidate_used, candidate_hessian = piece.soft(target, tau)
         if candidate <= value - 0.05 * promised:
@@ -93,7 +96,7 @@ def slope(piece: Piece, prices: np.ndarray, used: np.ndarray) -> tuple[np.ndarra
 
 
 def newton_target(
-    hessian: np.ndarray, gradient: np.ndarray, moving: np.ndarray, damping: float, prices: np.ndarray, low: np.ndarray,
+    hessian: Curvature, gradient: np.ndarray, moving: np.ndarray, damping: float, prices: np.ndarray, low: np.ndarray,
     high: np.ndarray, reach: np.ndarray,
 ) -> np.ndarray:  # fmt: skip
     """Return where the quadratic model is least: between `low` and `high`, within `reach`, no price across zero.
@@ -107,9 +110,15 @@ def newton_target(
     positive = (here > 0) | ((here == 0) & (slope < 0))
     least = np.maximum(np.where(positive, 0.0, -np.inf), np.maximum(low[index], here - reach[index]))
     most = np.minimum(np.where(positive, np.inf, 0.0), np.minimum(high[index], here + reach[index]))
-    scaled, size = unit_scaled(hessian, index)
-    scaled[np.diag_indices(index.size)] += damping + 1e-12
-    step = minimise_quadratic(scaled, slope / size, (least - here) * size, (most - here) * size) / size
+    if isinstance(hessian, np.ndarray):
+        scaled, size = unit_scaled(hessian, index)
+        scaled[np.diag_indices(index.size)] += damping + 1e-12
+        step = minimise_quadratic(scaled, slope / size, (least - here) * size, (most - here) * size) / size
+    else:
+        diagonal = hessian.diagonal()[index]
+        flat, size = _flat(diagonal)
+        sparse = hessian.scaled(index, np.where(flat, 0.0, 1.0 / size), damping + 1e-12)
+        step = minimise_listed(sparse, slope / size, (least - here) * size, (most - here) * size) / size
     target = prices.copy()
     target[index] = np.clip(here + step, least, most)
     return target
@@ -122,11 +131,15 @@ def unit_scaled(hessian: np.ndarray, index: np.ndarray) -> tuple[np.ndarray, np.
     near a tie in its limit) has only rounding noise in its row: it is set apart from the others, with a zero row.
     """
     block = hessian[np.ix_(index, index)]
-    diagonal = np.diag(block)
-    least = FLAT * float(diagonal.max(initial=0.0))
-    flat = diagonal <= least
-    size = np.sqrt(np.where(flat, least if least > 0 else 1.0, diagonal))
+    flat, size = _flat(np.diag(block))
     scaled = block / size[:, None] / size[None, :]
     scaled[flat, :] = 0.0
     scaled[:, flat] = 0.0
     return scaled, size
+
+
+def _flat(diagonal: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """Return which curvatures count as none, and the scale of each price."""
+    least = FLAT * float(diagonal.max(initial=0.0))
+    flat = diagonal <= least
+    return flat, np.sqrt(np.where(flat, least if least > 0 else 1.0, diagonal))

@@ -12,10 +12,14 @@ import dataclasses
 from dataclasses import dataclass
 
 import numpy as np
+import scipy.sparse as sp
 
 from allocator.executors.local import Choices, LocalExecutor, SoftChoices
 from allocator.executors.shard import Shard
+from allocator.executors.terms import Terms
 from allocator.solvers.folding import Folding
+
+Curvature = np.ndarray | Terms  # (n_limits, n_limits), symmetric
 
 
 @dataclass(frozen=True, eq=False)
@@ -50,24 +54,31 @@ class Piece:
         used = self.folding.usage(choices.used_wide, choices.used_narrow)
         return self.value + self.rhs(prices) + choices.total, used, choices
 
-    def soft(self, prices: np.ndarray, tau: float) -> tuple[float, np.ndarray, np.ndarray]:
+    def soft(self, prices: np.ndarray, tau: float) -> tuple[float, np.ndarray, Curvature]:
         """Return the smoothed dual at temperature `tau`, expected usage, and curvature `(n_limits, n_limits)`."""
         soft = self._softened(prices, tau, spread=False)
         used = self.folding.usage(soft.used_wide, soft.used_narrow)
-        return self.value + self.rhs(prices) + soft.total, used, self.folding.by_limit(soft.hessian)
+        curvature = self.folding.by_limit(soft.hessian) if soft.listed is None else soft.listed
+        return self.value + self.rhs(prices) + soft.total, used, curvature
 
-    def spread(self, prices: np.ndarray, tau: float) -> np.ndarray:
-        """Return the covariance of one user's usage at temperature `tau`, `(n_limits, n_limits)`."""
+    def spread(self, prices: np.ndarray, tau: float) -> np.ndarray | sp.dia_array:
+        """Return the covariance of one user's usage at temperature `tau`, `(n_limits, n_limits)`.
+
+        Where there are very many limits, each one's variance is on the diagonal and nothing beside it.
+        """
         soft = self._softened(prices, tau, spread=True)
         used, n = self.folding.usage(soft.used_wide, soft.used_narrow), self.shard.n_users
+        if soft.listed is not None:
+            return sp.diags_array(soft.listed.diagonal() / n - (used / n) ** 2)
         covariance: np.ndarray = (self.folding.by_limit(soft.moment) - np.outer(used, used) / n) / n
         return covariance
 
     def _softened(self, prices: np.ndarray, tau: float, *, spread: bool) -> SoftChoices:
         cover = self.folding.levers.cover
         return self.executor.soften(
-            self.shard, self.folding.tables(prices), tau, cover, curve=not spread, spread=spread
-        )
+            self.shard, self.folding.tables(prices), tau, cover, curve=not spread, spread=spread,
+            listed=self.folding.is_listed,
+        )  # fmt: skip
 
     def inside(self, prices: np.ndarray, radius: np.ndarray) -> Piece:
         """Fix every user whose choice is constant in the box `prices` +- `radius`; return the piece that is left."""

@@ -19,11 +19,13 @@ from time import monotonic
 
 import numpy as np
 import scipy.linalg as la
+import scipy.sparse as sp
 
 from allocator.solvers import boxes, newton
-from allocator.solvers.piece import Piece
+from allocator.solvers.piece import Curvature, Piece
 
 FIRST_SAMPLE = 8_000  # users
+USERS_FOR_EACH = 200  # limit in a sample, where there are very many: of few users a sample says nothing of each
 GROWTH = 8  # from one sample to the next
 FEW = 0.15  # share of the users; while a box leaves more of them open, a larger sample is worth its passes
 ERRORS = 4.5  # half width of the box in standard errors
@@ -31,6 +33,7 @@ SMOOTH_ENOUGH = 0.05  # share of the smoothing error's variance in the sampling 
 WARM = 0.25  # share of a box's width; with a larger smoothing error, pressing against its edge means nothing yet
 COOLING = 5.0  # the temperature falls by this factor
 TELLING = 0.2  # share of the free prices; where fewer have users near a tie, cooling on teaches nothing
+COLD_OF_MANY = 1e-10  # share of the dual that smoothing may add; with very many limits, boxes do not end it earlier
 MOST_BOXES = 60  # around all users
 
 
@@ -74,7 +77,7 @@ class Survey:
     prices: np.ndarray
     value: float
     tau: float
-    spread: np.ndarray
+    spread: np.ndarray | sp.dia_array
     error: np.ndarray
 
 
@@ -103,6 +106,8 @@ class Search:
         Where all but the users of `piece` are known to choose the same throughout `outer`, the search begins there.
         """
         piece, outer, size = piece or self.whole, outer or self.signs, FIRST_SAMPLE
+        if piece.folding.is_listed:
+            size = max(size, USERS_FOR_EACH * prices.size)
         error = np.zeros(prices.size)
         while size * 3 < piece.shard.n_users and monotonic() < self.deadline:
             sample = piece.sample(size, self.rng)
@@ -141,8 +146,8 @@ class Search:
             spread = sample.spread(prices, tau)
             # Each price keeps the error from the lowest temperature at which its curvature still means something.
             root = inverse(descent.hessian / size, near)
-            error = np.where(near, np.sqrt(np.maximum(np.diag(root @ spread @ root), 0.0)), error)
-            smooth = (tau * np.diag(descent.hessian) <= SMOOTH_ENOUGH * size * np.diag(spread))[near].all()
+            error = np.where(near, np.sqrt(np.maximum((root @ spread @ root).diagonal(), 0.0)), error)
+            smooth = (tau * descent.hessian.diagonal() <= SMOOTH_ENOUGH * size * spread.diagonal())[near].all()
             if descent.value < floor or smooth or monotonic() > self.deadline:
                 return Survey(prices, descent.value, tau, spread, error)
             tau /= COOLING
@@ -154,7 +159,7 @@ class Search:
         size, unseen = sample.shard.n_users, np.sqrt(1.0 - share)
         radius = ERRORS * unseen / np.sqrt(size) * survey.error
         # By so many offers the sample's demand may be wrong, which is all that is known where curvature says nothing.
-        doubt = ERRORS * (unseen * np.sqrt(size * np.maximum(np.diag(survey.spread), 0.0)) + self.scale)
+        doubt = ERRORS * (unseen * np.sqrt(size * np.maximum(survey.spread.diagonal(), 0.0)) + self.scale)
         radius = np.maximum(radius, boxes.radius_by_users(sample, prices, doubt / self.scale, self.scale))
         # A price at zero stays there where the sample leaves no doubt that its limit is slack.
         _, usage, _ = sample.exact(prices)
@@ -186,7 +191,7 @@ class Search:
                 piece, prices, tau, self.scale, outer.low, outer.high, floor=floor, deadline=self.deadline
             )
             prices = descent.prices
-            error = ERRORS * np.sqrt(tau * np.maximum(np.diag(inverse(descent.hessian, descent.informative)), 0.0))
+            error = ERRORS * np.sqrt(tau * np.maximum(inverse(descent.hessian, descent.informative).diagonal(), 0.0))
             pressed = descent.pressed & (error < WARM * (outer.high - outer.low))
             if descent.value < floor or pressed.any():
                 return self.settle(piece, prices, floor, exact=False), pressed
@@ -194,7 +199,8 @@ class Search:
             radius = np.where(descent.free | (prices != 0), np.maximum(error, least), 0.0)
             inner = outer.within(prices, radius)
             smaller = inner.open_piece(piece)
-            told = descent.informative.sum() >= TELLING * descent.free.sum()
+            # With very many limits a box small enough for the linear program is next to nothing: cool on.
+            told = piece.folding.is_listed or descent.informative.sum() >= TELLING * descent.free.sum()
             cold = not told or self.is_cold(tau, descent.value, piece)
             opened = (smaller, inner, radius) if boxes.is_small(smaller) else None
             if opened or cold or monotonic() > self.deadline:
@@ -215,7 +221,8 @@ class Search:
 
     def is_cold(self, tau: float, value: float, piece: Piece) -> bool:
         """Tell whether a lower temperature would change the dual by rounding only."""
-        return tau < 1e-13 * max(1.0, abs(value)) / max(1, piece.shard.n_users)
+        rounding = COLD_OF_MANY if piece.folding.is_listed else 1e-13
+        return tau < rounding * max(1.0, abs(value)) / max(1, piece.shard.n_users)
 
     def settle(self, piece: Piece, prices: np.ndarray, floor: float, *, exact: bool) -> Prices:
         """Evaluate the dual at final prices."""
@@ -228,8 +235,14 @@ class Search:
         return Prices(prices, value, self.whole, exact=False, infeasible=value < self.floor)
 
 
-def inverse(hessian: np.ndarray, informative: np.ndarray) -> np.ndarray:
-    """Return the inverse curvature in these prices, zero elsewhere."""
+def inverse(hessian: Curvature, informative: np.ndarray) -> np.ndarray | sp.dia_array:
+    """Return the inverse curvature in these prices, zero elsewhere.
+
+    Of very many limits, each by itself: they share few users, so that the diagonal says nearly all.
+    """
+    if not isinstance(hessian, np.ndarray):
+        own = np.where(informative, hessian.diagonal(), 0.0)
+        return sp.diags_array(np.divide(1.0, own, out=np.zeros_like(own), where=own > 0))
     result = np.zeros_like(hessian)
     index = np.flatnonzero(informative)
     if index.size:

@@ -9,6 +9,7 @@ import numpy as np
 import scipy.sparse as sp
 
 from allocator.executors.shard import Shard
+from allocator.kernels.entries import limit_entries
 from allocator.solvers.folding import Folding
 from allocator.solvers.piece import Piece
 from allocator.solvers.programs import Ending, Program, solve_linear
@@ -62,15 +63,16 @@ def offer_columns(shard: Shard, offer: np.ndarray) -> np.ndarray:
 
 
 def limit_matrix(shard: Shard, folding: Folding, offer: np.ndarray, limits: np.ndarray) -> sp.csr_matrix:
-    """Return `(limits, offers)` CSR: what each offer uses of each of these limits."""
+    """Return `(limits, offers)` CSR: what each offer uses of each of these limits (positions that ascend)."""
+    cover, row_of = folding.cover, np.full(folding.n_limits, -1, np.int64)
+    row_of[limits] = np.arange(limits.size)
     group = shard.group[shard.users_of(offer)] if shard.group.size else np.zeros(offer.size, np.int64)
-    covered = folding.covers(shard.coupons_of(offer), group)[limits]
-    # Limits of one measure, as segments' budgets are, share its numbers.
-    measures, measure_of = np.unique(folding.weights[limits], axis=0, return_inverse=True)
-    numbers = measures @ offer_columns(shard, offer)
-    row, place = np.nonzero(covered)
-    start = np.concatenate([[0], np.cumsum(covered.sum(axis=1))])
-    return sp.csr_matrix((numbers[measure_of.reshape(-1)[row], place], place, start), shape=covered.shape)
+    start, place, number = limit_entries(
+        offer, shard.coupons_of(offer), group, shard.value, shard.cost, shard.extra, cover.weights,
+        cover.wide_start, cover.wide_limit, cover.pair_start, cover.pair_limit, folding.class_of, cover.n_classes,
+        row_of, limits.size,
+    )  # fmt: skip
+    return sp.csr_matrix((number, place, start), shape=(limits.size, offer.size))
 
 
 def rule_matrix(piece: Piece, offer: np.ndarray) -> tuple[sp.csr_matrix, np.ndarray]:

@@ -183,8 +183,9 @@ def _best_first(shard: Shard, standing: Standing, *, by_cost: bool) -> Iterator[
 def _least_uses(folding: Folding, shard: Shard) -> np.ndarray:
     """Return the smallest number that an offer has on each limit that covers all offers, -inf for others."""
     least = np.full(folding.n_limits, -np.inf)
+    covered = np.diff(folding.wide_coupons.indptr)
     for position, r in enumerate(folding.wide.tolist()):
-        if not folding.wide_coupons[position].all() or np.isinf(folding.at_most[r]):
+        if covered[position] < shard.exclusive.size or np.isinf(folding.at_most[r]):
             continue
         low = np.inf
         weights = folding.weights[r]

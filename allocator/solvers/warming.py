@@ -9,8 +9,10 @@ import pyarrow as pa
 
 from allocator.limit import Limit
 from allocator.problem import Problem
+from allocator.solvers.ejection import STYLES, chain_round, states_of
 from allocator.solvers.exchange import aimed, table_of
 from allocator.solvers.filling import filled
+from allocator.solvers.part import part_of
 from allocator.solvers.piece import Piece
 from allocator.solvers.pool import pool_of
 
@@ -42,12 +44,16 @@ def small_problems() -> Iterator[Problem]:
 
 
 def warm(piece: Piece) -> None:
-    """Run what small problems do not come to: smoothing, a plan filled in one sweep, exchanges that aim."""
+    """Run what small problems do not come to: smoothing, a plan filled in one sweep, chains, exchanges that aim."""
     prices = np.where(np.isfinite(piece.folding.at_most), 0.1, -0.1)
     piece.soft(prices, 0.1)
     filled(piece, prices)
     _, used, choices = piece.exact(prices)
     pool = pool_of(piece, prices, choices.picked, np.inf, None)
     assert pool is not None
+    part = part_of(piece, np.empty(0, np.int64), np.flatnonzero(~np.isnan(piece.shard.value)))
+    states = states_of(part.program, part.owner, prices)
+    if states is not None:
+        chain_round(states, states.best(), STYLES[0], 1.0, 0, np.zeros(1, np.uint8))
     table = table_of(piece, prices, used, pool, np.ones(prices.size, dtype=bool), -np.inf, 0)
     aimed(table, pool.start(), np.inf, 1)

@@ -1,0 +1,40 @@
+"""Very many quantities: one for nearly every coupon of which a user may get a few."""
+
+import numpy as np
+import pyarrow as pa
+
+from allocator import Limit, Problem, solve, verify
+from allocator.demo.market import market
+from allocator.solvers.strategies import compare
+
+
+def with_quantities(n_users: int, n_coupons: int, eligible: int) -> Problem:
+    """Every coupon has a quantity, and about half of them bind."""
+    made = market(n_users, n_coupons, eligible=eligible)
+    assert made.coupon is not None
+    names = [f"c{k:03}" for k in range(n_coupons)]
+    offers = {
+        "user_id": np.repeat(np.arange(n_users), eligible),
+        "coupon": np.array(names)[made.coupon.reshape(-1)],
+        "value": made.value.reshape(-1),
+        "cost": made.cost.reshape(-1),
+    }
+    limits = [Limit("budget", at_most=made.budget)]
+    limits += [
+        Limit(f"quantity {name}", "count", at_most=4.0 if number is None else number, coupons=[name])
+        for name, number in zip(names, made.quantities, strict=True)
+    ]
+    return Problem.from_offers(pa.table(offers), limits=limits)
+
+
+def test_a_quantity_for_each_of_very_many_coupons_is_solved_nearly_to_the_bound() -> None:
+    problem = with_quantities(2_000, 350, 10)
+    result = solve(problem, time_limit=6)
+    verify(problem, result)  # raises where it does not hold
+    assert result.bound - result.objective < 0.01 * result.bound
+
+
+def test_no_plan_is_worse_than_the_best_simple_strategy_however_short_the_time() -> None:
+    problem = with_quantities(2_000, 350, 10)
+    best = max(plan.objective for plan in compare(problem) if plan.meets_limits)
+    assert solve(problem, time_limit=0.001).objective >= best
