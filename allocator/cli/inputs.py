@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from allocator.chance import Chance, check_confidence
+from allocator.cli.predicting import ALONE, predict, ready
 from allocator.cli.screen import Screen
 from allocator.errors import UsageError
 from allocator.limit import Limit
@@ -45,7 +46,7 @@ class Source:
             if given is not None and self.model is None:
                 raise UsageError(f"{option} needs --model: it is what a model's features are made of")
         if self.products is not None and self.transactions is None:
-            raise UsageError("--products tells what kinds of things users buy; that needs --transactions too")
+            raise UsageError(ALONE)
 
     @property
     def files(self) -> tuple[str, ...]:
@@ -88,25 +89,15 @@ def scored(source: Source, folder: Path, screen: Screen) -> Source:
         raise UsageError(f"--model needs {missing}: it makes the offers from the users and the campaign's coupons")
     assert source.model is not None
     from allocator.campaign import load_campaign
-    from allocator.cli import exits
 
     campaign = load_campaign(source.campaign)
     if source.budget is None and campaign.budget is None:
         raise UsageError(BUDGET_MISSING)
-    exits.need_learning()
-    from allocator.learning import load_model
-    from allocator.learning.offers import Scorer
-    from allocator.learning.past import Past
-    from allocator.learning.streaming import score_file
-
+    inputs = ready(source.model, source.users, campaign, source.transactions, source.products)
     target = folder / "offers.parquet"
-    with screen.stage("score"):
-        past = None if source.transactions is None else Past.read(source.transactions, source.products)
-        scorer = Scorer(load_model(source.model), campaign, past=past)
-        made = score_file(scorer, source.users, target, progress=screen.progress)
-    for note in made.notes:
-        screen.note(note)
-    return dataclasses.replace(source, offers=str(target))
+    predict(inputs, target, screen)
+    history = inputs.history  # the plan tells which purchases it was made from, also where nobody named them
+    return dataclasses.replace(source, offers=str(target), transactions=history.transactions, products=history.products)
 
 
 def read(source: Source) -> Input:
