@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import dataclasses
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from allocator.chance import Chance, check_confidence
 from allocator.cli.predicting import ALONE, predict, ready
@@ -71,13 +72,14 @@ class Source:
 
 @dataclass(frozen=True, eq=False)
 class Input:
-    """A problem, and what the output needs of its source."""
+    """A problem, and what the output needs of its source; `model`: what the one that made the offers says of itself."""
 
     problem: Problem
     table: pa.Table
     terms: Terms
     users: pa.Table | None
     campaign: Campaign | None
+    model: Mapping[str, Any] | None = None
 
 
 def scored(source: Source, folder: Path, screen: Screen) -> Source:
@@ -109,6 +111,7 @@ def read(source: Source) -> Input:
     if source.offers is None:
         return _demo(source)
     from allocator.campaign import Campaign, load_campaign
+    from allocator.tables.behind import model_behind
     from allocator.tables.files import read_offers, read_users, same_ids
 
     campaign = Campaign() if source.campaign is None else load_campaign(source.campaign)
@@ -132,7 +135,7 @@ def read(source: Source) -> Input:
     given = None if source.campaign is None else campaign
     confidence = campaign.confidence if source.confidence is None else source.confidence
     terms = Terms(campaign.name, campaign.currency, budget, confidence, campaign.redemption_shock)
-    return Input(_with_chance(problem, terms), table, terms, users, given)
+    return Input(_with_chance(problem, terms), table, terms, users, given, model_behind(source.offers))
 
 
 def _with_chance(problem: Problem, terms: Terms) -> Problem:

@@ -156,6 +156,11 @@ class Model:
         """How `uplift` encodes the features, and what it saw of them."""
         return self.purchase.schema if isinstance(self.purchase, Logistic) else self.purchase.fitted.stages[0].schema
 
+    @property
+    def growing(self) -> frozenset[str]:
+        """Names of the features that grow by the calendar alone."""
+        return frozenset(f.name for f in (() if self.profile is None else self.profile.features) if f.grows)
+
     def history(self, transactions: str | Path | None = None, products: str | Path | None = None) -> History:
         """Return the past purchases to use: those given, else those of the training; raises `UsageError`."""
         wanted: tuple[str, ...] = ()

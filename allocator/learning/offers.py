@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -17,6 +18,7 @@ from allocator.learning.model import Model, Prediction
 from allocator.learning.past import Past
 from allocator.progress import Progress, silent
 from allocator.scoring import Assumptions, Expected, Valued, check_basket, value_offers
+from allocator.tables.behind import EFFECTS, MODEL
 from allocator.tables.frames import decoded, is_text, one_chunk, to_arrow
 from allocator.tables.user_columns import Attribute
 
@@ -122,7 +124,8 @@ class Scorer:
         """Return the columns of the offers; the metadata say how far they can be trusted."""
         kinds = [(name, pa.float64() if name in MONEY else FLOAT) for name in COLUMNS]
         kinds += [(f"value_draw_{j}", FLOAT) for j in range(self.draws)]
-        metadata = {b"allocate.effects": self.effects.encode(), b"allocate.seed": str(self.seed).encode()}
+        said = json.dumps(self.model.card.findings())
+        metadata = {EFFECTS: self.effects.encode(), b"allocate.seed": str(self.seed).encode(), MODEL: said.encode()}
         return pa.schema([("user_id", ids), ("coupon", pa.dictionary(pa.int32(), pa.string())), *kinds], metadata)
 
     def remember(self, ids: pa.Array, progress: Progress = silent) -> Memory:

@@ -210,7 +210,7 @@ def _join(path: Path, folder: Path, blocks: int) -> None:
 def _add(summary: Scored, scorer: Scorer, block: pa.Table, table: pa.Table) -> None:
     summary.users += block.num_rows
     summary.offers += table.num_rows
-    summary.unlike.add(scorer.model.schema, scorer.model.features_of(block))
+    summary.unlike.add(scorer.model.schema, scorer.model.features_of(block), scorer.model.growing)
     names = np.asarray(pc.unique(table["coupon"]).to_pylist(), dtype=object)
     coded = table["coupon"].combine_chunks()
     codes, dictionary = coded.indices.to_numpy(), coded.dictionary.to_pylist()
