@@ -37,11 +37,21 @@ def interrupted() -> int:
     return INTERRUPTED
 
 
-def need_learning() -> None:
-    """Raise `UsageError` where the packages that models need are not installed."""
+def check_learning() -> None:
+    """Raise `UsageError` where the packages that models need are not installed; loads none of them."""
     missing = [name for name in ("tensorflow", "lightgbm", "sklearn") if importlib.util.find_spec(name) is None]
     if missing:
         raise UsageError(f"models need {', '.join(missing)}, not installed here: pip install 'coupon-allocator[learn]'")
+
+
+def need_learning() -> None:
+    """Load TensorFlow; raise `UsageError` where the packages that models need are not installed."""
+    check_learning()
+    load_tensorflow()
+
+
+def load_tensorflow() -> None:
+    """Load TensorFlow without what it says of itself."""
     # TensorFlow's own notes on the machine's instructions are no concern of a planner.
     os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
     with _stderr_aside():

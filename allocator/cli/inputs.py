@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import dataclasses
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from allocator.chance import Chance, check_confidence
+from allocator.cli.predicting import ALONE, predict, ready
 from allocator.cli.screen import Screen
 from allocator.errors import UsageError
 from allocator.limit import Limit
@@ -45,7 +47,7 @@ class Source:
             if given is not None and self.model is None:
                 raise UsageError(f"{option} needs --model: it is what a model's features are made of")
         if self.products is not None and self.transactions is None:
-            raise UsageError("--products tells what kinds of things users buy; that needs --transactions too")
+            raise UsageError(ALONE)
 
     @property
     def files(self) -> tuple[str, ...]:
@@ -70,13 +72,14 @@ class Source:
 
 @dataclass(frozen=True, eq=False)
 class Input:
-    """A problem, and what the output needs of its source."""
+    """A problem, and what the output needs of its source; `model`: what the one that made the offers says of itself."""
 
     problem: Problem
     table: pa.Table
     terms: Terms
     users: pa.Table | None
     campaign: Campaign | None
+    model: Mapping[str, Any] | None = None
 
 
 def scored(source: Source, folder: Path, screen: Screen) -> Source:
@@ -88,25 +91,15 @@ def scored(source: Source, folder: Path, screen: Screen) -> Source:
         raise UsageError(f"--model needs {missing}: it makes the offers from the users and the campaign's coupons")
     assert source.model is not None
     from allocator.campaign import load_campaign
-    from allocator.cli import exits
 
     campaign = load_campaign(source.campaign)
     if source.budget is None and campaign.budget is None:
         raise UsageError(BUDGET_MISSING)
-    exits.need_learning()
-    from allocator.learning import load_model
-    from allocator.learning.offers import Scorer
-    from allocator.learning.past import Past
-    from allocator.learning.streaming import score_file
-
+    inputs = ready(source.model, source.users, campaign, source.transactions, source.products)
     target = folder / "offers.parquet"
-    with screen.stage("score"):
-        past = None if source.transactions is None else Past.read(source.transactions, source.products)
-        scorer = Scorer(load_model(source.model), campaign, past=past)
-        made = score_file(scorer, source.users, target, progress=screen.progress)
-    for note in made.notes:
-        screen.note(note)
-    return dataclasses.replace(source, offers=str(target))
+    predict(inputs, target, screen)
+    history = inputs.history  # the plan tells which purchases it was made from, also where nobody named them
+    return dataclasses.replace(source, offers=str(target), transactions=history.transactions, products=history.products)
 
 
 def read(source: Source) -> Input:
@@ -118,6 +111,7 @@ def read(source: Source) -> Input:
     if source.offers is None:
         return _demo(source)
     from allocator.campaign import Campaign, load_campaign
+    from allocator.tables.behind import model_behind
     from allocator.tables.files import read_offers, read_users, same_ids
 
     campaign = Campaign() if source.campaign is None else load_campaign(source.campaign)
@@ -141,7 +135,7 @@ def read(source: Source) -> Input:
     given = None if source.campaign is None else campaign
     confidence = campaign.confidence if source.confidence is None else source.confidence
     terms = Terms(campaign.name, campaign.currency, budget, confidence, campaign.redemption_shock)
-    return Input(_with_chance(problem, terms), table, terms, users, given)
+    return Input(_with_chance(problem, terms), table, terms, users, given, model_behind(source.offers))
 
 
 def _with_chance(problem: Problem, terms: Terms) -> Problem:

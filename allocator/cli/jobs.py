@@ -158,7 +158,7 @@ def _findings(data: Input, result: Result, effort: Effort, output: Output, scree
     """Return what the report shows; without a report only what comes at once."""
     from allocator.reporting import insight
 
-    background = insight.Background(data.table, data.users, data.campaign)
+    background = insight.Background(data.table, data.users, data.campaign, data.model)
     if output.path is None or not len(result.plan):
         return insight.quick_findings(data.problem, result, background)
     with screen.stage("report"):

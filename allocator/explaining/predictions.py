@@ -54,8 +54,10 @@ def _reasons(opened: Opened, user: str) -> tuple[CouponReasons, ...]:
         ) from error
 
     model = load_model(opened.place("model"))
-    past = None
-    if opened.has("transactions"):
-        past = Past.read(opened.place("transactions"), opened.place("products") if opened.has("products") else None)
+    lines, items = (opened.place(part) if opened.has(part) else None for part in ("transactions", "products"))
+    history, past = model.history(lines, items), None
+    opened.notes.extend(history.notes)
+    if history.transactions is not None:
+        past = Past.read(history.transactions, history.products)
         opened.notes.extend(past.notes)
     return reasons(model, opened.campaign(), row, others, past)

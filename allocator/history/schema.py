@@ -30,12 +30,16 @@ class Feature:
         One sentence; `None` of history stands for: a user without any.
     empty
         What a user without history has: 0, or NaN where a number would be made up.
+    grows
+        Whether it grows by the calendar alone: it is counted from the begin of the data, so a later campaign finds more of
+        it with everybody.
     """
 
     name: str
     unit: str
     meaning: str
     empty: float
+    grows: bool = False
 
 
 @dataclass(frozen=True)
@@ -68,10 +72,10 @@ class ProfileSchema:
         near, nan = self.near_days, float("nan")
         found = [
             Feature("recency", "days", "since the last visit", nan),
-            Feature("tenure", "days", "since the first visit in the data", nan),
-            Feature("visits", "visits", "baskets bought", 0.0),
+            Feature("tenure", "days", "since the first visit in the data", nan, grows=True),
+            Feature("visits", "visits", "baskets bought", 0.0, grows=True),
             Feature(f"visits_{near}", "visits", f"in the last {near} days", 0.0),
-            Feature("money", "currency", "paid in all", 0.0),
+            Feature("money", "currency", "paid in all", 0.0, grows=True),
             Feature(f"money_{near}", "currency", f"paid in the last {near} days", 0.0),
             Feature("basket_money", "currency", "paid a visit, on average", nan),
             Feature("basket_units", "units", "bought a visit, on average", nan),

@@ -1,13 +1,15 @@
 """No promise that the trial does not keep: what a model predicts is brought to what users it did not see showed.
 
 A plan picks the offers with the largest predictions, so it picks their errors too (the optimiser's curse: Smith and
-Winkler 2006, 10.1287/mnsc.1050.0451). Two factors repair that: one on each coupon's average uplift (the level), one on
+Winkler 2006, 10.1287/mnsc.1050.0451). Two factors temper that: one on each coupon's average uplift (the level), one on
 users' deviations from it (the spread). Both are regressions of doubly robust scores on cross-fitted predictions, drawn
-toward 1 as far as their own errors suggest (a normal prior).
+toward a normal prior as far as their own errors suggest. An average is near what the trial shows, so the level's prior is
+near 1; how much of the deviations is real is not known beforehand, so the trial has most of the say on the spread.
 """
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -16,7 +18,7 @@ from allocator.learning.members import Members
 from uplift import Effects, Trial
 from uplift.metrics import dr_scores
 
-PRIOR = 0.25  # standard deviation of a factor around 1 before the trial is asked
+LEVEL_PRIOR, SPREAD_PRIOR = (1.0, 0.25), (0.5, 0.5)  # mean and standard deviation of a factor before the trial is asked
 MOST = 1.5
 
 
@@ -72,7 +74,7 @@ def calibrate(trial: Trial, effects: Effects) -> Calibration:
     averages = np.average(effects.uplift, axis=0, weights=trial.weight)
     columns = np.stack([np.broadcast_to(averages, gain.shape), effects.uplift - averages], axis=-1)
     raw, covariance = _regression(columns, gain, trial.weight)
-    used = _drawn_to_one(raw, covariance)
+    used = _posterior(raw, covariance, (LEVEL_PRIOR, SPREAD_PRIOR))
     error = np.sqrt(np.diag(covariance))
     level, spread = (Factor(float(raw[j]), float(error[j]), float(np.clip(used[j], 0.0, MOST))) for j in range(2))
     return Calibration(tuple(averages.tolist()), level, spread)
@@ -84,7 +86,7 @@ def sales_factor(trial: Trial, predicted: np.ndarray, nuisance: Effects) -> Fact
     gain = scores[:, 1:] - scores[:, :1]
     averages = np.average(predicted, axis=0, weights=trial.weight)
     raw, covariance = _regression(np.broadcast_to(averages, gain.shape)[..., None], gain, trial.weight)
-    used = _drawn_to_one(raw, covariance)
+    used = _posterior(raw, covariance, (LEVEL_PRIOR,))
     return Factor(float(raw[0]), float(np.sqrt(covariance[0, 0])), float(np.clip(used[0], 0.0, MOST)))
 
 
@@ -110,8 +112,9 @@ def _regression(columns: np.ndarray, gain: np.ndarray, weight: np.ndarray) -> tu
     return theta, covariance
 
 
-def _drawn_to_one(raw: np.ndarray, covariance: np.ndarray) -> np.ndarray:
-    """Posterior mean under a normal prior around 1."""
+def _posterior(raw: np.ndarray, covariance: np.ndarray, priors: Sequence[tuple[float, float]]) -> np.ndarray:
+    """Posterior mean of factors under independent normal priors, a mean and a standard deviation each."""
+    mean, deviation = np.array(priors).T
     precision = np.linalg.inv(covariance + 1e-12 * np.eye(raw.size))
-    prior = np.eye(raw.size) / PRIOR**2
-    return np.asarray(np.linalg.solve(precision + prior, precision @ raw + prior @ np.ones(raw.size)))
+    prior = np.diag(1.0 / deviation**2)
+    return np.asarray(np.linalg.solve(precision + prior, precision @ raw + prior @ mean))

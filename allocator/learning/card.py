@@ -122,6 +122,35 @@ class Card:
         fields["factors"] = {name: tuple(values) for name, values in fields["factors"].items()}
         return cls(**fields)
 
+    def findings(self) -> dict[str, Any]:
+        """Return what a plan's report shows of the model, as `reporting.findings.Findings.model` has it."""
+        metrics = []
+        for m in self.marks:
+            if m.name == self.chosen:
+                metrics = [
+                    _metric("extra purchases per 1,000 users, a coupon for each", 1e3 * m.value, 1e3 * m.value_error,
+                            "if every user got the coupon that the model thinks best, or none; on users it did not see"),
+                    _metric("the same, averaged over shares of users", 1e3 * m.area, 1e3 * m.area_error,
+                            "over all shares of users that could be given a coupon, best first"),
+                ]  # fmt: skip
+                if m.qini is not None:
+                    metrics.append(_metric("Qini", m.qini, m.qini_error, "0: no better than users drawn by lot"))
+        for name, (raw, error, used) in self.factors.items():
+            metrics.append(_metric(f"factor on the {name}", raw, error, f"1: the trial kept what was predicted; used: {used:.2f}"))  # fmt: skip
+        kept = [
+            f"For the best half of the trial's users {k.calibrated:,.1f} {k.unit} were predicted; the trial shows "
+            f"{_interval(k.observed, k.standard_error, 1)}."
+            for k in self.kept
+        ]
+        kind = "observational history" if self.observational else "a randomised trial"
+        return {
+            "kind": f"{self.chosen}, learned from {kind} of {self.users:,} users",
+            "observational": self.observational,
+            "metrics": metrics,
+            "calibration": [{"predicted": b.predicted, "observed": b.observed, "users": b.pairs} for b in self.bins],
+            "notes": [f"Kept among {len(self.marks)} candidates: {self.reason}.", *kept, *self.limits],
+        }
+
     def text(self) -> str:
         """Return the card for people."""
         return "\n".join([*self._head(), *self._marks(), *self._calibration(), *self._promises(), *self._limits()])
@@ -169,6 +198,12 @@ class Card:
 
     def _limits(self) -> list[str]:
         return ["", "What it cannot know:", *(f"- {line}" for line in self.limits)]
+
+
+def _metric(name: str, value: float, error: float | None, meaning: str) -> dict[str, Any]:
+    reach = None if error is None else Z95 * error
+    ends = {} if reach is None else {"low": value - reach, "high": value + reach}
+    return {"name": name, "value": value, **ends, "meaning": meaning}
 
 
 def _interval(value: float, error: float, digits: int = 2) -> str:

@@ -42,8 +42,9 @@ def with_history(
     # The latest first: its categories are the ones that a future campaign will see.
     for at in moments[::-1]:
         rows = np.flatnonzero(when == at)
-        columns, schema = past.columns(ids.take(pa.array(rows)), int(at), schema, progress)
-        for name, values in columns.items():
+        profiles = past.profiles(ids.take(pa.array(rows)), int(at), schema, progress)
+        schema = profiles.schema
+        for name, values in profiles.columns().items():
             made.setdefault(name, np.empty(len(table)))[rows] = values
     assert schema is not None
     return _joined(table, made, "profiles"), schema

@@ -20,6 +20,7 @@ from allocator.learning.members import Members
 from allocator.learning.trials import feature
 from allocator.scoring import Expected
 from allocator.tables.frames import to_arrow
+from allocator.tables.model_folder import PRODUCTS, TRANSACTIONS, History, history_of
 from uplift import DriftReport, Effects, Features
 from uplift.amounts import Amount
 
@@ -127,6 +128,10 @@ class Model:
         Whether the effects rest on users who were not drawn by lot.
     card
         What is known of how good it is.
+    manifest
+        What it was made from and with.
+    home
+        The folder that it was loaded from; `None`: it was not.
     """
 
     coupons: tuple[str, ...]
@@ -139,6 +144,7 @@ class Model:
     observational: bool
     card: Card
     manifest: Mapping[str, Any]
+    home: Path | None = None
 
     @property
     def features(self) -> tuple[str, ...]:
@@ -149,6 +155,19 @@ class Model:
     def schema(self) -> Any:
         """How `uplift` encodes the features, and what it saw of them."""
         return self.purchase.schema if isinstance(self.purchase, Logistic) else self.purchase.fitted.stages[0].schema
+
+    @property
+    def growing(self) -> frozenset[str]:
+        """Names of the features that grow by the calendar alone."""
+        return frozenset(f.name for f in (() if self.profile is None else self.profile.features) if f.grows)
+
+    def history(self, transactions: str | Path | None = None, products: str | Path | None = None) -> History:
+        """Return the past purchases to use: those given, else those of the training; raises `UsageError`."""
+        wanted: tuple[str, ...] = ()
+        if self.profile is not None:
+            wanted = (TRANSACTIONS,) if self.profile.category_column is None else (TRANSACTIONS, PRODUCTS)
+        lines, items = (None if path is None else str(path) for path in (transactions, products))
+        return history_of(self.manifest.get("history", {}), wanted, lines, items, self.home)
 
     def features_of(self, users: Any, source: str = "users") -> Features:
         """Take the model's features from a table of users.

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+import json
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -12,10 +13,12 @@ import pyarrow as pa
 
 from allocator.campaign import Campaign, Coupon
 from allocator.errors import DataError, UsageError, nearest
+from allocator.history import Profiles
 from allocator.learning.model import Model, Prediction
 from allocator.learning.past import Past
 from allocator.progress import Progress, silent
-from allocator.scoring import Assumptions, Expected, Valued, value_offers
+from allocator.scoring import Assumptions, Expected, Valued, check_basket, value_offers
+from allocator.tables.behind import EFFECTS, MODEL
 from allocator.tables.frames import decoded, is_text, one_chunk, to_arrow
 from allocator.tables.user_columns import Attribute
 
@@ -39,10 +42,13 @@ class Memory:
         `(n,)` float32 by name of a profile's feature.
     wants
         Relevance and spend on the coupons' scopes, `(n, K)` float32 each; `None` where no coupon has one.
+    notes
+        As of when, and how many users have no past.
     """
 
     columns: Mapping[str, np.ndarray]
     wants: tuple[np.ndarray, np.ndarray] | None
+    notes: tuple[str, ...] = ()
 
     def joined(self, table: pa.Table, first: int, source: str) -> pa.Table:
         """Add the profiles of a block of users that begins at `first`; raises `DataError` where a name is taken."""
@@ -85,11 +91,7 @@ class Scorer:
     def __post_init__(self) -> None:
         """Refuse what cannot be scored before any user is read."""
         header = self.campaign.campaign
-        if self.model.baskets is None and header.basket is None:
-            raise UsageError(
-                "the model's trial had no spend, so it does not know what a purchase brings: write basket = 40 (mean "
-                "spend of a purchase, currency) under [campaign], or train on a trial with a column 'spend'"
-            )
+        check_basket(self.model.baskets is not None, header.basket)
         if self.model.profile is not None and self.past is None:
             what = "--transactions" + ("" if self.model.profile.category_column is None else " and --products")
             raise UsageError(f"the model's features are made of past purchases: give {what}")
@@ -122,7 +124,8 @@ class Scorer:
         """Return the columns of the offers; the metadata say how far they can be trusted."""
         kinds = [(name, pa.float64() if name in MONEY else FLOAT) for name in COLUMNS]
         kinds += [(f"value_draw_{j}", FLOAT) for j in range(self.draws)]
-        metadata = {b"allocate.effects": self.effects.encode(), b"allocate.seed": str(self.seed).encode()}
+        said = json.dumps(self.model.card.findings())
+        metadata = {EFFECTS: self.effects.encode(), b"allocate.seed": str(self.seed).encode(), MODEL: said.encode()}
         return pa.schema([("user_id", ids), ("coupon", pa.dictionary(pa.int32(), pa.string())), *kinds], metadata)
 
     def remember(self, ids: pa.Array, progress: Progress = silent) -> Memory:
@@ -131,12 +134,14 @@ class Scorer:
             return Memory({}, None)
         start = self.campaign.campaign.start
         columns: dict[str, np.ndarray] = {}
+        notes: tuple[str, ...] = ()
         if self.model.profile is not None:
-            columns, _ = self.past.columns(ids, start, self.model.profile, progress)
+            made = self.past.profiles(ids, start, self.model.profile, progress)
+            columns, notes = made.columns(), tuple(_of_profiles(made, start is not None))
         wants = None
         if any(coupon.scope for coupon in self.coupons):
             wants = self.past.wants(self.coupons, ids, start, seed=self.seed, progress=progress)
-        return Memory(columns, wants)
+        return Memory(columns, wants, notes)
 
     def score(self, users: Any, source: str = "users", memory: Memory | None = None, first: int = 0) -> pa.Table:
         """Return the offers of a block of users, in their order, coupons in the campaign's.
@@ -236,6 +241,23 @@ class Scorer:
         return made
 
 
+def _of_profiles(made: Profiles, dated: bool) -> Iterator[str]:
+    """Say as of when profiles are, and how many users they know nothing of."""
+    assert isinstance(made.as_of, int)
+    when = np.datetime_as_string(np.datetime64(made.as_of, "s"), unit="D" if made.as_of % 86_400 == 0 else "s")
+    yield f"profiles are as of {when.replace('T', ' ')}, " + (
+        "the campaign's start"
+        if dated
+        else "just after the last purchase (start = 2026-01-31 under [campaign] sets a day)"
+    )
+    without = int((~made.known).sum())
+    if without:
+        yield (
+            f"{without:,} of {len(made):,} users have no purchase before then: what a profile counts is 0 for them, and "
+            "averages are taken as not known"
+        )
+
+
 def user_ids(table: pa.Table, source: str) -> pa.Array:
     """Return the ids of a block of users; raises `DataError` where there are none."""
     if "user_id" not in table.column_names:
@@ -267,7 +289,8 @@ def score(
     campaign
         The campaign, or coupons alone: then every assumption has its default.
     transactions, products
-        Past purchases: needed where the model's features are made of them, and for coupons with a scope.
+        Past purchases: needed where the model's features are made of them, and for coupons with a scope. By default
+        those that the model was trained with, where they still lie there unchanged.
     draws
         Number of `value_draw_j` columns.
 
@@ -279,5 +302,6 @@ def score(
         Where the campaign lists no coupons, or says nothing of baskets that the model does not know either.
     """
     whole = campaign if isinstance(campaign, Campaign) else Campaign(coupon=tuple(campaign))
-    past = None if transactions is None else Past.read(transactions, products)
+    history = model.history(transactions, products)
+    past = None if history.transactions is None else Past.read(history.transactions, history.products)
     return Scorer(model, whole, draws, seed, past).score(users)

@@ -13,7 +13,16 @@ import pyarrow as pa
 import cf
 from allocator.campaign import Coupon
 from allocator.errors import DataError, UsageError, nearest
-from allocator.history import Products, ProfileSchema, Transactions, moment, profiles, read_products, read_transactions
+from allocator.history import (
+    Products,
+    Profiles,
+    ProfileSchema,
+    Transactions,
+    moment,
+    profiles,
+    read_products,
+    read_transactions,
+)
 from allocator.progress import Progress, silent
 from allocator.tables.frames import is_text
 
@@ -38,12 +47,11 @@ class Past:
         """What was taken for what."""
         return (*self.transactions.notes, *(() if self.products is None else self.products.notes))
 
-    def columns(
+    def profiles(
         self, ids: pa.Array, as_of: Any, schema: ProfileSchema | None, progress: Progress = silent
-    ) -> tuple[dict[str, np.ndarray], ProfileSchema]:
-        """Return each profile feature of these (distinct) users, `(n,)` float32, and the schema they follow."""
-        made = profiles(self.transactions, self.products, ids, as_of, schema=schema, progress=progress)
-        return made.columns(), made.schema
+    ) -> Profiles:
+        """Return the profiles of these (distinct) users."""
+        return profiles(self.transactions, self.products, ids, as_of, schema=schema, progress=progress)
 
     def wants(
         self, coupons: Sequence[Coupon], ids: pa.Array, as_of: Any, *, seed: int = 0, progress: Progress = silent

@@ -102,7 +102,7 @@ def reasons(
     table = pa.concat_tables([user, others], promote_options="permissive")
     if model.profile is not None and past is not None:
         ids = one_chunk(decoded(table["user_id"]))
-        columns, _ = past.columns(ids, start, model.profile)
+        columns = past.profiles(ids, start, model.profile).columns()
         table = Memory(columns, None).joined(table, 0, "users")
     features = model.features_of(table, "users")
     coupons = model.asked(campaign)

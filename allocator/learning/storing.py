@@ -14,7 +14,7 @@ import numpy as np
 from pydantic import ValidationError
 
 from allocator.campaign import Coupon
-from allocator.errors import DataError, UsageError
+from allocator.errors import DataError
 from allocator.history import ProfileSchema
 from allocator.learning.calibrating import Calibration, Factor
 from allocator.learning.candidates import Network
@@ -22,24 +22,35 @@ from allocator.learning.card import Card
 from allocator.learning.logistic import Logistic
 from allocator.learning.model import Baskets, Model
 from allocator.tables.files import hash_inputs
+from allocator.tables.model_folder import (
+    AGAIN,
+    CARD,
+    DOCUMENT,
+    FORMAT,
+    NETWORK,
+    VERSION,
+    read_json,
+    read_model_folder,
+    record,
+    seen_from,
+)
 from allocator.tables.output import MANIFEST, write_folder
 from uplift import FittedNetwork, ModelFileError, Schema
 from uplift.amounts import Amount
 
-FORMAT, VERSION = "allocate model", 1
-DOCUMENT, NETWORK = "model.json", "purchase"
-AGAIN = "train it again with `allocate train`"
 
-
-def manifest_of(sources: Sequence[str | Path], seed: int) -> dict[str, Any]:
-    """Return what a model was made from and with."""
+def manifest_of(sources: Sequence[str | Path], history: Mapping[str, str | Path | None], seed: int) -> dict[str, Any]:
+    """Return what a model was made from and with; `history`: past purchases by part, which scoring asks for again."""
     versions = {}
     for name in ("coupon-allocator", "numpy", "scikit-learn", "tensorflow", "keras"):
         try:
             versions[name] = version(name)
         except PackageNotFoundError:
             continue
-    return {"inputs": hash_inputs(sources), "seed": seed, "versions": versions}
+    kept = {part: record(path) for part, path in history.items() if path is not None}
+    hashed = {str(place) for place in history.values() if place is not None}
+    rest = hash_inputs([source for source in sources if str(source) not in hashed])
+    return {"inputs": rest, "history": kept, "seed": seed, "versions": versions}
 
 
 def save(model: Model, folder: Path, *, force: bool) -> None:
@@ -47,7 +58,7 @@ def save(model: Model, folder: Path, *, force: bool) -> None:
     hashes: dict[str, str] = {}
     document = json.dumps(_document(model), indent=1)
     card = json.dumps(model.card.document(), indent=1)
-    hashes[DOCUMENT], hashes["card.json"] = (hashlib.sha256(text.encode()).hexdigest() for text in (document, card))
+    hashes[DOCUMENT], hashes[CARD] = (hashlib.sha256(text.encode()).hexdigest() for text in (document, card))
 
     def network(path: Path) -> None:
         assert isinstance(model.purchase, Network)
@@ -56,9 +67,11 @@ def save(model: Model, folder: Path, *, force: bool) -> None:
 
     def manifest(path: Path) -> None:
         head = {"format": FORMAT, "version": VERSION, "observational": model.observational}
-        path.write_text(json.dumps({**head, **model.manifest, "files": hashes}, indent=1), encoding="utf-8")
+        history = {part: seen_from(entry, folder) for part, entry in model.manifest.get("history", {}).items()}
+        whole = {**head, **model.manifest, "history": history, "files": hashes}
+        path.write_text(json.dumps(whole, indent=1), encoding="utf-8")
 
-    contents: dict[str, Any] = {DOCUMENT: document, "card.json": card}
+    contents: dict[str, Any] = {DOCUMENT: document, CARD: card}
     if isinstance(model.purchase, Network):
         contents[NETWORK] = network
     write_folder(folder, {**contents, MANIFEST: manifest}, force=force)
@@ -74,29 +87,10 @@ def load_model(folder: str | Path) -> Model:
     DataError
         Where it is of another version, damaged, or not whole.
     """
-    place = Path(folder)
-    if not place.is_dir():
-        raise UsageError(f"{folder}: there is no such folder; give the one that `allocate train -o FOLDER` wrote")
-    if not (place / MANIFEST).is_file():
-        raise UsageError(f"{folder} is not a model folder (it has no {MANIFEST}); give one that `allocate train` wrote")
-    manifest = _json(place / MANIFEST)
-    if manifest.get("format") != FORMAT:
-        raise UsageError(f"{folder} is not a model folder; give one that `allocate train -o FOLDER` wrote")
-    if manifest.get("version") != VERSION:
-        raise DataError(
-            f"{folder} is a model of version {manifest.get('version')!r}, this program reads {VERSION}; {AGAIN}"
-        )
-    files = manifest.get("files")
-    if not isinstance(files, dict) or DOCUMENT not in files:
-        raise DataError(f"{place / MANIFEST} is damaged: it does not list the model's files; {AGAIN}")
-    for name, digest in files.items():
-        path = place / name
-        if not path.is_file():
-            raise DataError(f"{path} is missing; copy the whole folder of the model, or {AGAIN}")
-        if hashlib.sha256(path.read_bytes()).hexdigest() != digest:
-            raise DataError(f"{path} is cut short or was changed: it is not what was saved with this model; {AGAIN}")
+    found = read_model_folder(folder)
+    place = found.path
     try:
-        return _model(place, _json(place / DOCUMENT), _json(place / "card.json"), manifest)
+        return _model(place, found.document, read_json(place / CARD), found.manifest)
     except (KeyError, TypeError, ValueError, IndexError, ValidationError) as error:
         raise DataError(f"{place / DOCUMENT} is damaged ({error!r}); {AGAIN}") from error
     except ModelFileError as error:
@@ -109,16 +103,6 @@ def _hashes(folder: Path, prefix: str) -> dict[str, str]:
         for path in sorted(folder.rglob("*"))
         if path.is_file()
     }
-
-
-def _json(path: Path) -> dict[str, Any]:
-    try:
-        document = json.loads(path.read_text(encoding="utf-8"))
-    except (OSError, ValueError) as error:
-        raise DataError(f"{path} is missing, cut short or not JSON ({error}); {AGAIN}") from error
-    if not isinstance(document, dict):
-        raise DataError(f"{path} holds no JSON object; {AGAIN}")
-    return document
 
 
 def _terms(coupon: Coupon) -> dict[str, Any]:
@@ -154,6 +138,7 @@ def _model(place: Path, document: Mapping[str, Any], card: dict[str, Any], manif
         profile=None if document["profile"] is None else ProfileSchema.of_document(document["profile"]),
         observational=bool(document["observational"]),
         card=Card.of_document(card),
+        home=place,
         manifest={name: value for name, value in manifest.items() if name not in ("format", "version", "files")},
     )
 

@@ -22,7 +22,7 @@ from allocator.learning.unlike import Unlike
 from allocator.progress import Progress, silent
 from allocator.tables.blocks import UserBlocks, open_users
 from allocator.tables.files import hash_inputs
-from allocator.tables.output import write_file
+from allocator.tables.output import check_parquet, write_file
 
 BLOCK = 32_768  # users
 STATE = "state.json"
@@ -54,6 +54,8 @@ class Scored:
         Users that the model has not seen the like of.
     notes
         What a reader of the offers should know.
+    effects
+        `randomised` or `observational`.
     """
 
     users: int = 0
@@ -61,6 +63,7 @@ class Scored:
     coupons: dict[str, CouponSums] = field(default_factory=dict)
     unlike: Unlike = field(default_factory=Unlike)
     notes: list[str] = field(default_factory=list)
+    effects: str = "randomised"
 
     def document(self) -> dict[str, Any]:
         """Return what JSON can hold."""
@@ -116,7 +119,7 @@ def score_file(
     OutputError
         Where the file cannot be written.
     """
-    check_file(target, force)
+    check_parquet(target, force)
     opened = open_users(users)
     key = _fingerprint(scorer, opened)
     folder = partial_folder(target)
@@ -124,9 +127,10 @@ def score_file(
     if not done:
         shutil.rmtree(folder, ignore_errors=True)
         write_file(folder / STATE, json.dumps(key))
-    summary = Scored(notes=list(scorer.notes))
+    summary = Scored(notes=list(scorer.notes), effects=scorer.effects)
     blocks = -(-opened.rows // BLOCK)
     memory = scorer.remember(opened.ids(), progress)
+    summary.notes.extend(memory.notes)
     for number, block in enumerate(_wanted(scorer, opened)):
         part = folder / f"part-{number:06d}.parquet"
         block = memory.joined(block, number * BLOCK, str(users))
@@ -143,16 +147,6 @@ def score_file(
     if sentence:
         summary.notes.append(sentence)
     return summary
-
-
-def check_file(target: Path, force: bool) -> None:
-    """Refuse a target before any long work; raises `UsageError`."""
-    if target.suffix != ".parquet":
-        raise UsageError(f"{target}: offers are written as Parquet; name the file NAME.parquet")
-    if target.is_dir():
-        raise UsageError(f"{target} is a folder; give the name of a file")
-    if target.exists() and not force:
-        raise UsageError(f"{target} exists already; choose another name, or add --force to replace it")
 
 
 def _wanted(scorer: Scorer, users: UserBlocks) -> Iterator[pa.Table]:
@@ -216,7 +210,7 @@ def _join(path: Path, folder: Path, blocks: int) -> None:
 def _add(summary: Scored, scorer: Scorer, block: pa.Table, table: pa.Table) -> None:
     summary.users += block.num_rows
     summary.offers += table.num_rows
-    summary.unlike.add(scorer.model.schema, scorer.model.features_of(block))
+    summary.unlike.add(scorer.model.schema, scorer.model.features_of(block), scorer.model.growing)
     names = np.asarray(pc.unique(table["coupon"]).to_pylist(), dtype=object)
     coded = table["coupon"].combine_chunks()
     codes, dictionary = coded.indices.to_numpy(), coded.dictionary.to_pylist()

@@ -24,6 +24,7 @@ from allocator.learning.storing import manifest_of
 from allocator.learning.trials import TrialTable, read_trial
 from allocator.progress import Progress as Told
 from allocator.progress import silent
+from allocator.tables.model_folder import PRODUCTS, TRANSACTIONS
 from uplift import (
     Effects,
     Features,
@@ -115,7 +116,9 @@ def train(
         raise UsageError("--products tells what kinds of things users buy; that needs --transactions too")
     try:
         return _Training(table, campaign, profile, observational, seed, told).run(
-            default_candidates() if candidates is None else candidates, on_epoch, sources
+            default_candidates() if candidates is None else candidates,
+            on_epoch,
+            manifest_of(sources, {TRANSACTIONS: transactions, PRODUCTS: products}, seed),
         )
     except UpliftError as error:
         raise DataError(f"{table.source}: {error}") from error
@@ -136,7 +139,7 @@ class _Training:
         self,
         candidates: Sequence[Candidate],
         on_epoch: Callable[[Progress], None] | None,
-        sources: Sequence[str | Path],
+        manifest: Mapping[str, Any],
     ) -> Model:
         """Train."""
         terms = _terms(self.table, self.campaign)
@@ -163,7 +166,7 @@ class _Training:
             profile=self.profile,
             observational=self.observational,
             card=card,
-            manifest=manifest_of(sources, self.seed),
+            manifest=manifest,
         )
 
     def _baskets(self, trial: Trial) -> Baskets | None:

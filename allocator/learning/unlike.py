@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+from collections.abc import Container
 from dataclasses import dataclass, field
 from typing import Any
 
 import numpy as np
 
 from uplift import Features
+
+BEYOND = 0.25  # of the training's range
 
 
 @dataclass
@@ -19,7 +22,8 @@ class Unlike:
     users
         Seen.
     strange
-        With at least one value that training never saw: a level of a text, or a number outside its range.
+        With at least one value far from all that training saw: a level of a text that it never saw, a number further out
+        than `BEYOND` of the training's range, a missing one where none was.
     by_feature
         How many for each feature.
     """
@@ -28,13 +32,20 @@ class Unlike:
     strange: int = 0
     by_feature: dict[str, int] = field(default_factory=dict)
 
-    def add(self, schema: Any, features: Features) -> None:
-        """Count a block of users; `schema` is the model's."""
+    def add(self, schema: Any, features: Features, growing: Container[str] = ()) -> None:
+        """Count a block of users; `schema` is the model's.
+
+        Features that grow by the calendar alone are never too high: whoever was there longest in the trial is there
+        longest still, and is predicted as such.
+        """
         given = dict(zip(features.names, features.columns, strict=True))
         odd = np.zeros(len(features), dtype=bool)
         for column in schema.columns:
             values = given[column.name]
-            mine = _strange_numbers(column, values) if values.dtype.kind == "f" else _strange_texts(column, values)
+            if values.dtype.kind == "f":
+                mine = _strange_numbers(column, values, column.name in growing)
+            else:
+                mine = _strange_texts(column, values)
             if mine.any():
                 self.by_feature[column.name] = self.by_feature.get(column.name, 0) + int(mine.sum())
             odd |= mine
@@ -53,9 +64,13 @@ class Unlike:
         )
 
 
-def _strange_numbers(column: Any, values: np.ndarray) -> np.ndarray:
+def _strange_numbers(column: Any, values: np.ndarray, grows: bool) -> np.ndarray:
     low, high = column.knots[0], column.knots[-1]
-    strange = (values < low) | (values > high)
+    # The largest of many users is beaten by the next many: a little beyond is no news.
+    margin = BEYOND * (high - low)
+    strange = values < low - margin
+    if not grows:
+        strange |= values > high + margin
     return np.asarray(strange if column.missing else strange | np.isnan(values))
 
 

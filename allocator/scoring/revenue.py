@@ -30,6 +30,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from allocator.campaign import Coupon, Header
+from allocator.errors import UsageError
 from allocator.scoring.discounts import Discount
 
 
@@ -65,6 +66,15 @@ class Assumptions:
 
 
 DEFAULT_SPREAD = 0.6
+
+
+def check_basket(learned: bool, stated: float | None) -> None:
+    """Raise `UsageError` where nobody knows what a purchase spends: neither the model nor the campaign file."""
+    if not learned and stated is None:
+        raise UsageError(
+            "the model's trial had no spend, so it does not know what a purchase brings: write basket = 40 (mean "
+            "spend of a purchase, currency) under [campaign], or train on a trial with a column 'spend'"
+        )
 
 
 @dataclass(frozen=True, eq=False)

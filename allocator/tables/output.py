@@ -30,6 +30,16 @@ WRITING = {
 }
 
 
+def check_parquet(target: Path, force: bool) -> None:
+    """Refuse the name of a file of offers before any long work; raises `UsageError`."""
+    if target.suffix != ".parquet":
+        raise UsageError(f"{target}: offers are written as Parquet; name the file NAME.parquet")
+    if target.is_dir():
+        raise UsageError(f"{target} is a folder; give the name of a file")
+    if target.exists() and not force:
+        raise UsageError(f"{target} exists already; choose another name, or add --force to replace it")
+
+
 def check_target(folder: Path, force: bool, kind: str = "plan") -> None:
     """Refuse, before any long work, an output folder that `write_folder` would refuse after it.
 

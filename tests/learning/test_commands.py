@@ -97,3 +97,12 @@ def test_observational_effects_are_named_in_every_output(files: Path, allocate: 
     import pyarrow.parquet as pq
 
     assert pq.read_schema("o.parquet").metadata[b"allocate.effects"] == b"observational"
+    planned = allocate("--offers", "o.parquet", "--campaign", "campaign.toml", "-o", "plan")
+    assert planned.code == 0, planned.err
+    told = read_plan_folder("plan").summary["model"]
+    assert told["observational"]
+    assert "observational history of 2,500 users" in told["kind"]
+    assert {"metrics", "calibration", "notes"} <= set(told)
+    page = Path("plan/report.html").read_text(encoding="utf-8")
+    assert "The effects are observational" in page
+    assert "nobody was chosen at random" in page.replace("\n", " ")

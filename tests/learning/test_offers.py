@@ -17,7 +17,9 @@ from allocator.errors import DataError, UsageError
 from allocator.learning import Model, score, streaming
 from allocator.learning.offers import Scorer
 from allocator.learning.streaming import partial_folder, score_file
+from allocator.learning.unlike import Unlike
 from tests.learning import worlds
+from uplift import Features, Schema
 
 
 @pytest.fixture
@@ -151,6 +153,18 @@ def test_users_unlike_the_trial_are_counted(model: Model, campaign: Campaign, tm
     assert summary.unlike.by_feature["loyal"] >= 7
     assert summary.unlike.strange >= 10
     assert any("unlike anyone in the trial" in note for note in summary.notes)
+
+
+def test_what_grows_by_the_calendar_alone_alarms_nobody() -> None:
+    trained = Schema.fit(Features.create({"tenure": np.arange(100.0), "money": np.arange(100.0)}))
+    later = Features.create({"tenure": np.arange(100.0) + 300.0, "money": np.arange(100.0) + 20.0})
+    seen = Unlike()
+    seen.add(trained, later, {"tenure"})
+    assert seen.strange == 0
+    seen.add(trained, later.replace("tenure", np.full(100, -90.0)), {"tenure"})
+    assert seen.by_feature == {"tenure": 100}
+    seen.add(trained, later.replace("money", np.full(100, 130.0)), {"tenure"})
+    assert seen.by_feature["money"] == 100
 
 
 def test_doubled_users_are_refused(model: Model, campaign: Campaign, tmp_path: Path) -> None:

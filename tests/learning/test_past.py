@@ -13,6 +13,10 @@ from allocator.errors import DataError, UsageError
 from allocator.learning import LogisticCandidate, Model, load_model, score, train
 from allocator.learning.offers import Scorer
 from allocator.learning.past import Past
+from allocator.tables.plan_folder import read_plan_folder
+from tests.test_cli import Allocate, Run, allocate
+
+__all__ = ["allocate"]
 
 START = "2025-11-01"
 CAMPAIGN = f"""[campaign]
@@ -168,3 +172,77 @@ def test_purchases_alone_tell_no_effects(shop: Path) -> None:
         train(transactions=shop / "transactions.parquet")
     with pytest.raises(UsageError, match="give --transactions too"):
         train(sent=shop / "trial.csv")
+
+
+@pytest.fixture
+def moved(model: Model, shop: Path, tmp_path: Path) -> Path:
+    """A folder with a model, and beside it copies of what it was trained with; the originals are as they were."""
+    for name in ("transactions.parquet", "products.csv"):
+        (tmp_path / name).write_bytes((shop / name).read_bytes())
+    history = {
+        part: {**model.manifest["history"][part], "path": str(tmp_path / name)}
+        for part, name in (("transactions", "transactions.parquet"), ("products", "products.csv"))
+    }
+    import dataclasses
+
+    copied = dataclasses.replace(model, manifest={**model.manifest, "history": history})
+    copied.save(tmp_path / "model")
+    (tmp_path / "campaign.toml").write_text(CAMPAIGN, encoding="utf-8")
+    (tmp_path / "users.csv").write_bytes((shop / "users.csv").read_bytes())
+    return tmp_path
+
+
+def score_there(allocate: Allocate, folder: Path, *more: str) -> Run:
+    return allocate(
+        "score", "--model", str(folder / "model"), "--users", str(folder / "users.csv"),
+        "--campaign", str(folder / "campaign.toml"), "-o", str(folder / "o.parquet"), *more,
+    )  # fmt: skip
+
+
+def test_purchases_of_the_training_are_used_where_none_are_given(moved: Path, allocate: Allocate) -> None:
+    run = score_there(allocate, moved)
+    assert run.code == 0, run.err
+    assert "past purchases are those that the model was trained with" in run.err
+    assert f"profiles are as of {START}, the campaign's start" in run.err
+    assert "100 of 700 users have no purchase before then" in run.err
+    named = score_there(
+        allocate, moved, "--force", "--transactions", str(moved / "transactions.parquet"),
+        "--products", str(moved / "products.csv"),
+    )  # fmt: skip
+    assert named.code == 0, named.err
+    assert "trained with" not in named.err
+    assert named.out == run.out
+
+
+def test_purchases_moved_with_their_model_are_found(moved: Path, allocate: Allocate, tmp_path: Path) -> None:
+    elsewhere = tmp_path / "elsewhere"
+    elsewhere.mkdir()
+    for name in ("model", "transactions.parquet", "products.csv", "campaign.toml", "users.csv"):
+        (moved / name).rename(elsewhere / name)
+    run = score_there(allocate, elsewhere)
+    assert run.code == 0, run.err
+
+
+def test_purchases_that_changed_since_are_not_used_silently(
+    moved: Path, allocate: Allocate, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    lines = pd.read_parquet(moved / "transactions.parquet")
+    lines.head(100).to_parquet(moved / "transactions.parquet")
+
+    def heavy() -> None:
+        raise AssertionError("TensorFlow was loaded to say that an option is missing")
+
+    monkeypatch.setattr("allocator.cli.exits.load_tensorflow", heavy)
+    run = score_there(allocate, moved)
+    assert run.code == 2
+    assert "give --transactions (those of the training cannot be used" in run.err
+    assert "has changed since" in run.err
+
+
+def test_a_plan_says_which_purchases_it_was_made_from(moved: Path, allocate: Allocate) -> None:
+    run = allocate(
+        "--budget", "100", "--model", str(moved / "model"), "--users", str(moved / "users.csv"),
+        "--campaign", str(moved / "campaign.toml"), "-o", str(moved / "plan"),
+    )  # fmt: skip
+    assert run.code == 0, run.err
+    assert read_plan_folder(moved / "plan").input("transactions") == str(moved / "transactions.parquet")

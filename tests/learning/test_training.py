@@ -12,6 +12,7 @@ import pytest
 from allocator.campaign import Campaign, Coupon, parse_campaign
 from allocator.errors import DataError, UsageError
 from allocator.learning import LogisticCandidate, Model, load_model, train
+from allocator.learning.calibrating import LEVEL_PRIOR, SPREAD_PRIOR, _posterior
 from allocator.learning.card import Z95
 from tests.learning import worlds
 
@@ -140,3 +141,12 @@ def test_terms_of_the_trial_must_be_of_its_coupons() -> None:
     other = parse_campaign('[[coupon]]\nid = "other"\n')
     with pytest.raises(DataError, match="'2off' of the trial is not in the campaign file"):
         train(worlds.trial(500), campaign=other)
+
+
+def test_how_much_of_users_deviations_is_real_is_the_trials_to_say() -> None:
+    exact, vague = np.diag([1e-4, 1e-4]), np.diag([1e4, 1e4])
+    raw = np.array([1.2, 0.1])
+    priors = (LEVEL_PRIOR, SPREAD_PRIOR)
+    assert np.allclose(_posterior(raw, exact, priors), raw, atol=1e-3)
+    assert np.allclose(_posterior(raw, vague, priors), [1.0, 0.5], atol=1e-3)
+    assert _posterior(raw, np.diag([0.09, 0.09]), priors)[1] < 0.25

@@ -10,8 +10,8 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from allocator.cli import exits
+from allocator.cli.predicting import predict, ready
 from allocator.cli.screen import Screen
-from allocator.errors import UsageError
 
 if TYPE_CHECKING:
     from allocator.learning.streaming import Scored
@@ -38,11 +38,19 @@ def score(
     ],
     transactions: Annotated[
         str | None,
-        typer.Option("--transactions", metavar="PATH", help="Past purchases: user_id, item_id, time, amount."),
+        typer.Option(
+            "--transactions",
+            metavar="PATH",
+            help="Past purchases: user_id, item_id, time, amount. Without it, those that the model was trained with.",
+        ),
     ] = None,
     products: Annotated[
         str | None,
-        typer.Option("--products", metavar="PATH", help="item_id and what kind of thing it is; what scopes refer to."),
+        typer.Option(
+            "--products",
+            metavar="PATH",
+            help="item_id and what kind of thing it is; what scopes refer to. Without it, those of the training.",
+        ),
     ] = None,
     draws: Annotated[
         int,
@@ -68,24 +76,14 @@ def score(
         from allocator.campaign import load_campaign
 
         terms = load_campaign(campaign)
-        exits.need_learning()
-        from allocator.learning import load_model
-        from allocator.learning.offers import Scorer
-        from allocator.learning.past import Past
-        from allocator.learning.streaming import check_file, score_file
+        from allocator.tables.output import check_parquet
 
-        check_file(output, force)
-        with screen.stage("score"):
-            if products is not None and transactions is None:
-                raise UsageError("--products tells what kinds of things users buy; that needs --transactions too")
-            past = None if transactions is None else Past.read(transactions, products)
-            scorer = Scorer(load_model(model), terms, draws, seed, past)
-            scored = score_file(scorer, users, output, resume=resume, force=force, progress=screen.progress)
-        for note in scored.notes:
-            screen.note(note)
-        document = {"offers_file": str(output), "effects": scorer.effects, **scored.document()}
+        check_parquet(output, force)
+        inputs = ready(model, users, terms, transactions, products)
+        scored = predict(inputs, output, screen, draws=draws, seed=seed, resume=resume, force=force)
+        document = {"offers_file": str(output), "effects": scored.effects, **scored.document()}
         sys.stdout.write(
-            json.dumps(document, indent=2, allow_nan=False) + "\n" if as_json else _text(scored, scorer.effects)
+            json.dumps(document, indent=2, allow_nan=False) + "\n" if as_json else _text(scored, scored.effects)
         )
         screen.note(f"Written to {output}")
         return 0

@@ -20,6 +20,12 @@ if TYPE_CHECKING:
     from uplift import Progress
 
 
+NOTHING = (
+    "nothing says who was given a coupon: give --trial (users who drew lots), or --sent (who was sent which coupon when, with "
+    "--transactions): purchases alone cannot tell what a coupon changes"
+)
+
+
 def register(app: typer.Typer) -> None:
     """Add `allocate train`."""
     app.command(epilog="Example: allocate train --trial trial.parquet --campaign campaign.toml -o model/")(train)
@@ -116,6 +122,23 @@ def _pair(text: str) -> tuple[str, str]:
     return name.strip(), column.strip()
 
 
+def _check(trial: str | None, options: dict[str, Any]) -> None:
+    """Refuse what needs no heavy package to be refused; raises `UsageError` and `DataError`."""
+    from allocator.cli.predicting import ALONE
+    from allocator.tables.files import files_of
+
+    exits.check_learning()
+    if options["products"] is not None and options["transactions"] is None:
+        raise UsageError(ALONE)
+    if trial is None and options["sent"] is None:
+        raise UsageError(NOTHING)
+    if options["sent"] is not None and options["transactions"] is None:
+        raise UsageError("who was sent what tells nothing without what they bought: give --transactions too")
+    for path in (trial, *(options[name] for name in ("sent", "transactions", "products", "users"))):
+        if path is not None:
+            files_of(path)
+
+
 def _train(
     trial: str | None,
     campaign: Path | None,
@@ -129,6 +152,7 @@ def _train(
 ) -> int:
     from allocator.campaign import load_campaign
 
+    _check(trial, options)
     terms = None if campaign is None else load_campaign(campaign)
     exits.need_learning()
     from allocator.learning import train as learn
