@@ -25,7 +25,7 @@ COLUMNS = (
     Column("user_id", Holds.ID, USER_NAMES, True, "who took part"),
     Column("coupon", Holds.TEXT, ("coupon_id", "arm", "treatment", "group"), True, "which one the user got; empty, control or none: no coupon"),
     Column("time", Holds.TIME, ("timestamp", "date", "start_date"), False, "when the user's campaign began"),
-    Column("purchased", Holds.FLAG, ("conversion", "converted", "purchase"), True, "1 if the user bought afterwards, else 0"),
+    Column("purchased", Holds.FLAG, ("conversion", "converted", "purchase", "bought"), True, "1 if the user bought afterwards, else 0"),
     Column("spend", Holds.NUMBER, ("amount", "revenue", "sales_value"), False, "currency paid afterwards; 0 without a purchase"),
     Column("redeemed", Holds.FLAG, ("redemption",), False, "1 if the coupon was redeemed, else 0"),
     Column("visited", Holds.FLAG, ("visit",), False, "1 if the user came, else 0"),

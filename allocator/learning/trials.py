@@ -12,22 +12,14 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from allocator.errors import DataError, counted, nearest
+from allocator.history.trial import COLUMNS
 from allocator.tables.frames import decoded, is_text, one_chunk, to_arrow
 from allocator.tables.named import layout_of, read_layout
 from allocator.tables.origin import MOST_EXAMPLES, Origin
 
 CONTROL = ("", "control", "none")
-ALIASES = {
-    "user_id": ("household_id", "household_key", "customer_id", "user"),
-    "coupon": ("arm", "treatment"),
-    "time": ("timestamp", "date"),
-    "purchased": ("conversion", "bought"),
-    "spend": ("amount", "revenue", "sales_value"),
-    "redeemed": ("redemption",),
-    "visited": ("visit",),
-    "propensity": (),
-    "weight": (),
-}
+ALIASES = {column.name: column.aliases for column in COLUMNS}
+OUTCOMES = ("purchased", "spend", "redeemed", "visited")
 KNOWN = tuple(ALIASES)
 
 
@@ -124,7 +116,7 @@ def read_trial(
             )
     origin = Origin.of(table)
     coupons, arm = _arms(name, table[place["coupon"]], control, origin)
-    outcomes = {key: _outcome(name, table, place, key, origin) for key in ("purchased", "spend", "redeemed", "visited")}
+    outcomes = {key: _outcome(name, table, place, key, origin) for key in OUTCOMES}
     spend, purchased = outcomes["spend"], outcomes["purchased"]
     if purchased is None:
         if spend is None:
@@ -204,6 +196,12 @@ def _places(name: str, found: list[str], columns: dict[str, str]) -> tuple[dict[
         place[key] = lower[word]
         if lower[word] != key:
             notes.append(f"{name}: column {lower[word]!r} is read as {key!r}")
+    for key in OUTCOMES:
+        others = [lower[word] for word in (key, *ALIASES[key]) if word in lower and lower[word] not in place.values()]
+        notes += [
+            f"{name}: column {other!r} is taken for a feature known before; if it came after, as {key!r} did: --ignore {other}"
+            for other in others
+        ]
     if "coupon" not in place:
         raise DataError(
             f"{name}: column 'coupon' is missing; found: {', '.join(found)}. It says who was given which coupon "

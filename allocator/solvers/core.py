@@ -31,6 +31,7 @@ from allocator.solvers.programs import Answer, Ending, Halt, solve_integer, tigh
 from allocator.solvers.strategies import compare
 
 POOR = 1e-3  # of the bound: a plan that misses so much of it may be worse than one filled in a single sweep
+USELESS = 0.05  # of the bound
 LEAST_EXCHANGES = 2
 MOST_EXCHANGES = 6  # among all users, each time among those that the last gap leaves open
 WORTH_IT = 0.8  # of the gap before; where an exchange leaves more of it, another will not help either
@@ -139,8 +140,12 @@ def first_plan(
     if not many:
         best = _exchanged(problem, near, prices, bound, best, effort)
     if bound - best.objective > POOR * abs(bound):
-        for other in (_filled(problem, whole, prices), _simplest(problem, whole.executor.threads)):
-            best = other if other.objective > best.objective else best
+        other = _filled(problem, whole, prices)
+        best = other if other.objective > best.objective else best
+    # Where the time is over, the simple strategies are worth more of it only beside a plan that is no use.
+    if bound - best.objective > (USELESS if effort.spent(bound, best) else POOR) * abs(bound):
+        other = _simplest(problem, whole.executor.threads)
+        best = other if other.objective > best.objective else best
     for turn in range(1, 1 if many else MOST_EXCHANGES):
         if effort.spent(bound, best) or (best.offers is None and turn > 1):
             break
