@@ -20,9 +20,11 @@ from allocator.campaign.reading import parse_campaign
 from allocator.cli.app import app
 from allocator.demo import market
 from allocator.errors import CampaignError, UsageError
+from allocator.explaining import explain_user
 from allocator.hedging.standins import StandIns
 from allocator.risk import SpendDistribution, SpendParts, spend_parts, spend_risk
 from allocator.risk.surrogate import Box, Surrogate, stand_below, tangent
+from allocator.tables.plan_folder import read_plan_folder
 
 
 def simulated(parts: SpendParts, shock: float, runs: int, seed: int) -> np.ndarray:
@@ -274,3 +276,27 @@ def test_the_command_keeps_the_budget_with_confidence_and_says_what_may_be_spent
     assert plain["percentile"] > 40.0 > sure["expected"]
     assert sure["percentile"] <= 40.0 + 1e-6 and sure["overrun"] <= 0.05 + 1e-6
     assert documents[1]["verified"] is True
+
+
+def test_a_plan_with_confidence_is_written_reported_and_explained(
+    town: Problem, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    offers = town.offers
+    table = pa.table(
+        {
+            "user_id": np.repeat(np.arange(60), 6),
+            "coupon": np.tile(np.array(list("abcdef")), 60),
+            "value": offers.value[:360],
+            "cost": offers.cost[:360],
+            "redeem_probability": offers.columns["redeem_probability"][:360],
+        }
+    )
+    parquet.write_table(table, tmp_path / "offers.parquet")
+    folder = tmp_path / "plan"
+    words = ["--offers", str(tmp_path / "offers.parquet"), "--budget", "3", "--confidence", "0.95", "--gap", "0.05"]
+    with pytest.raises(SystemExit) as exit_code:
+        app([*words, "-o", str(folder), "-q"])
+    assert exit_code.value.code == 0
+    assert "budget at 95 %" in (folder / "report.html").read_text(encoding="utf-8")
+    why = explain_user(read_plan_folder(folder), 0)
+    assert any("percentile of the spend" in note for note in why.notes)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import fnmatch
 import functools
 import os
@@ -21,6 +22,8 @@ from allocator.tables import lookup
 from allocator.tables.files import hash_inputs, read_users
 from allocator.tables.output import MANIFEST
 from allocator.tables.plan_folder import PlanFolder, read_plan_folder
+
+CHANCE_MEASURE = "cost at "  # of the budget that holds with a probability, as summaries call it
 
 
 @dataclass(frozen=True)
@@ -56,6 +59,24 @@ class Rules:
     face_values: Mapping[str, float]
 
 
+def _with_chance(rules: Rules, facts: Facts, notes: list[str]) -> Rules:
+    """Return the rules with the budget that holds with a probability, where the plan had one.
+
+    Its use is a percentile of the spend, which is no sum over offers; near the plan it grows with the expected spend.
+    """
+    extra = facts.limits[len(rules.limits) :]
+    if len(extra) != 1 or not extra[0].measure.startswith(CHANCE_MEASURE) or facts.spend <= 0:
+        return rules
+    use = extra[0]
+    if use.price:
+        notes.append(
+            f"{use.name} limits a percentile of the spend, which is no sum over offers: its part in each offer is about "
+            f"{use.used / facts.spend:.2f} of the offer's cost"
+        )
+    limit = Limit(use.name, {"cost": use.used / facts.spend}, use.at_least, use.at_most)
+    return dataclasses.replace(rules, limits=(*rules.limits, limit))
+
+
 @dataclass(frozen=True, eq=False)
 class Opened:
     """A plan and, where they are asked for, the rows that it was made from.
@@ -75,7 +96,7 @@ class Opened:
     @functools.cached_property
     def rules(self) -> Rules:
         """What the plan had to keep; raises `DataError` where that cannot be told."""
-        rules = _rules(self.folder, self.facts, self.given, self.notes)
+        rules = _with_chance(_rules(self.folder, self.facts, self.given, self.notes), self.facts, self.notes)
         names, priced = [limit.name for limit in rules.limits], [use.name for use in self.facts.limits]
         if names != priced:
             odd = sorted(set(names) ^ set(priced)) or names

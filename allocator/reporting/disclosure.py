@@ -214,6 +214,8 @@ def _shown_coupons(problem: Problem, result: Result) -> np.ndarray:
 
 def _shown_limits(problem: Problem, result: Result) -> np.ndarray:
     """Return the limits that the page may show and that may give something away: not those over everything."""
-    matter = np.argsort([-worth(use) for use in result.limits], kind="stable")[:MOST_ROWS]
+    # Beyond the problem's own limits a result tells of a budget that holds with a probability: it is over everything.
+    uses = result.limits[: len(problem.limits)]
+    matter = np.argsort([-worth(use) for use in uses], kind="stable")[:MOST_ROWS]
     partial = ~(problem.limit_coupons[matter].all(axis=1) & problem.limit_groups[matter].all(axis=1))
     return np.sort(matter[partial])
