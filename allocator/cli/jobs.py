@@ -204,6 +204,7 @@ def _write(
     from allocator.reporting.manifest import manifest
     from allocator.reporting.report import page
     from allocator.reporting.summary import to_json
+    from allocator.tables.files import hash_inputs
     from allocator.tables.output import plan_table, write_folder
 
     assert output.path is not None
@@ -233,6 +234,8 @@ def _write(
         named = {part: None if name is None else str(name) for part, name in parts.items()}
         text = None if source.campaign is None else source.campaign.read_text(encoding="utf-8-sig")
         made_from = manifest(source.files, effort.seed, sys.argv[1:], {"budget": data.terms.budget, **named}, text)
+        if source.model is not None and offers is not None:
+            made_from["inputs"][offers] = next(iter(hash_inputs([made]).values()))
         contents: dict[str, Content] = {
             "manifest.json": to_json(made_from),
             "plan.parquet": write_plan,
@@ -240,7 +243,7 @@ def _write(
             "report.html": write_report,
             **further,
         }
-        if source.model is not None:
+        if source.model is not None and offers is not None:
             contents[OFFERS] = lambda path: _copy(made, path)
         write_folder(output.path, contents, force=output.force)
     return final

@@ -6,12 +6,12 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from allocator.campaign import Campaign
 from allocator.cli import exits
 from allocator.cli.screen import Screen
 from allocator.errors import UsageError
 
 if TYPE_CHECKING:
+    from allocator.campaign import Campaign
     from allocator.learning.streaming import Scored
     from allocator.tables.model_folder import History, ModelFolder
 

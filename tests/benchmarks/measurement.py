@@ -59,6 +59,7 @@ def write_campaign(folder: Path, n_users: int, share: float = 0.05, seed: int = 
         "campaign": "made up",
         "currency": "EUR",
         "objective": float(table.value[issued].sum()),
+        "issued": int(issued.size),
     }
     (plan / "summary.json").write_text(json.dumps(summary), encoding="utf-8")
     terms = f"[campaign]\nmargin = {worlds.MARGIN}\ncontact_cost = {worlds.CONTACT}\n"

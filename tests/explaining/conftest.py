@@ -99,7 +99,7 @@ def plan_of(
     return place / name
 
 
-@pytest.fixture(scope="session", autouse=True)
+@pytest.fixture(scope="package", autouse=True)
 def no_other_budgets() -> Iterator[None]:
     """What other budgets would earn takes most of the time of a plan, and nothing here asks for it."""
     with pytest.MonkeyPatch.context() as patch:
@@ -107,7 +107,7 @@ def no_other_budgets() -> Iterator[None]:
         yield
 
 
-@pytest.fixture(scope="session")
+@pytest.fixture(scope="package")
 def finished(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A campaign with its plan, `plan`, and one of a larger budget, `more`: to be read only."""
     folder = tmp_path_factory.mktemp("finished")

@@ -164,7 +164,7 @@ def test_the_command_writes_a_table(tmp_path: Path) -> None:
     plan = tmp_path / "plan"
     plan.mkdir()
     parquet.write_table(offers, plan / "plan.parquet")
-    (plan / "summary.json").write_text(json.dumps({"schema_version": 1, "budget": 2.0}))
+    (plan / "summary.json").write_text(json.dumps({"schema_version": 1, "issued": 70, "objective": 1.0, "budget": 2.0}))
     manifest = {"campaign": (tmp_path / "shop" / "campaign.toml").read_text(), "source": {}}
     (plan / "manifest.json").write_text(json.dumps(manifest))
     (tmp_path / "stock.csv").write_text("department,units\nMEAT,50\nDELI,9\n")

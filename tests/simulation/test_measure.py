@@ -185,7 +185,8 @@ def test_usual_other_names_of_columns_are_read_and_that_is_said(run: Run) -> Non
 def other_folder(plan: Path, folder: Path, keep: np.ndarray) -> Path:
     """Write a plan that gives only some users what this one planned."""
     folder.mkdir()
-    (folder / "summary.json").write_bytes((plan / "summary.json").read_bytes())
+    summary = json.loads((plan / "summary.json").read_text(encoding="utf-8"))
+    (folder / "summary.json").write_text(json.dumps({**summary, "issued": int(keep.sum())}), encoding="utf-8")
     (folder / "manifest.json").write_bytes((plan / "manifest.json").read_bytes())
     table = pd.read_parquet(plan / "propensities.parquet")[["user_id", "planned"]].rename(columns={"planned": "coupon"})
     table[keep].assign(value=1.0, cost=1.0).to_parquet(folder / "plan.parquet")

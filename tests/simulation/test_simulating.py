@@ -221,7 +221,14 @@ def test_runs_are_written_beside_the_report(tmp_path: Path, monkeypatch: pytest.
     folder.mkdir()
     made = plan(folder, redeem_probability=[0.5, 0.1, 0.2], liability=[1.0, 5.0, 2.0])
     parquet.write_table(made.plan, folder / "plan.parquet")
-    summary = {"schema_version": 1, "budget": 2.0, "campaign": "spring", "currency": "EUR"}
+    summary = {
+        "schema_version": 1,
+        "issued": 3,
+        "objective": 1.0,
+        "budget": 2.0,
+        "campaign": "spring",
+        "currency": "EUR",
+    }
     (folder / "summary.json").write_text(json.dumps(summary))
     (folder / "manifest.json").write_text(json.dumps({"campaign": None, "source": {}}))
     run = CliRunner().invoke(app, ["simulate", str(folder), "--runs", "20", "-o", str(tmp_path / "sim"), "--json"])
