@@ -9,7 +9,6 @@ import math
 import signal
 import subprocess
 import sys
-from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
@@ -20,41 +19,12 @@ import pytest
 import typer
 
 from allocator import Prices, Problem, Proof, Result, Status, solving
-from allocator.cli import exits, main
 from allocator.cli.amounts import parse_amount
 from allocator.errors import DataError
 from allocator.plan import Plan
+from tests.conftest import Allocate
 
 FILES = {"plan.parquet", "summary.json", "report.html", "manifest.json"}
-
-
-@dataclasses.dataclass(frozen=True)
-class Run:
-    """How a command ended."""
-
-    code: int
-    out: str
-    err: str
-
-
-Allocate = Callable[..., Run]
-
-
-@pytest.fixture
-def allocate(capfd: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch) -> Allocate:
-    """Run the command in this process: quick, and parts of it can be replaced."""
-    monkeypatch.setattr(exits, "catch_termination", lambda: None)
-
-    def run(*words: object) -> Run:
-        capfd.readouterr()
-        monkeypatch.setattr(sys, "argv", ["allocate", *map(str, words)])
-        with pytest.raises(SystemExit) as end:
-            main()
-        sys.stdout.flush()
-        code = end.value.code
-        return Run(code if isinstance(code, int) else 0, *capfd.readouterr())
-
-    return run
 
 
 def process(*words: object) -> subprocess.Popen[str]:

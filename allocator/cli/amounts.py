@@ -7,6 +7,8 @@ from decimal import Decimal
 
 import typer
 
+from allocator.errors import UsageError
+
 SCALES = {"": 1, "k": 1_000, "m": 1_000_000, "b": 1_000_000_000}
 # Commas must stand where thousands end: `1,5` may mean one and a half, and guessing wrong costs money.
 # 50.000 is fifty thousand to half of Europe and fifty to the rest.
@@ -42,3 +44,10 @@ def parse_share(text: str | float) -> float:
         hint = f"; write {words}%" if not found[2] and number <= 100 else ""
         raise typer.BadParameter(f"{text!r} is more than all{hint}")
     return number
+
+
+def whole_users(users: float) -> int:
+    """Return the number of `--users`; raises `UsageError` unless it is whole."""
+    if users != int(users):
+        raise UsageError(f"--users is {users:g}; give a whole number such as 20k")
+    return int(users)

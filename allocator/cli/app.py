@@ -33,6 +33,7 @@ from allocator.cli.commands import (
     waves,
 )
 from allocator.cli.inputs import Source
+from allocator.cli.options import AsJson, Force, Quiet, Verbose
 from allocator.cli.screen import Screen
 
 COMMANDS: tuple[Command, ...] = (
@@ -151,10 +152,6 @@ Holdout = Annotated[
         "for `allocate measure`. 5% or 0.05.",
     ),
 ]
-AsJson = Annotated[bool, typer.Option("--json", help="Print one JSON document on stdout instead of tables.")]
-Force = Annotated[bool, typer.Option("--force", help="Replace an existing output.")]
-Quiet = Annotated[bool, typer.Option("-q", "--quiet", help="Nothing on stderr but errors.")]
-Verbose = Annotated[bool, typer.Option("-v", "--verbose", help="Time of each stage on stderr; tracebacks of errors.")]
 DryRun = Annotated[bool, typer.Option("--dry-run", help="Check the input, say what was understood, do not solve.")]
 
 

@@ -3,35 +3,14 @@
 from __future__ import annotations
 
 import json
-import sys
-from collections.abc import Callable
 from pathlib import Path
 
 import pandas as pd
 import pytest
 
-from allocator.cli import exits, main
 from allocator.tables.plan_folder import read_plan_folder
+from tests.conftest import Allocate
 from tests.explaining.conftest import Planned
-
-Allocate = Callable[..., tuple[int, str, str]]
-
-
-@pytest.fixture
-def allocate(capfd: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch) -> Allocate:
-    """Run the command in this process."""
-    monkeypatch.setattr(exits, "catch_termination", lambda: None)
-
-    def run(*words: object) -> tuple[int, str, str]:
-        capfd.readouterr()
-        monkeypatch.setattr(sys, "argv", ["allocate", *map(str, words)])
-        with pytest.raises(SystemExit) as end:
-            main()
-        sys.stdout.flush()
-        assert isinstance(end.value.code, int)
-        return (end.value.code, *capfd.readouterr())
-
-    return run
 
 
 def test_a_user_is_explained_in_words_and_in_json(allocate: Allocate, finished: Path) -> None:

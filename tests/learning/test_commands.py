@@ -10,10 +10,8 @@ import pytest
 
 from allocator.learning import Model, default_candidates, training
 from allocator.tables.plan_folder import read_plan_folder
+from tests.conftest import Allocate
 from tests.learning import worlds
-from tests.test_cli import Allocate, allocate
-
-__all__ = ["allocate"]
 
 
 @pytest.fixture

@@ -14,9 +14,7 @@ from allocator.learning import LogisticCandidate, Model, load_model, score, trai
 from allocator.learning.offers import Scorer
 from allocator.learning.past import Past
 from allocator.tables.plan_folder import read_plan_folder
-from tests.test_cli import Allocate, Run, allocate
-
-__all__ = ["allocate"]
+from tests.conftest import Allocate, Run
 
 START = "2025-11-01"
 CAMPAIGN = f"""[campaign]

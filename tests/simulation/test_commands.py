@@ -3,34 +3,14 @@
 from __future__ import annotations
 
 import json
-import sys
-from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
 import pandas as pd
 import pytest
 
-from allocator.cli import exits, main
 from tests.benchmarks.measurement import write_campaign
-
-Allocate = Callable[..., tuple[int, str, str]]
-
-
-@pytest.fixture
-def allocate(capfd: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch) -> Allocate:
-    monkeypatch.setattr(exits, "catch_termination", lambda: None)
-
-    def run(*words: object) -> tuple[int, str, str]:
-        capfd.readouterr()
-        monkeypatch.setattr(sys, "argv", ["allocate", *map(str, words)])
-        with pytest.raises(SystemExit) as end:
-            main()
-        sys.stdout.flush()
-        code = end.value.code
-        return code if isinstance(code, int) else 0, *capfd.readouterr()
-
-    return run
+from tests.conftest import Allocate
 
 
 @pytest.fixture(scope="module")

@@ -9,6 +9,7 @@ from typing import Annotated
 import typer
 
 from allocator.cli import exits
+from allocator.cli.options import AsJson, Quiet, Verbose
 from allocator.cli.screen import Screen
 
 
@@ -40,9 +41,9 @@ def check(
         str | None, typer.Option("--offers", metavar="PATH", help="Candidate (user, coupon) pairs.")
     ] = None,
     campaign: Annotated[str | None, typer.Option("--campaign", metavar="FILE", help="campaign.toml.")] = None,
-    as_json: Annotated[bool, typer.Option("--json", help="Print one JSON document on stdout instead.")] = False,
-    quiet: Annotated[bool, typer.Option("-q", "--quiet", help="Nothing on stderr but errors.")] = False,
-    verbose: Annotated[bool, typer.Option("-v", "--verbose", help="Time of each stage on stderr.")] = False,
+    as_json: AsJson = False,
+    quiet: Quiet = False,
+    verbose: Verbose = False,
 ) -> None:
     """Check every file of a campaign, and print what was understood: rows, users, dates, arms, who can get a coupon.
 

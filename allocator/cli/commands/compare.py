@@ -9,6 +9,7 @@ from typing import Annotated
 import typer
 
 from allocator.cli import exits
+from allocator.cli.options import AsJson, Quiet, Verbose
 from allocator.cli.screen import Screen
 
 
@@ -28,13 +29,9 @@ def compare(
         str | None,
         typer.Option("--users", metavar="PATH", help="A users table for the segments; by default the plans'."),
     ] = None,
-    as_json: Annotated[
-        bool, typer.Option("--json", help="Print one JSON document on stdout instead of tables.")
-    ] = False,
-    quiet: Annotated[bool, typer.Option("-q", "--quiet", help="Nothing on stderr but errors.")] = False,
-    verbose: Annotated[
-        bool, typer.Option("-v", "--verbose", help="Time of each stage on stderr; tracebacks of errors.")
-    ] = False,
+    as_json: AsJson = False,
+    quiet: Quiet = False,
+    verbose: Verbose = False,
 ) -> None:
     """Show what changed from one plan to another: for how many users, and what it earns."""
     exits.leave(

@@ -10,6 +10,7 @@ from typing import Annotated, Any
 import typer
 
 from allocator.cli import exits
+from allocator.cli.options import AsJson, Force, Quiet, Verbose
 from allocator.cli.screen import Screen
 from allocator.errors import UsageError
 
@@ -44,10 +45,10 @@ def demand(
     output: Annotated[
         Path | None, typer.Option("-o", "--output", metavar="FILE", help="Write all rows: a new .csv or .parquet file.")
     ] = None,
-    as_json: Annotated[bool, typer.Option("--json", help="Print one JSON document on stdout.")] = False,
-    force: Annotated[bool, typer.Option("--force", help="Replace an existing file.")] = False,
-    quiet: Annotated[bool, typer.Option("-q", "--quiet", help="Nothing on stderr but errors.")] = False,
-    verbose: Annotated[bool, typer.Option("-v", "--verbose", help="Time of each stage; tracebacks of errors.")] = False,
+    as_json: AsJson = False,
+    force: Force = False,
+    quiet: Quiet = False,
+    verbose: Verbose = False,
 ) -> None:
     """Forecast what is asked for with a plan and without it, how long the stock lasts, and what to order."""
     screen = Screen(quiet=quiet, verbose=verbose)

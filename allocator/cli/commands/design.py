@@ -11,6 +11,7 @@ import typer
 
 from allocator.cli import exits
 from allocator.cli.amounts import parse_amount, parse_share
+from allocator.cli.options import AsJson, Quiet, Verbose
 from allocator.cli.screen import Screen
 from allocator.errors import UsageError
 
@@ -101,11 +102,9 @@ def design(
         float | None,
         typer.Option("--margin", parser=parse_share, metavar="SHARE", help="Earned share of the price, such as 30%."),
     ] = None,
-    as_json: Annotated[
-        bool, typer.Option("--json", help="Print one JSON document on stdout instead of tables.")
-    ] = False,
-    quiet: Annotated[bool, typer.Option("-q", "--quiet", help="Nothing on stderr but errors.")] = False,
-    verbose: Annotated[bool, typer.Option("-v", "--verbose", help="Times on stderr; tracebacks of errors.")] = False,
+    as_json: AsJson = False,
+    quiet: Quiet = False,
+    verbose: Verbose = False,
 ) -> None:
     """Say how many users to hold out, and what a control group of that size can tell."""
     asked = Asked(plan, effect, users, spend, sd, rate, correlation, power, confidence, holdout, margin, as_json)

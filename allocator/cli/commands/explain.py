@@ -10,6 +10,7 @@ from typing import Annotated
 import typer
 
 from allocator.cli import exits
+from allocator.cli.options import AsJson, Quiet, Verbose
 from allocator.cli.screen import Screen
 from allocator.errors import UsageError
 
@@ -46,13 +47,9 @@ def explain(
     products: Annotated[
         str | None, typer.Option("--products", metavar="PATH", help="The products of these purchases.")
     ] = None,
-    as_json: Annotated[
-        bool, typer.Option("--json", help="Print one JSON document on stdout instead of tables.")
-    ] = False,
-    quiet: Annotated[bool, typer.Option("-q", "--quiet", help="Nothing on stderr but errors.")] = False,
-    verbose: Annotated[
-        bool, typer.Option("-v", "--verbose", help="Time of each stage on stderr; tracebacks of errors.")
-    ] = False,
+    as_json: AsJson = False,
+    quiet: Quiet = False,
+    verbose: Verbose = False,
 ) -> None:
     """Say why a user gets what they get (--user), or who gets a coupon (--coupon).
 

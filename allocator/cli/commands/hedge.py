@@ -14,6 +14,7 @@ import typer
 from allocator.cli import exits
 from allocator.cli.amounts import parse_amount
 from allocator.cli.inputs import Input, Source, read
+from allocator.cli.options import AsJson, Force, Quiet, Verbose
 from allocator.cli.screen import Screen
 from allocator.errors import DataError, UsageError
 from allocator.result import Result
@@ -60,10 +61,10 @@ def hedge(
     time_limit: Annotated[float, typer.Option("--time-limit", metavar="SECONDS", help="For each plan.")] = 60.0,
     threads: Annotated[int | None, typer.Option("--threads", min=1, metavar="NUMBER", help="By default all.")] = None,
     seed: Annotated[int, typer.Option("--seed", min=0, metavar="NUMBER", help="Same seed, same plans.")] = 0,
-    as_json: Annotated[bool, typer.Option("--json", help="Print one JSON document.")] = False,
-    force: Annotated[bool, typer.Option("--force", help="Replace an existing output.")] = False,
-    quiet: Annotated[bool, typer.Option("-q", "--quiet", help="Nothing on stderr but errors.")] = False,
-    verbose: Annotated[bool, typer.Option("-v", "--verbose", help="Stages and tracebacks on stderr.")] = False,
+    as_json: AsJson = False,
+    force: Force = False,
+    quiet: Quiet = False,
+    verbose: Verbose = False,
 ) -> None:
     """Plan for the bad draws of uncertain effects, and show what that costs on average."""
     source = Source(budget, offers, campaign, users)

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from allocator.cli import exits
+from allocator.cli.options import Quiet, Verbose
 from allocator.cli.screen import Screen
 
 if TYPE_CHECKING:
@@ -39,8 +40,8 @@ def init(
     force: Annotated[
         bool, typer.Option("--force", help="Replace campaign.toml and README.md where they exist.")
     ] = False,
-    quiet: Annotated[bool, typer.Option("-q", "--quiet", help="Nothing on stderr but errors.")] = False,
-    verbose: Annotated[bool, typer.Option("-v", "--verbose", help="Time of each stage on stderr.")] = False,
+    quiet: Quiet = False,
+    verbose: Verbose = False,
 ) -> None:
     """Write a campaign.toml in which every key is explained, and a README of the files to supply."""
     exits.leave(lambda: _run(folder, history, products, force, Screen(quiet=quiet, verbose=verbose)), verbose=verbose)

@@ -10,7 +10,8 @@ from typing import Annotated
 import typer
 
 from allocator.cli import exits
-from allocator.cli.amounts import parse_amount
+from allocator.cli.amounts import parse_amount, whole_users
+from allocator.cli.options import AsJson, Force, Quiet, Verbose
 from allocator.cli.screen import Screen
 from allocator.errors import UsageError
 
@@ -37,10 +38,10 @@ def market(
         bool, typer.Option("--misspecified", help="Users answer to things that no feature and no history shows.")
     ] = False,
     seed: Annotated[int, typer.Option("--seed", min=0, metavar="NUMBER", help="Same seed, same market.")] = 0,
-    as_json: Annotated[bool, typer.Option("--json", help="Print one JSON document on stdout.")] = False,
-    force: Annotated[bool, typer.Option("--force", help="Replace an existing market.")] = False,
-    quiet: Annotated[bool, typer.Option("-q", "--quiet", help="Nothing on stderr but errors.")] = False,
-    verbose: Annotated[bool, typer.Option("-v", "--verbose", help="Time of each stage; tracebacks of errors.")] = False,
+    as_json: AsJson = False,
+    force: Force = False,
+    quiet: Quiet = False,
+    verbose: Verbose = False,
 ) -> None:
     """Make up a market whose truth is known: transactions, products, users, a randomised trial, truth, campaign.toml.
 
@@ -62,8 +63,7 @@ def _make(
     from allocator.simulation.terms import DEFAULT_COUPONS
     from allocator.tables.output import check_target
 
-    if users != int(users):
-        raise UsageError(f"--users is {users:g}; give a whole number such as 20k")
+    n_users = whole_users(users)
     check_target(folder, force, "market")
     coupons = DEFAULT_COUPONS
     if campaign is not None:
@@ -72,7 +72,7 @@ def _make(
             raise UsageError(f"{campaign} lists no [[coupon]]; add some, or leave --campaign out")
     with screen.stage("market"):
         settings = Settings(odd=MISSPECIFIED) if misspecified else Settings()
-        made = Market.draw(int(users), seed, settings=settings, coupons=coupons)
+        made = Market.draw(n_users, seed, settings=settings, coupons=coupons)
     with screen.stage("write"):
         made.write(folder, force=force)
     facts = {

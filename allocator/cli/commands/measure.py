@@ -11,6 +11,7 @@ import typer
 
 from allocator.cli import exits
 from allocator.cli.amounts import parse_share
+from allocator.cli.options import AsJson, Quiet, Verbose
 from allocator.cli.screen import Screen
 from allocator.errors import UsageError
 
@@ -94,11 +95,9 @@ def measure(
         float, typer.Option("--confidence", parser=parse_share, metavar="SHARE", help="Of every interval.")
     ] = 0.95,
     seed: Annotated[int, typer.Option("--seed", min=0, metavar="NUMBER", help="Seed of the reward model's folds.")] = 0,
-    as_json: Annotated[
-        bool, typer.Option("--json", help="Print one JSON document on stdout instead of tables.")
-    ] = False,
-    quiet: Annotated[bool, typer.Option("-q", "--quiet", help="Nothing on stderr but errors.")] = False,
-    verbose: Annotated[bool, typer.Option("-v", "--verbose", help="Times on stderr; tracebacks of errors.")] = False,
+    as_json: AsJson = False,
+    quiet: Quiet = False,
+    verbose: Verbose = False,
 ) -> None:
     """Measure what a campaign did, against the users that --holdout kept without a coupon."""
     asked = Asked(

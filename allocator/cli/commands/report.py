@@ -8,6 +8,7 @@ from typing import Annotated
 import typer
 
 from allocator.cli import exits
+from allocator.cli.options import Force, Quiet
 
 REPORT = "report.html"
 
@@ -26,8 +27,8 @@ def report(
             "-o", "--output", metavar="FILE", help="Write the page here; by default report.html of the folder."
         ),
     ] = None,
-    force: Annotated[bool, typer.Option("--force", help="Replace an existing FILE.")] = False,
-    quiet: Annotated[bool, typer.Option("-q", "--quiet", help="Nothing on stderr but errors.")] = False,
+    force: Force = False,
+    quiet: Quiet = False,
     verbose: Annotated[bool, typer.Option("-v", "--verbose", help="Tracebacks of errors.")] = False,
 ) -> None:
     """Make the report of a plan again, from summary.json alone, and print where it is.

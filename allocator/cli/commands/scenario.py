@@ -12,6 +12,7 @@ import typer
 
 from allocator.cli import exits
 from allocator.cli.amounts import parse_share
+from allocator.cli.options import AsJson, Quiet, Verbose
 from allocator.cli.screen import Screen
 
 if TYPE_CHECKING:
@@ -41,9 +42,9 @@ def scenario(
         float, typer.Option("--share", parser=parse_share, metavar="SHARE", help="Of the full size; 2% by default.")
     ] = 0.02,
     seed: Annotated[int, typer.Option("--seed", min=0, metavar="NUMBER", help="Same seed, same made-up data.")] = 0,
-    as_json: Annotated[bool, typer.Option("--json", help="Print one JSON document on stdout.")] = False,
-    quiet: Annotated[bool, typer.Option("-q", "--quiet", help="Nothing on stderr but errors.")] = False,
-    verbose: Annotated[bool, typer.Option("-v", "--verbose", help="Time of each stage; tracebacks of errors.")] = False,
+    as_json: AsJson = False,
+    quiet: Quiet = False,
+    verbose: Verbose = False,
 ) -> None:
     """Measure a large shop's day on this machine: 1 M users' events, 100 k visits, 5,000 coupons or 1,000 forecasts."""
     screen = Screen(quiet=quiet, verbose=verbose)

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from allocator.cli import exits
+from allocator.cli.options import AsJson, Force, Quiet, Verbose
 from allocator.cli.predicting import predict, ready
 from allocator.cli.screen import Screen
 
@@ -64,10 +65,10 @@ def score(
     ] = 0,
     resume: Annotated[bool, typer.Option("--resume", help="Go on with a run that was cut off.")] = False,
     seed: Annotated[int, typer.Option("--seed", min=0, metavar="NUMBER", help="Seed of the draws.")] = 0,
-    as_json: Annotated[bool, typer.Option("--json", help="Print one JSON document on stdout.")] = False,
-    force: Annotated[bool, typer.Option("--force", help="Replace an existing file.")] = False,
-    quiet: Annotated[bool, typer.Option("-q", "--quiet", help="Nothing on stderr but errors.")] = False,
-    verbose: Annotated[bool, typer.Option("-v", "--verbose", help="Stages on stderr; tracebacks of errors.")] = False,
+    as_json: AsJson = False,
+    force: Force = False,
+    quiet: Quiet = False,
+    verbose: Verbose = False,
 ) -> None:
     """Predict for every eligible user and coupon what the offer earns and costs."""
     screen = Screen(quiet=quiet, verbose=verbose)

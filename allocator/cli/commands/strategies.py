@@ -9,7 +9,8 @@ from typing import Annotated
 import typer
 
 from allocator.cli import exits
-from allocator.cli.amounts import parse_amount
+from allocator.cli.amounts import parse_amount, whole_users
+from allocator.cli.options import AsJson, Force, Quiet, Verbose
 from allocator.cli.screen import Screen
 from allocator.errors import UsageError
 
@@ -47,10 +48,10 @@ def strategies(
         Path | None,
         typer.Option("-o", "--output", metavar="FILE", help="Write the comparison into this new .json file."),
     ] = None,
-    as_json: Annotated[bool, typer.Option("--json", help="Print one JSON document on stdout.")] = False,
-    force: Annotated[bool, typer.Option("--force", help="Replace an existing file.")] = False,
-    quiet: Annotated[bool, typer.Option("-q", "--quiet", help="Nothing on stderr but errors.")] = False,
-    verbose: Annotated[bool, typer.Option("-v", "--verbose", help="Time of each stage; tracebacks of errors.")] = False,
+    as_json: AsJson = False,
+    force: Force = False,
+    quiet: Quiet = False,
+    verbose: Verbose = False,
 ) -> None:
     """Compare strategies on markets with known truth: none, blanket, targeted, tiered, greedy, and ours, learned or told."""
     screen = Screen(quiet=quiet, verbose=verbose)
@@ -63,22 +64,21 @@ def strategies(
         from allocator.simulation.estimating import Learned, logistic
         from allocator.tables.output import write_file
 
-        if users != int(users):
-            raise UsageError(f"--users is {users:g}; give a whole number such as 20k")
+        n_users = whole_users(users)
         if output is not None and output.exists() and not force:
             raise UsageError(f"{output} exists already; choose another name, or add --force to replace it")
         exits.need_learning()
         settings = Settings(odd=0.8) if misspecified else Settings()
         with screen.stage("contest"):
             found = run(
-                Contest(int(users), settings, budget=budget), logistic() if quick else Learned(),
+                Contest(n_users, settings, budget=budget), logistic() if quick else Learned(),
                 markets=markets, runs=runs, seed=seed, progress=screen.progress,
             )  # fmt: skip
         text = to_json(found.document())
         if output is not None:
             write_file(output, text, force=force)
             screen.note(f"Written to {output}")
-        sys.stdout.write(text if as_json else contest.table(found, int(users)))
+        sys.stdout.write(text if as_json else contest.table(found, n_users))
         return 0
 
     exits.leave(job, verbose=verbose)

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from allocator.cli import exits
+from allocator.cli.options import Force, Quiet, Verbose
 from allocator.cli.screen import Screen
 from allocator.errors import UsageError
 
@@ -90,9 +91,9 @@ def train(
     ] = None,
     seed: Annotated[int, typer.Option("--seed", min=0, metavar="NUMBER", help="Same seed, same model.")] = 0,
     as_json: Annotated[bool, typer.Option("--json", help="Print the model card as one JSON document.")] = False,
-    force: Annotated[bool, typer.Option("--force", help="Replace an existing model.")] = False,
-    quiet: Annotated[bool, typer.Option("-q", "--quiet", help="Nothing on stderr but errors.")] = False,
-    verbose: Annotated[bool, typer.Option("-v", "--verbose", help="Stages on stderr; tracebacks of errors.")] = False,
+    force: Force = False,
+    quiet: Quiet = False,
+    verbose: Verbose = False,
 ) -> None:
     """Train a model on a trial, and print a card of how good it is on users that it did not see."""
     screen = Screen(quiet=quiet, verbose=verbose)

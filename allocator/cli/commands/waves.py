@@ -9,9 +9,9 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from allocator.cli import exits
-from allocator.cli.amounts import parse_amount, parse_share
+from allocator.cli.amounts import parse_amount, parse_share, whole_users
+from allocator.cli.options import AsJson, Force, Quiet, Verbose
 from allocator.cli.screen import Screen
-from allocator.errors import UsageError
 
 if TYPE_CHECKING:
     from allocator.simulation.paces import Paced
@@ -64,10 +64,10 @@ def waves(
             "-o", "--output", metavar="FOLDER", help="Write waves.json and each wave's log to this new folder."
         ),
     ] = None,
-    as_json: Annotated[bool, typer.Option("--json", help="Print one JSON document on stdout.")] = False,
-    force: Annotated[bool, typer.Option("--force", help="Replace an existing folder.")] = False,
-    quiet: Annotated[bool, typer.Option("-q", "--quiet", help="Nothing on stderr but errors.")] = False,
-    verbose: Annotated[bool, typer.Option("-v", "--verbose", help="Time of each stage; tracebacks of errors.")] = False,
+    as_json: AsJson = False,
+    force: Force = False,
+    quiet: Quiet = False,
+    verbose: Verbose = False,
 ) -> None:
     """Pace a budget over waves of arrivals, on markets with known truth: equal parts, greedy, by prices, in hindsight."""
     screen = Screen(quiet=quiet, verbose=verbose)
@@ -80,13 +80,12 @@ def waves(
         from allocator.simulation.waves import Campaign
         from allocator.tables.output import check_target, write_folder
 
-        if users != int(users):
-            raise UsageError(f"--users is {users:g}; give a whole number such as 20k")
+        n_users = whole_users(users)
         if output is not None:
             check_target(output, force)
         if learn:
             exits.need_learning()
-        campaign = Campaign(int(users), number, budget, cap, window, explore, most, observe=not expected)
+        campaign = Campaign(n_users, number, budget, cap, window, explore, most, observe=not expected)
         with screen.stage("waves"):
             found = compare_paces(
                 campaign, refitted_logistic() if learn else Told(), markets=markets, seed=seed, progress=screen.progress
@@ -95,7 +94,7 @@ def waves(
         if output is not None:
             write_folder(output, _files(found, text, seed), force=force)
             screen.note(f"Written to {output}")
-        sys.stdout.write(text if as_json else paced.table(found, int(users)))
+        sys.stdout.write(text if as_json else paced.table(found, n_users))
         return 0
 
     exits.leave(job, verbose=verbose)
