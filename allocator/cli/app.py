@@ -56,28 +56,34 @@ from allocator.cli.options import (
 )
 from allocator.cli.screen import Screen
 
+# In the order in which a campaign needs them, which is the order of the help.
 COMMANDS: tuple[Command, ...] = (
-    check,
     init,
+    check,
     train,
-    scenario,
     score,
     explain,
     compare,
     report,
     frontier,
+    hedge,
     simulate,
-    market,
     demand,
+    waves,
     design,
     measure,
-    hedge,
+    market,
     strategies,
-    waves,
+    scenario,
 )
 
 app = typer.Typer(
-    name="allocate", add_completion=False, rich_markup_mode=None, pretty_exceptions_enable=False, no_args_is_help=False
+    name="allocate",
+    add_completion=False,
+    rich_markup_mode=None,
+    pretty_exceptions_enable=False,
+    no_args_is_help=False,
+    context_settings={"max_content_width": 110},
 )
 
 
@@ -103,6 +109,7 @@ def allocate(
     products: ProductsPath = None,
     output: PlanFolder = None,
     confidence: Confidence = None,
+    holdout: Holdout = None,
     time_limit: TimeLimit = 60.0,
     gap: Gap = 1e-9,
     threads: Threads = None,
@@ -112,7 +119,6 @@ def allocate(
     quiet: Quiet = False,
     verbose: Verbose = False,
     dry_run: DryRun = False,
-    holdout: Holdout = None,
     version: Annotated[
         bool, typer.Option("--version", callback=_version, is_eager=True, help="Print the version and exit.")
     ] = False,

@@ -47,7 +47,10 @@ FORMATS = (".html", ".csv", ".parquet", ".json")
 
 def register(app: typer.Typer) -> None:
     """Add the command to the command line."""
-    app.command(epilog="Example: allocate frontier --from 10k --to 100k --steps 50 -o frontier.html")(frontier)
+    app.command(
+        short_help="What each of many budgets would earn, with a chart.",
+        epilog="Example: allocate frontier --from 10k --to 100k --steps 50 -o frontier.html",
+    )(frontier)
 
 
 def frontier(
