@@ -1,15 +1,13 @@
-"""The frame of a self-contained page, and pieces that the report of a plan does not need."""
+"""A page of parts with links to them, and pieces that the report of a plan does not need."""
 
 from __future__ import annotations
 
-import base64
-import hashlib
 import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from importlib.resources import files
 
 from allocator.reporting.markup import Cell, name, text
+from allocator.reporting.shell import shell
 from allocator.simulation.lift import Estimate
 
 SPAN = """
@@ -38,37 +36,15 @@ class Page:
     style: str = ""
 
     def html(self) -> str:
-        """Return the page: it may run its one script, and may load nothing at all."""
-        style, script = resource("style.css") + SPAN + self.style, resource("script.js")
-        digest = base64.b64encode(hashlib.sha256(script.encode()).digest()).decode()
-        policy = f"default-src 'none'; style-src 'unsafe-inline'; script-src 'sha256-{digest}'"
+        """Return the page."""
         shown = {title: part for title, part in self.parts.items() if part}
         links = "".join(f'<li><a href="#{_anchor(part)}">{text(title)}</a></li>' for title, part in shown.items())
-        return f"""<!doctype html>
-<html lang="en">
-<head>
-<meta charset="utf-8">
-<meta name="viewport" content="width=device-width, initial-scale=1">
-<meta http-equiv="Content-Security-Policy" content="{policy}">
-<title>{text(self.kind)}: {text(self.title)}</title>
-<style>
-{style}</style>
-</head>
-<body>
-<main>
-<header><p class="kind">{text(self.kind)}</p><h1>{name(self.title)}</h1><p>{text(self.lead)}</p></header>
-{self.body}<nav aria-label="Parts of this report"><ul>{links}</ul></nav>
-{"".join(shown.values())}<footer><p>{text(self.foot)}</p></footer>
-</main>
-<script>{script}</script>
-</body>
-</html>
-"""
-
-
-def resource(file: str) -> str:
-    """Return a file that every page holds."""
-    return files("allocator.reporting").joinpath(file).read_text(encoding="utf-8")
+        body = (
+            f'<header><p class="kind">{text(self.kind)}</p><h1>{name(self.title)}</h1><p>{text(self.lead)}</p></header>\n'
+            f'{self.body}<nav aria-label="Parts of this report"><ul>{links}</ul></nav>\n'
+            f"{''.join(shown.values())}<footer><p>{text(self.foot)}</p></footer>\n"
+        )
+        return shell(f"{self.kind}: {self.title}", body, script=True, style=SPAN + self.style)
 
 
 def cards(items: Sequence[tuple[str, str, str, str, str]]) -> str:

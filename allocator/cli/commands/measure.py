@@ -42,7 +42,10 @@ class Asked:
 
 def register(app: typer.Typer) -> None:
     """Add the command."""
-    app.command(epilog="Example: allocate measure plan/ --outcomes after.parquet -o measured.html")(measure)
+    app.command(
+        short_help="Did it work? Lift, revenue and return, with intervals.",
+        epilog="Example: allocate measure plan/ --outcomes after.parquet -o measured.html",
+    )(measure)
 
 
 def measure(
