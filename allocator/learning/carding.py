@@ -10,7 +10,7 @@ from allocator.learning.calibrating import Calibration, calibrate
 from allocator.learning.candidates import Tried
 from allocator.learning.card import Arm, Bin, Card, Kept, Mark
 from allocator.learning.model import Baskets
-from allocator.learning.trials import TrialTable
+from allocator.learning.trials import TrialArrays
 from uplift import Effects, Trial, promise, reliability
 from uplift.metrics import bootstrap, qini, recommended
 
@@ -19,7 +19,7 @@ BINS = 5
 
 
 def draw_card(
-    table: TrialTable,
+    table: TrialArrays,
     trial: Trial,
     tried: Tried,
     chosen: str,
@@ -97,7 +97,7 @@ def _qini_error(trial: Trial, effects: Effects) -> float | None:
     return _known(bootstrap(statistic, rows.size, repeats=RESAMPLES)[0])
 
 
-def _arms(table: TrialTable) -> Iterator[Arm]:
+def _arms(table: TrialArrays) -> Iterator[Arm]:
     weight = np.ones(len(table)) if table.weight is None else table.weight
     for k, name in enumerate(("control", *table.coupons)):
         mine = table.arm == k
@@ -106,7 +106,7 @@ def _arms(table: TrialTable) -> Iterator[Arm]:
 
 
 def _kept(
-    table: TrialTable,
+    table: TrialArrays,
     trial: Trial,
     effects: Effects,
     unseen: Effects,
@@ -137,7 +137,7 @@ def _kept(
     )
 
 
-def _limits(table: TrialTable, observational: bool) -> Iterator[str]:
+def _limits(table: TrialArrays, observational: bool) -> Iterator[str]:
     if observational:
         yield (
             "Effects are observational: users were compared with others alike in the features, not drawn by lot. What "

@@ -170,5 +170,5 @@ def test_what_grows_by_the_calendar_alone_alarms_nobody() -> None:
 def test_doubled_users_are_refused(model: Model, campaign: Campaign, tmp_path: Path) -> None:
     table = pd.concat([worlds.users(30, seed=7)] * 2)
     table.to_parquet(tmp_path / "users.parquet")
-    with pytest.raises(DataError, match=r"30 user_id are there more than once \(e\.g\. 1000, 1001, 1002\)"):
+    with pytest.raises(DataError, match=r"30 rows repeat a user_id \(rows 31, 32, 33: 1000, 1001, 1002\)"):
         score_file(Scorer(model, campaign), tmp_path / "users.parquet", tmp_path / "offers.parquet")
