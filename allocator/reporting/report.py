@@ -2,14 +2,12 @@
 
 from __future__ import annotations
 
-import base64
-import hashlib
 from collections.abc import Sequence
-from importlib.resources import files
 
 from allocator.reporting import figures, sections, words
 from allocator.reporting.disclosure import FEW
 from allocator.reporting.markup import name, text
+from allocator.reporting.shell import shell
 from allocator.reporting.summary import Summary
 
 TITLES = {
@@ -27,30 +25,11 @@ TITLES = {
 
 def page(summary: Summary) -> str:
     """Return the report of a plan, or of why there is none, as one HTML page."""
-    style, script = _resource("style.css"), _resource("script.js")
-    # The page may run this one script and nothing else, and may load nothing at all.
-    digest = base64.b64encode(hashlib.sha256(script.encode()).digest()).decode()
-    policy = f"default-src 'none'; style-src 'unsafe-inline'; script-src 'sha256-{digest}'"
     body = _plan(summary) if summary.has_plan else _no_plan(summary)
-    return f"""<!doctype html>
-<html lang="en">
-<head>
-<meta charset="utf-8">
-<meta name="viewport" content="width=device-width, initial-scale=1">
-<meta http-equiv="Content-Security-Policy" content="{policy}">
-<title>Coupon plan: {text(summary.campaign)}</title>
-<style>
-{style}</style>
-</head>
-<body>
-<main>
-{body}<footer><p>{text(_times(summary))} Amounts are in {text(summary.currency)}. Every number of this page is in
+    footer = f"""<footer><p>{text(_times(summary))} Amounts are in {text(summary.currency)}. Every number of this page is in
 summary.json, beside it; what the plan was made from is in manifest.json.</p></footer>
-</main>
-<script>{script}</script>
-</body>
-</html>
 """
+    return shell(f"Coupon plan: {summary.campaign}", body + footer, script=True)
 
 
 def _plan(summary: Summary) -> str:
@@ -128,10 +107,6 @@ def _warnings(summary: Summary) -> Sequence[str]:
     if 0 < summary.issued < FEW:
         found.append(f"This plan issues fewer than {FEW} offers, so its totals are about few users: do not pass it on.")
     return [f'<p class="warning">{text(sentence)}</p>' for sentence in found]
-
-
-def _resource(file: str) -> str:
-    return files("allocator.reporting").joinpath(file).read_text(encoding="utf-8")
 
 
 def _times(summary: Summary) -> str:

@@ -70,6 +70,9 @@ class Curve:
         among = self.with_number(inside, numbers[middle])
         found = dataclasses.replace(search, whole=self.whole(numbers[middle])).run(start, tau, among, box)
         yield middle, self.whole(numbers[middle]), found
+        if not box.holds(found.prices):
+            # Its search had to leave the box: who is set aside in it may choose otherwise at these prices.
+            inside, box = search.whole, search.signs
         yield from self.between(numbers, low, middle, below, found, inside, box)
         yield from self.between(numbers, middle, high, found, above, inside, box)
 

@@ -15,7 +15,9 @@ from allocator.cli.screen import Screen
 
 def register(app: typer.Typer) -> None:
     """Add the command."""
-    app.command("check", epilog="Example: allocate check spring/")(check)
+    app.command(
+        "check", short_help="Check every file of a campaign before you plan.", epilog="Example: allocate check spring/"
+    )(check)
 
 
 def check(

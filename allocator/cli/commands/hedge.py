@@ -27,9 +27,10 @@ DRAW = "value_draw_"
 
 def register(app: typer.Typer) -> None:
     """Add `allocate hedge`."""
-    app.command(epilog="Example: allocate hedge --offers offers.parquet --budget 50k --rule cvar:0.9 -o careful/")(
-        hedge
-    )
+    app.command(
+        short_help="Plan for the bad draws of uncertain effects.",
+        epilog="Example: allocate hedge --offers offers.parquet --budget 50k --rule cvar:0.9 -o careful/",
+    )(hedge)
 
 
 def hedge(

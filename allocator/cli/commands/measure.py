@@ -37,7 +37,10 @@ class Asked:
 
 def register(app: typer.Typer) -> None:
     """Add the command."""
-    app.command(epilog="Example: allocate measure plan/ --outcomes after.parquet --absent zero")(measure)
+    app.command(
+        short_help="Did it work? Lift, revenue and return, with intervals.",
+        epilog="Example: allocate measure plan/ --outcomes after.parquet --absent zero",
+    )(measure)
 
 
 def measure(

@@ -33,7 +33,9 @@ class Name(StrEnum):
 
 def register(app: typer.Typer) -> None:
     """Add the command to the command line."""
-    app.command(epilog="Example: allocate scenario visits --share 2%")(scenario)
+    app.command(
+        short_help="Time a large shop's day on this machine.", epilog="Example: allocate scenario visits --share 2%"
+    )(scenario)
 
 
 def scenario(

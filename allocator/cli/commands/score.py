@@ -21,7 +21,8 @@ if TYPE_CHECKING:
 def register(app: typer.Typer) -> None:
     """Add `allocate score`."""
     app.command(
-        epilog="Example: allocate score --model model/ --users users.parquet --campaign campaign.toml -o offers.parquet"
+        short_help="Predict what each offer would earn.",
+        epilog="Example: allocate score --model model/ --users users.parquet --campaign campaign.toml -o offers.parquet",
     )(score)
 
 

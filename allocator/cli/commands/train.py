@@ -29,7 +29,10 @@ NOTHING = (
 
 def register(app: typer.Typer) -> None:
     """Add `allocate train`."""
-    app.command(epilog="Example: allocate train --trial trial.parquet --campaign campaign.toml -o model/")(train)
+    app.command(
+        short_help="Learn from a trial what each coupon changes.",
+        epilog="Example: allocate train --trial trial.parquet --campaign campaign.toml -o model/",
+    )(train)
 
 
 def train(

@@ -20,7 +20,10 @@ if TYPE_CHECKING:
 
 def register(app: typer.Typer) -> None:
     """Add the command to the command line."""
-    app.command(epilog="Example: allocate waves --users 5k --waves 6 --markets 3 --explore 5% -o waves/")(waves)
+    app.command(
+        short_help="Pace one budget over many waves.",
+        epilog="Example: allocate waves --users 5k --waves 6 --markets 3 --explore 5% -o waves/",
+    )(waves)
 
 
 def waves(
