@@ -152,7 +152,7 @@ def test_users_unlike_the_trial_are_counted(model: Model, campaign: Campaign, tm
     assert summary.unlike.by_feature["region"] == 5
     assert summary.unlike.by_feature["loyal"] >= 7
     assert summary.unlike.strange >= 10
-    assert any("unlike anyone in the trial" in note for note in summary.notes)
+    assert any("unlike anyone in the training" in note for note in summary.notes)
 
 
 def test_what_grows_by_the_calendar_alone_alarms_nobody() -> None:

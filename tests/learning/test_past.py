@@ -157,6 +157,7 @@ def test_past_campaigns_without_a_trial_give_observational_effects(shop: Path, t
     )
     assert made.observational
     assert "OBSERVATIONAL" in made.card.text()
+    assert "the trial" not in made.card.text()
     assert [arm.coupon for arm in made.card.arms] == ["control", "tea"]
     assert made.card.arms[1].users == 400  # the window of the last wave had not passed
     assert any("1 campaign is left out" in note for note in made.card.notes)
