@@ -10,14 +10,14 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from allocator.campaign import Campaign, Coupon
-from allocator.errors import DataError, UsageError, nearest
+from allocator.errors import UsageError
 from allocator.history import ProfileSchema
+from allocator.learning.asking import features_for
 from allocator.learning.calibrating import Calibration
 from allocator.learning.candidates import Fitted
 from allocator.learning.kinship import Kinship, kinship
 from allocator.learning.logistic import Logistic
 from allocator.learning.members import Members
-from allocator.learning.trials import feature
 from allocator.scoring import Expected
 from allocator.tables.frames import to_arrow
 from allocator.tables.model_folder import PRODUCTS, TRANSACTIONS, History, history_of
@@ -177,32 +177,8 @@ class Model:
         DataError
             Where columns are missing or of another kind than in training.
         """
-        table = to_arrow(users, source)
-        absent = [name for name in self.features if name not in table.column_names]
-        if absent:
-            hint = nearest(absent[0], table.column_names, 0.7)
-            if self.profile is not None and set(absent) <= set(self.profile.names):
-                hint = "; they are made of purchases: give --transactions" + (
-                    "" if self.profile.category_column is None else " and --products"
-                )
-            raise DataError(
-                f"{source}: {len(absent)} of the {len(self.features)} features that the model was trained with are "
-                f"missing: {', '.join(absent[:8])}{hint}; found: {', '.join(table.column_names[:20])}"
-            )
-        columns = {name: feature(table[name], name, source) for name in self.features}
-        for known in self.schema.columns:
-            values = columns[known.name]
-            wants_numbers = type(known).__name__ == "NumericColumn"
-            if wants_numbers and values.dtype.kind != "f":
-                if all(value is None for value in values):
-                    columns[known.name] = np.full(values.size, np.nan)
-                    continue
-                raise DataError(f"{source}: column {known.name!r} holds text; it was numbers in training")
-            if not wants_numbers and values.dtype.kind == "f":
-                # A code such as a postcode reads as a number where all of its neighbours are.
-                texts = np.array([None if v != v else f"{v:g}" for v in values], dtype=object)
-                columns[known.name] = texts
-        return Features.create(columns)
+        numeric = {column.name: type(column).__name__ == "NumericColumn" for column in self.schema.columns}
+        return features_for(to_arrow(users, source), source, numeric, self.profile)
 
     def predict(
         self,

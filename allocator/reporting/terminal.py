@@ -32,6 +32,8 @@ def show(summary: Summary) -> None:
     _line(console, words.headline(summary), style="bold")
     _line(console, words.proof(summary), style="green" if summary.status == "optimal" else "yellow")
     _line(console, f"verified: {'true' if summary.verified else 'false'}")
+    for warning in words.warnings(summary):
+        _line(console, warning, style="yellow")
     _line(console, words.spend(summary))
     if summary.holdout is not None:
         _line(console, words.holdout(summary))

@@ -9,7 +9,7 @@ import pandas as pd
 import pytest
 
 from allocator.campaign import Campaign, parse_campaign
-from allocator.errors import DataError, UsageError
+from allocator.errors import CampaignError, UsageError
 from allocator.learning import LogisticCandidate, Model, load_model, score, train
 from allocator.learning.offers import Scorer
 from allocator.learning.past import Past
@@ -134,7 +134,7 @@ def test_what_is_missing_is_said(model: Model, shop: Path, campaign: Campaign) -
         train(str(shop / "trial.csv"), campaign=undated, transactions=shop / "transactions.parquet")
     past = Past.read(shop / "transactions.parquet", shop / "products.csv")
     wrong = parse_campaign(CAMPAIGN.replace('"tea" }', '"te" }'))
-    with pytest.raises(DataError, match=r"no product has category = 'te' \(did you mean 'tea'\?\)"):
+    with pytest.raises(CampaignError, match=r"no product has category = 'te' \(did you mean 'tea'\?\)"):
         past.wants(wrong.coupon, model_ids(), START)
 
 
@@ -157,6 +157,7 @@ def test_past_campaigns_without_a_trial_give_observational_effects(shop: Path, t
     )
     assert made.observational
     assert "OBSERVATIONAL" in made.card.text()
+    assert "the trial" not in made.card.text()
     assert [arm.coupon for arm in made.card.arms] == ["control", "tea"]
     assert made.card.arms[1].users == 400  # the window of the last wave had not passed
     assert any("1 campaign is left out" in note for note in made.card.notes)
