@@ -19,6 +19,7 @@ from allocator.learning.kinship import Kinship, kinship
 from allocator.learning.logistic import Logistic
 from allocator.learning.members import Members
 from allocator.learning.pooled import Spending
+from allocator.learning.redeeming import Discounts
 from allocator.scoring import Expected
 from allocator.tables.frames import to_arrow
 from allocator.tables.model_folder import PRODUCTS, TRANSACTIONS, History, history_of
@@ -131,7 +132,7 @@ class Model:
     redemption
         Of P(redeemed if issued), the first coupon in the place of control; `None` where the trial did not say.
     discounts
-        `(coupons,)` mean discount of a redemption, currency, NaN where seldom seen; `None` where the trial did not say.
+        What a redemption takes off; `None` where the trial did not say.
     profile
         Which of the features are made of transactions; `None` where none are.
     observational
@@ -151,7 +152,7 @@ class Model:
     baskets: Baskets | None
     spending: Spending | None
     redemption: Logistic | None
-    discounts: tuple[float, ...] | None
+    discounts: Discounts | None
     profile: ProfileSchema | None
     observational: bool
     card: Card
@@ -283,12 +284,12 @@ class Model:
             made = self.redemption.predict(features)
             learned = np.column_stack([made.control, made.treated])[:, : len(self.coupons)] @ kin.weights
             redeem = np.where(kin.own, learned, np.nan)
-        taken = np.full(asked, np.nan)
+        taken = unknown
         if self.discounts is not None:
             # Of its own coupons alone: other terms take off what they say.
-            known = np.nan_to_num(np.array(self.discounts), nan=0.0) @ kin.weights
-            seen = np.isfinite(np.array(self.discounts)) @ kin.weights
-            taken = np.where(kin.own & (seen > 0.5), known, np.nan)
+            own = kin.weights.argmax(axis=0)
+            seen = self.discounts.of(None if spend is None else spend.control, n)
+            taken = np.where(kin.own, seen[:, own], np.nan)
         relevance, scope = (unknown, unknown) if wants is None else wants
         return Expected(members.control, with_coupon, without, with_each, redeem, relevance, scope, taken)
 

@@ -22,6 +22,7 @@ from allocator.learning.card import Card
 from allocator.learning.logistic import Logistic
 from allocator.learning.model import Baskets, Model
 from allocator.learning.pooled import Reach, Spending
+from allocator.learning.redeeming import Discounts
 from allocator.tables.files import hash_inputs
 from allocator.tables.model_folder import (
     AGAIN,
@@ -38,6 +39,8 @@ from allocator.tables.model_folder import (
 from allocator.tables.output import MANIFEST, write_folder
 from uplift import FittedNetwork, ModelFileError, Schema
 from uplift.amounts import Amount
+
+_LINES = ("mean", "slope", "center", "low", "high")  # of `Discounts`
 
 
 def manifest_of(sources: Sequence[str | Path], history: Mapping[str, str | Path | None], seed: int) -> dict[str, Any]:
@@ -122,9 +125,7 @@ def _document(model: Model) -> dict[str, Any]:
         "baskets": None if model.baskets is None else _baskets(model.baskets),
         "spending": None if model.spending is None else _spending(model.spending),
         "redemption": None if model.redemption is None else _logistic(model.redemption),
-        "discounts": None
-        if model.discounts is None
-        else [None if np.isnan(taken) else taken for taken in model.discounts],
+        "discounts": None if model.discounts is None else _discounts(model.discounts),
     }
 
 
@@ -144,7 +145,7 @@ def _model(place: Path, document: Mapping[str, Any], card: dict[str, Any], manif
         baskets=None if baskets is None else _read_baskets(baskets),
         spending=None if spending is None else _read_spending(spending),
         redemption=None if redemption is None else _read_logistic(redemption),
-        discounts=None if discounts is None else tuple(float("nan") if d is None else float(d) for d in discounts),
+        discounts=None if discounts is None else _read_discounts(discounts),
         profile=None if document["profile"] is None else ProfileSchema.of_document(document["profile"]),
         observational=bool(document["observational"]),
         card=Card.of_document(card),
@@ -164,6 +165,16 @@ def _logistic(model: Logistic) -> dict[str, Any]:
 
 def _read_logistic(document: Mapping[str, Any]) -> Logistic:
     return Logistic(**_numbers(document))
+
+
+def _discounts(discounts: Discounts) -> dict[str, list[float | None]]:
+    return {
+        name: [None if np.isnan(value) else value for value in getattr(discounts, name).tolist()] for name in _LINES
+    }
+
+
+def _read_discounts(document: Mapping[str, Any]) -> Discounts:
+    return Discounts(*(np.array([np.nan if v is None else v for v in document[n]], dtype=np.float64) for n in _LINES))
 
 
 def _spending(model: Spending) -> dict[str, Any]:

@@ -21,6 +21,7 @@ from allocator.learning.model import Baskets, Model
 from allocator.learning.observed import read_sent
 from allocator.learning.past import WINDOW, Past
 from allocator.learning.pooled import PooledLearner, fit_spending
+from allocator.learning.redeeming import Discounts
 from allocator.learning.storing import manifest_of
 from allocator.learning.trials import TrialArrays, read_trial
 from allocator.progress import Progress as Told
@@ -39,7 +40,6 @@ from uplift import (
 from uplift.amounts import amount_of_buyers
 
 FOLDS = 5  # of the baskets
-LEAST_REDEEMED = 20  # redemptions of a coupon, for its mean discount
 NOTHING = (
     "nothing says who was given a coupon: give --trial (users who drew lots), or --sent (who was sent which coupon when, with "
     "--transactions): purchases alone cannot tell what a coupon changes"
@@ -153,7 +153,8 @@ class _Training:
         spending, unseen = None, None
         if self.table.spend is not None:
             money = trial.with_outcome(self.table.spend, OutcomeKind.MONEY)
-            spending = fit_spending(money, redemption, discounts, seed=self.seed)
+            spending = fit_spending(money, redemption, None if discounts is None else discounts.mean, seed=self.seed)
+            discounts = self._discounts(trial, everyone, spending.predict(trial.features).control)
             unseen = self._unseen_spend(money, tried.fold)
             calibration = calibrate_sales(calibration, money, unseen)
         card = draw_card(self.table, trial, tried, chosen.name, calibration, unseen, self.observational)
@@ -165,7 +166,7 @@ class _Training:
             baskets=baskets,
             spending=spending,
             redemption=redemption,
-            discounts=None if discounts is None else tuple(discounts.tolist()),
+            discounts=discounts,
             profile=self.profile,
             observational=self.observational,
             card=card,
@@ -189,11 +190,11 @@ class _Training:
         """Spend of every user without and with each coupon, each by models of the other parts."""
 
         def fit(rest: np.ndarray, held: np.ndarray) -> Effects:
-            redemption, discounts = self._redemption(money, rest), self._discounts(money, rest)
+            redemption, known = self._redemption(money, rest), self._discounts(money, rest)
             part = money.take(rest)
-            return fit_spending(part, redemption, discounts, seed=self.seed, groups=0).predict(
-                money.features.take(held)
-            )
+            return fit_spending(
+                part, redemption, None if known is None else known.mean, seed=self.seed, groups=0
+            ).predict(money.features.take(held))
 
         self.told("spend", 0.0)
         return cross_fitted(len(money), money.n_coupons, fold, fit)
@@ -219,17 +220,12 @@ class _Training:
         )
         return PooledLearner("redemption", with_control=False).fit(given, seed=self.seed, groups=0)
 
-    def _discounts(self, trial: Trial, among: np.ndarray) -> np.ndarray | None:
-        """`(coupons,)` what a redemption took off, on average, currency; NaN where it was seldom seen."""
+    def _discounts(self, trial: Trial, among: np.ndarray, spend: np.ndarray | None = None) -> Discounts | None:
+        """Learn what a redemption of those `among` the users took off; `spend`: theirs without a coupon."""
         table = self.table
         if table.discount is None or table.redeemed is None:
             return None
-        made = np.full(trial.n_coupons, np.nan)
-        for k in range(trial.n_coupons):
-            rows = among[(trial.arm[among] == k + 1) & (table.redeemed[among] > 0)]
-            if rows.size >= LEAST_REDEEMED:
-                made[k] = np.average(table.discount[rows], weights=trial.weight[rows])
-        return made
+        return Discounts.fit(trial.arm[among], table.redeemed[among], table.discount[among], trial.weight[among], spend)
 
 
 def bare_trial(table: TrialArrays, terms: tuple[Coupon, ...] | None) -> Trial:

@@ -100,7 +100,7 @@ class Expected:
     scope_basket
         `(n, K)` spend of such a purchase on the scope, currency; NaN where not known.
     taken
-        `(K,)` mean discount of a redemption, currency; NaN where it was not learned, and the terms tell.
+        `(n, K)` discount of a redemption, currency; NaN where it was not learned, and the terms tell.
     """
 
     purchase_without: np.ndarray

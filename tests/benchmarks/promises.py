@@ -171,10 +171,12 @@ def main() -> None:
     parser.add_argument("--users", type=int, default=50_000, help="of each market")
     parser.add_argument("--first", type=int, default=0, help="seed of the first market")
     parser.add_argument("--peers", action="store_true", help="market: also plan from peers' estimates")
+    parser.add_argument("--slow-peers", action="store_true", help="also those by boosting that take minutes a market")
     parser.add_argument("--odd", type=float, default=0.0, help="market: above 0, users answer to what nothing shows")
     args = parser.parse_args()
     if args.job == "market":
-        markets.run(args.users, range(args.first, args.first + args.splits), args.odd, args.quick, args.peers)
+        peers = markets.PEERS * (args.peers or args.slow_peers) + markets.SLOW * args.slow_peers
+        markets.run(args.users, range(args.first, args.first + args.splits), args.odd, args.quick, peers)
         return
     run(partial(hillstrom, file=args.file) if args.job == "hillstrom" else world, args.splits, args.quick)
 

@@ -59,6 +59,7 @@ def test_what_is_wrong_with_a_command_is_said(files: Path, allocate: Allocate, m
         ("train", "--trial", "trial.csv", "-o", "model"): (2, "model exists already"),
         ("train", "--trial", "trial.csv", "-o", "m", "--column", "coupon"): (2, "write NAME=COLUMN"),
         ("train", "--trial", "none.csv", "-o", "m"): (3, "no such file"),
+        ("train", "--trial", "trial.csv", "-o", "m", "--quick", "--tensorboard", "b"): (2, "give one of the two"),
         ("score", "--model", "no", "--users", "users.parquet", "--campaign", "campaign.toml", "-o", "o.parquet"): (
             2,
             "no such folder",

@@ -43,6 +43,16 @@ def test_the_card_holds_predictions_against_the_trial(model: Model) -> None:
     assert "What it cannot know" in text
 
 
+def test_what_a_redemption_took_off_is_what_an_offer_is_taken_to_cost(campaign: Campaign) -> None:
+    table = worlds.trial(3000)
+    table["discount"] = np.where(table["redeemed"] > 0, np.where(table["coupon"] == "8off", 5.0, 1.5), 0.0)
+    made = train(table, campaign=campaign, candidates=(LogisticCandidate(None, "average effects"),))
+    assert np.allclose(made.predict(worlds.users(10, seed=3)).expected.taken, [1.5, 5.0])
+    table.loc[table["coupon"] == "control", "discount"] = 1.0
+    with pytest.raises(DataError, match="'discount' is above 0 in the control arm"):
+        train(table, campaign=campaign)
+
+
 def test_the_same_seed_gives_the_same_model(model: Model, campaign: Campaign) -> None:
     candidates = (LogisticCandidate(0.01, "logistic"),)
     one, two = (train(worlds.trial(2000), campaign=campaign, candidates=candidates, seed=4) for _ in range(2))
@@ -56,7 +66,11 @@ def test_a_model_is_the_same_after_the_disk(model: Model, folder: Path) -> None:
     again = load_model(folder)
     assert again.card == model.card
     assert again.terms == model.terms
+    assert model.spending is not None
+    assert model.spending.reach is not None
     one, two = model.predict(table), again.predict(table)
+    assert np.allclose(one.expected.basket_with, two.expected.basket_with, rtol=1e-12)
+    assert np.array_equal(one.expected.taken, two.expected.taken, equal_nan=True)
     assert np.allclose(one.purchase_with, two.purchase_with)
     assert np.allclose(one.expected.redeem, two.expected.redeem)
     assert np.allclose(one.expected.basket_with, two.expected.basket_with)
@@ -74,7 +88,7 @@ def test_a_model_cut_short_is_refused_with_words(folder: Path, name: str) -> Non
 def test_a_missing_file_another_version_and_a_foreign_folder_are_refused(folder: Path, tmp_path: Path) -> None:
     manifest = json.loads((folder / "manifest.json").read_text())
     (folder / "manifest.json").write_text(json.dumps({**manifest, "version": 99}))
-    with pytest.raises(DataError, match=r"version 99, this program reads 1"):
+    with pytest.raises(DataError, match=r"version 99, this program reads 2"):
         load_model(folder)
     (folder / "manifest.json").write_text(json.dumps(manifest))
     (folder / "card.json").unlink()

@@ -46,7 +46,7 @@ def train(
             "--trial",
             metavar="PATH",
             help="One row a user: coupon (empty, control or none: given nothing), purchased (0/1), optional spend, visited, "
-            "redeemed, propensity, weight; every other column is a feature known before.",
+            "redeemed, discount, propensity, weight; every other column is a feature known before.",
         ),
     ] = None,
     sent: Annotated[
@@ -90,6 +90,9 @@ def train(
         bool,
         typer.Option("--observational", help="Nobody drew lots: estimate who was likely to get which coupon."),
     ] = False,
+    quick: Annotated[
+        bool, typer.Option("--quick", help="Without the TensorFlow network, which takes most of the time.")
+    ] = False,
     tensorboard: Annotated[
         Path | None, typer.Option("--tensorboard", metavar="FOLDER", help="Write the losses there for TensorBoard.")
     ] = None,
@@ -115,6 +118,15 @@ def train(
         }
         options |= {"transactions": transactions, "products": products, "users": users}
         options |= {"sent": sent, "window": window}
+        if quick and tensorboard is not None:
+            raise UsageError(
+                "--tensorboard shows the losses of the network, which --quick leaves out: give one of the two"
+            )
+        if quick:
+            exits.check_learning()
+            from allocator.learning import quick_candidates
+
+            options["candidates"] = quick_candidates()
         return _train(trial, campaign, options, tensorboard, seed, output, force, as_json, screen)
 
     exits.leave(job, verbose=verbose)
