@@ -123,6 +123,7 @@ class _Fitting:
             trees=trees if stack.weights.get("trees", 0.0) > 0 else (),
             base_trees=self.base_trees,
             base_line=(line[0] + np.log(self.scale), line[1]),
+            log_unit=float(np.log(self.scale)),
             stack=stack,
             shares=None if structure is None else np.array(structure.share),
         )
@@ -261,7 +262,7 @@ class _Fitting:
         return forests, unseen
 
     def _out_of_fold(self, stack: Stack, unseen: dict[str, np.ndarray]) -> Effects:
-        effect = stack.combine(unseen) + np.zeros((len(self.trial), 1))
+        effect = stack.combine(unseen, self.link, self.offset) + np.zeros((len(self.trial), 1))
         start = self.offset + stack.level - effect @ self.share[1:]
         control = self.link.mean(start) * self.scale
         return Effects.create(control, self.link.mean(start[:, None] + effect) * self.scale)

@@ -39,6 +39,8 @@ class Stage:
         One forest a fold, whose outputs are added to those of the base network.
     base_line
         Intercept and slope that their sum is recalibrated with.
+    log_unit
+        Logarithm of the unit that counts and money were fitted in, which the intercept has in it; 0 for purchases.
     shares
         `(steps, coupons)` steps that each coupon takes; `None` without terms.
     """
@@ -52,6 +54,7 @@ class Stage:
     trees: tuple[Forest, ...]
     base_trees: tuple[Forest, ...]
     base_line: tuple[float, float]
+    log_unit: float
     stack: Stack
     shares: np.ndarray | None
 
@@ -106,14 +109,14 @@ class Stage:
         shares = self.shares if terms is None else steps_taken(*terms)
         for rows, raw in outputs(self.network, users):
             candidates = self._candidates(raw, users[rows])
-            trained = self._combine(candidates, self.shares)
             level = raw["base"].mean(axis=0)[:, 0].astype(np.float64)
             if self.base_trees:
                 bins = binned(users[rows], self.base_trees[0].edges)
                 level += np.mean([forest.predict_binned(bins)[:, 0] for forest in self.base_trees], axis=0)
             base = self.base_line[0] + self.base_line[1] * level
+            trained = self._combine(candidates, base)
             start = base + self.stack.level - trained.mean(axis=0) @ self.share[1:]
-            yield rows, start, trained if mixed is None else self._blended(candidates, mixed, shares)
+            yield rows, start, trained if mixed is None else self._blended(candidates, trained, mixed, shares)
 
     def _candidates(self, raw: dict[str, np.ndarray], users: np.ndarray) -> dict[str, np.ndarray]:
         """`(folds, n, outputs)` of each candidate: the average member of each fold."""
@@ -129,20 +132,21 @@ class Stage:
             parts["trees"] = np.stack([forest.predict_binned(bins) for forest in self.trees])
         return parts
 
-    def _combine(self, candidates: dict[str, np.ndarray], shares: np.ndarray | None) -> np.ndarray:
-        return self.stack.combine({n: on_coupons(n, values, shares) for n, values in candidates.items()}) + np.zeros(
-            (self.folds, 1, 1)
-        )
+    def _combine(self, candidates: dict[str, np.ndarray], base: np.ndarray) -> np.ndarray:
+        effects = {name: on_coupons(name, values, self.shares) for name, values in candidates.items()}
+        # The scale is that of the base in the unit that the stack was fitted in.
+        return self.stack.combine(effects, self.link, base - self.log_unit) + np.zeros((self.folds, 1, 1))
 
-    def _blended(self, candidates: dict[str, np.ndarray], mixed: np.ndarray, shares: np.ndarray | None) -> np.ndarray:
+    def _blended(
+        self, candidates: dict[str, np.ndarray], trained: np.ndarray, mixed: np.ndarray, shares: np.ndarray | None
+    ) -> np.ndarray:
         """Effects of coupons never tried: the structured candidate knows depth, what remains is read off neighbours."""
-        trained = self._combine(candidates, self.shares)
-        weight = self.stack.weights.get("structured", 0.0)
-        if weight == 0:
+        weight = self.stack.weights.get("structured", 0.0) * np.array(self.stack.slopes)
+        if not weight.any():
             return trained @ mixed
         known = on_coupons("structured", candidates["structured"], self.shares)
         asked = on_coupons("structured", candidates["structured"], shares)
-        return (trained - weight * known) @ mixed + weight * asked
+        return (trained - weight * known) @ mixed + (weight @ mixed) * asked
 
     def _error(self, effects: np.ndarray, mixed: np.ndarray | None) -> np.ndarray:
         """Standard error on the linear predictor by the delete-a-group jackknife (Shao and Wu 1989)."""
