@@ -17,6 +17,7 @@ from uplift.network.settings import Progress, Settings
 from uplift.network.stage import Stage, on_coupons
 from uplift.network.structure import Structure
 from uplift.network.training import Lesson, outputs, train
+from uplift.pairs import PairSchema
 from uplift.splitting import assign_folds
 from uplift.stacking import Stack, fit_stack
 from uplift.trees import Forest, Growth, Sample, bin_edges, binned, grow_out_of_fold
@@ -65,9 +66,12 @@ class _Fitting:
             raise TrialError(
                 f"an arm has {smallest} users; {settings.folds} folds need at least {2 * settings.folds} in each"
             )
-        self.seeds = [int(s) for s in np.random.SeedSequence([seed, 7]).generate_state(8)]
+        self.seeds = [int(s) for s in np.random.SeedSequence([seed, 7]).generate_state(10)]
         self.schema = Schema.fit(trial.features)
         self.users = self.schema.encode(trial.features)
+        found = trial.features.pairs if settings.paired else None
+        self.pair_schema = None if found is None else PairSchema.fit(found)
+        self.pairs = None if found is None or self.pair_schema is None else self.pair_schema.encode(found)
         self.link = Link.of(trial.kind)
         # Effects are centred on one set of shares, so that they can be predicted where no propensity is known; users
         # whose own chances differ are weighted to those shares.
@@ -89,6 +93,8 @@ class _Fitting:
             networks["structured"], unseen["structured"] = self._candidate("structured", structure)
         if self.settings.free:
             networks["free"], unseen["free"] = self._candidate("free", None)
+        if self.pairs is not None:
+            networks["paired"], unseen["paired"] = self._paired(self.pairs)
         wide: tuple[Wide, ...] = ()
         trees: tuple[Forest, ...] = ()
         moments = fold_moments(self.users, self.outcome, offset, self.design, self.weight, self.fold, self.link)
@@ -118,7 +124,8 @@ class _Fitting:
             link=self.link,
             share=self.share,
             folds=self.settings.folds,
-            network=joined(self.users.shape[1], kept),
+            network=joined(self.users.shape[1], kept, 0 if self.pair_schema is None else self.pair_schema.width),
+            pair_schema=self.pair_schema if "paired" in kept else None,
             wide=wide if stack.weights.get("wide", 0.0) > 0 else (),
             trees=trees if stack.weights.get("trees", 0.0) > 0 else (),
             base_trees=self.base_trees,
@@ -141,19 +148,20 @@ class _Fitting:
         seen = self.fold[:, None] != folds[None, :]
         return np.asarray(seen * self.weight[:, None], dtype=np.float32)
 
-    def _lesson(self, offset: np.ndarray, design: np.ndarray, repeats: int) -> Lesson:
+    def _lesson(self, offset: np.ndarray, design: np.ndarray, repeats: int, pairs: np.ndarray | None = None) -> Lesson:
         return Lesson(
             self.users,
             self.outcome.astype(np.float32),
             offset.astype(np.float32),
             design.astype(np.float32),
             self._members(repeats),
+            pairs,
         )
 
-    def _unseen(self, network: Any) -> np.ndarray:
+    def _unseen(self, network: Any, pairs: np.ndarray | None = None) -> np.ndarray:
         """`(n, outputs)` average of the members that did not see each user."""
         made: np.ndarray | None = None
-        for rows, values in outputs(network, self.users):
+        for rows, values in outputs(network, self.users, pairs):
             if made is None:
                 made = np.empty((len(self.trial), values.shape[-1]))
             by_fold = values.reshape(-1, self.settings.folds, *values.shape[1:]).mean(axis=0)
@@ -203,6 +211,18 @@ class _Fitting:
         self._train(network, self._lesson(self.offset, design, self.settings.repeats), kind, seed)
         raw = self._unseen(network)
         return network, on_coupons(kind, raw, None if structure is None else np.array(structure.share))
+
+    def _paired(self, pairs: np.ndarray) -> tuple[Any, np.ndarray]:
+        """Train the network of pair features; return it and its out-of-fold effects `(n, coupons)`."""
+        from uplift.network.graph import paired_network
+
+        members = self.settings.folds * self.settings.repeats
+        network = paired_network(
+            self.users.shape[1], pairs.shape[2], members, self.settings.effect_hidden, self.seeds[8]
+        )
+        lesson = self._lesson(self.offset, self.design, self.settings.repeats, pairs)
+        self._train(network, lesson, "paired", self.seeds[9])
+        return network, self._unseen(network, pairs)
 
     def _train(self, network: Any, lesson: Lesson, stage: str, seed: int) -> None:
         schedule = self.settings.base if stage == "base" else self.settings.effect

@@ -21,6 +21,7 @@ from uplift.errors import ModelFileError
 from uplift.features import Schema
 from uplift.links import Link
 from uplift.network.stage import Stage
+from uplift.pairs import PairSchema
 from uplift.stacking import Scale, Stack
 from uplift.trees import Forest
 from uplift.trial import OutcomeKind, Terms
@@ -152,6 +153,7 @@ def _stage_document(stage: Stage) -> dict[str, Any]:
             "gain": stage.stack.gain,
         },
         "shares": None if stage.shares is None else stage.shares.tolist(),
+        "pairs": None if stage.pair_schema is None else stage.pair_schema.to_json(),
     }
 
 
@@ -189,6 +191,7 @@ def _stage(folder: Path, entry: dict[str, Any]) -> Stage:
             gain=float(stack["gain"]),
         ),
         shares=None if entry["shares"] is None else np.array(entry["shares"]),
+        pair_schema=None if entry["pairs"] is None else PairSchema.from_json(entry["pairs"]),
     )
 
 
