@@ -152,8 +152,7 @@ def wants(
     if not scoped:
         return Wants(relevance, spend, reach)
     fitting = past.fitting(ids, "users")
-    other = {_name(near): fitting.items(near) if near.scope else fitting.everything() for of in kin for _, near in of}
-    model, known = model_of(fitting, coupons, other, as_of, learned, seed, progress)
+    model, known = model_of(fitting, coupons, near_scopes(fitting, kin), as_of, learned, seed, progress)
     foretold = model.predict(known, as_numpy(ids), progress=_heard(progress))
     place = {name: j for j, name in enumerate(model.scopes.names)}
     own = [place[coupons[k].id] for k in scoped]
@@ -161,10 +160,25 @@ def wants(
     if foretold.spend is not None:
         spend[:, scoped] = foretold.spend[:, own] / np.maximum(foretold.probability[:, own], 1e-9)
     for k in scoped:
-        if kin[k]:
-            near = sum(weight * foretold.probability[:, place[_name(coupon)]] for weight, coupon in kin[k])
-            reach[:, k] = np.clip(relevance[:, k] / np.maximum(near, 1e-6), 0.0, 1.0)
+        reach[:, k] = reach_of(model, foretold, coupons[k], kin[k])
     return Wants(relevance, spend, reach)
+
+
+def near_scopes(past: Past, kin: Sequence[Sequence[tuple[float, Coupon]]]) -> dict[str, np.ndarray]:
+    """Return the items of the scopes that effects are borrowed from."""
+    return {_name(near): past.items(near) if near.scope else past.everything() for of in kin for _, near in of}
+
+
+def reach_of(
+    model: cf.RelevanceModel, foretold: cf.Foretold, coupon: Coupon, kin: Sequence[tuple[float, Coupon]]
+) -> np.ndarray:
+    """Return how much of a borrowed effect is left for a coupon's scope, `(n,)` in 0 to 1."""
+    if not kin:
+        return np.ones(foretold.users.size)
+    place = {name: j for j, name in enumerate(model.scopes.names)}
+    near = sum(weight * foretold.probability[:, place[_name(other)]] for weight, other in kin)
+    own = foretold.probability[:, place[coupon.id]]
+    return np.asarray(np.clip(own / np.maximum(near, 1e-6), 0.0, 1.0))
 
 
 def _name(coupon: Coupon) -> str:

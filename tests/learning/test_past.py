@@ -14,6 +14,7 @@ from allocator.errors import CampaignError, UsageError
 from allocator.learning import LogisticCandidate, Model, load_model, score, train
 from allocator.learning.offers import Scorer
 from allocator.learning.past import Past
+from allocator.learning.reasons import reasons
 from allocator.learning.wanting import wants
 from allocator.tables.plan_folder import read_plan_folder
 from tests.conftest import Allocate, Run
@@ -305,3 +306,19 @@ def test_coupons_of_which_the_same_is_to_be_said_share_a_note(model: Model, camp
     fresh = [coupon.model_copy(update={"id": name}) for coupon in campaign.coupon for name in ("a", "b")]
     (note,) = set(model.relate(fresh[:2]).notes)
     assert note.startswith("a, b: not in the trial; taken to act like")
+
+
+def test_purchases_explain_the_relevance_to_the_last_bit(model: Model, shop: Path, campaign: Campaign) -> None:
+    past = Past.read(shop / "transactions.parquet", shop / "products.csv")
+    people = pa.Table.from_pandas(pd.read_csv(shop / "users.csv"), preserve_index=False)
+    scored = Scorer(model, campaign, past=past).score(people).to_pandas().set_index(["user_id", "coupon"])["relevance"]
+    for user, drinks_tea in ((40, True), (41, False), (650, False)):  # nobody has seen 650 buy
+        tea, every = reasons(model, campaign, people.slice(user, 1), people.slice(0, 30), past)
+        assert every.because is None and every.bought is None
+        found = tea.because
+        assert found is not None and tea.bought is not None and found.days == 14
+        assert found.relevance == pytest.approx(scored[user, "tea"], abs=1e-6)
+        adds = [item.adds for item in tea.bought if item.adds is not None]
+        assert found.base + sum(adds) + found.others + found.elsewhere == pytest.approx(found.relevance, abs=1e-9)
+        assert (found.relevance > found.base) == drinks_tea
+    assert tea.bought == () and found.elsewhere == 0.0
