@@ -14,8 +14,9 @@ from uplift.effects import Effects
 from uplift.errors import TrialError
 from uplift.features import DriftReport
 from uplift.network.checkpoints import Checkpoint, fingerprint
+from uplift.network.fitting import FittedStage, fit_stage
 from uplift.network.settings import Progress, Settings
-from uplift.network.stage import FittedStage, Stage, fit_stage
+from uplift.network.stage import Stage
 from uplift.trial import OutcomeKind, Terms, Trial
 
 

@@ -52,7 +52,7 @@ def scenario(
     screen = Screen(quiet=quiet, verbose=verbose)
 
     def job() -> int:
-        with screen.stage(name.value):
+        with screen.stage("scenario"):
             found = _run(name, share, seed)
         if as_json:
             sys.stdout.write(json.dumps({"schema_version": 1, **asdict(found)}, indent=2) + "\n")
