@@ -25,8 +25,8 @@ if TYPE_CHECKING:
     from allocator.reporting.findings import Findings
     from allocator.reporting.summary import Summary
     from allocator.risk import SpendRisk
-    from allocator.solving import FrontierRow
     from allocator.tables.output import Content
+    from allocator.tracing import FrontierRow
 
 OFFERS = "offers.parquet"  # in a plan folder, where a model made them
 TABLE_FORMATS = (".csv", ".parquet", ".json")
@@ -277,7 +277,7 @@ def frontier(
         data = read(dataclasses.replace(source, budget=high))
     if output.dry_run:
         return _understood(data, output)
-    from allocator.solving import frontier as trace
+    from allocator.tracing import frontier as trace
 
     with screen.stage("solve"):
         rows = trace(data.problem, budgets, threads=effort.threads, seed=effort.seed).rows

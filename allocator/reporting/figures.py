@@ -9,7 +9,7 @@ from allocator.reporting.charts import Chart, Line, Panel
 from allocator.reporting.findings import UpliftCurve
 from allocator.reporting.markup import Cell, Column, bar, count, noted, number, plain, section, table, text
 from allocator.reporting.summary import Summary
-from allocator.solving import FrontierRow
+from allocator.tracing import FrontierRow
 
 LONGEST_UNIT = 12  # characters of a currency beside an axis
 
