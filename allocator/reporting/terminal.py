@@ -16,7 +16,7 @@ from allocator.reporting.consoles import table_of as _table
 from allocator.reporting.findings import worth
 from allocator.reporting.summary import Summary, Terms, covered
 from allocator.result import LimitUse
-from allocator.solving import FrontierRow
+from allocator.tracing import FrontierRow
 
 BAR = 24  # characters
 MOST_LIMITS, MOST_COUPONS = 15, 12
