@@ -20,8 +20,8 @@ from allocator.problem import Problem
 from allocator.reporting.disclosure import FEW, Partition, suppressed
 from allocator.reporting.findings import Assumption, Findings, Interval, Segment, Segments, UpliftCurve
 from allocator.result import Result, Status
-from allocator.solving import FrontierRow, frontier
 from allocator.tables.user_columns import Attribute, UserColumns
+from allocator.tracing import FrontierRow, frontier
 
 ERROR, DRAW = "value_error", "value_draw_"
 NORMAL_975 = 1.959963984540054

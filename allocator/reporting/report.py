@@ -101,11 +101,7 @@ def _cards(summary: Summary) -> str:
 
 
 def _warnings(summary: Summary) -> Sequence[str]:
-    found = [str(note) for note in summary.notes]
-    if summary.findings.model and summary.findings.model.get("observational"):
-        found.append(
-            "The effects are observational: they were learned without a randomised trial. See The model behind the offers."
-        )
+    found = [*words.warnings(summary), *(str(note) for note in summary.notes)]
     if 0 < summary.issued < FEW:
         found.append(f"This plan issues fewer than {FEW} offers, so its totals are about few users: do not pass it on.")
     return [f'<p class="warning">{text(sentence)}</p>' for sentence in found]

@@ -18,7 +18,7 @@ from allocator.reporting.findings import Findings
 from allocator.result import Diagnosis, LimitUse, Result
 from allocator.risk import SpendRisk
 from allocator.solvers.strategies import StrategyResult
-from allocator.solving import FrontierRow
+from allocator.tracing import FrontierRow
 from allocator.verification import Certificate
 
 SCHEMA_VERSION = 1

@@ -71,6 +71,16 @@ def proof(summary: Summary) -> str:
     )
 
 
+def warnings(summary: Summary) -> list[str]:
+    """Say what a reader must know before believing the numbers."""
+    if summary.findings.model and summary.findings.model.get("observational"):
+        return [
+            "The effects are observational: nobody drew lots for the coupons that the model learned from, so that what the plan "
+            "earns is a guess until a control group shows it (--holdout)."
+        ]
+    return []
+
+
 def spend(summary: Summary) -> str:
     """Say what the plan may really spend."""
     risk, currency = summary.risk, summary.currency

@@ -13,7 +13,8 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from allocator.errors import DataError, counted
-from allocator.history.trial import COLUMNS, PROPENSITY_OF
+from allocator.history.trial import COLUMNS
+from allocator.history.trial_door import PROPENSITY_OF
 from allocator.simulation import offpolicy
 from allocator.simulation.assignment import Assignment
 from allocator.simulation.effects import Money, Sample

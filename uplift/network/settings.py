@@ -69,8 +69,9 @@ class Settings:
         Training of the tower of the outcome and of those of the effects.
     growth, base_growth
         Of the tree candidate, and of trees that correct the tower of the outcome.
-    structured, free, wide, trees
-        Which candidates to fit. The stack gives each the weight that it earns on users it did not see.
+    structured, free, wide, trees, paired
+        Which candidates to fit (`paired` where the trial has pair features). The stack gives each the weight that it
+        earns on users it did not see.
     """
 
     folds: int = 5
@@ -85,6 +86,7 @@ class Settings:
     free: bool = True
     wide: bool = True
     trees: bool = True
+    paired: bool = True
 
     def __post_init__(self) -> None:
         if self.folds < 2 or self.repeats < 1:

@@ -33,6 +33,8 @@ class Lesson:
         `(n, outputs)` float32: how much of each of the network's outputs acts on a user.
     weight
         `(n, members)` float32: 0 where a member must not see a user.
+    pairs
+        `(n, coupons, pair width)` float32 encoded pair features, for the network that takes them.
     """
 
     users: np.ndarray
@@ -40,6 +42,12 @@ class Lesson:
     offset: np.ndarray
     design: np.ndarray
     weight: np.ndarray
+    pairs: np.ndarray | None = None
+
+    @property
+    def inputs(self) -> tuple[np.ndarray, ...]:
+        """What the network takes."""
+        return (self.users,) if self.pairs is None else (self.users, self.pairs)
 
 
 def train(
@@ -62,16 +70,18 @@ def train(
     optimizer = _optimizer(schedule, n, steps * epochs)
     variables = network.trainable_variables
     optimizer.build(variables)
-    data = [tf.constant(part) for part in (lesson.users, lesson.outcome, lesson.offset, lesson.design, lesson.weight)]
+    inputs = [tf.constant(part) for part in lesson.inputs]
+    data = [tf.constant(part) for part in (lesson.outcome, lesson.offset, lesson.design, lesson.weight)]
 
     @tf.function(reduce_retracing=True)  # type: ignore[untyped-decorator]
     def run_epoch(order: Any) -> Any:
         total = 0.0
         for step in tf.range(steps):
             rows = order[step * batch : (step + 1) * batch]
-            x, y, offset, design, weight = (tf.gather(part, rows) for part in data)
+            x = [tf.gather(part, rows) for part in inputs]
+            y, offset, design, weight = (tf.gather(part, rows) for part in data)
             with tf.GradientTape() as tape:
-                predictor = offset + tf.reduce_sum(network(x) * design, axis=-1)
+                predictor = offset + tf.reduce_sum(network(x if len(x) > 1 else x[0]) * design, axis=-1)
                 losses = _loss(tf, link, predictor, y + tf.zeros_like(predictor)) * tf.transpose(weight)
                 # A sum over members: each one's gradient is that of its own average loss.
                 loss = tf.reduce_sum(losses) / tf.cast(batch, tf.float32)
@@ -107,18 +117,23 @@ def _loss(tf: Any, link: Link, predictor: Any, outcome: Any) -> Any:
     return tf.exp(tf.minimum(predictor, 30.0)) - outcome * predictor
 
 
-def outputs(network: Any, users: np.ndarray) -> Iterator[tuple[slice, Any]]:
+def outputs(network: Any, users: np.ndarray, pairs: np.ndarray | None = None) -> Iterator[tuple[slice, Any]]:
     """Yield what a network says of one chunk of users after another, with the rows that it is for.
 
-    `(members, rows, outputs)` float32, or a dict of such where the network has several parts.
+    `(members, rows, outputs)` float32, or a dict of such where the network has several parts. `pairs`
+    `(n, coupons, pair width)` where the network takes them.
     """
     import tensorflow as tf
 
     call = _compiled.get(network)
     if call is None:
-        call = tf.function(network, input_signature=[tf.TensorSpec((None, users.shape[1]), tf.float32)])
+        signature: Any = tf.TensorSpec((None, users.shape[1]), tf.float32)
+        if pairs is not None:
+            signature = [signature, tf.TensorSpec((None, None, pairs.shape[2]), tf.float32)]
+        call = tf.function(network, input_signature=[signature])
         _compiled[network] = call
     for start in range(0, users.shape[0], CHUNK):
         rows = slice(start, min(start + CHUNK, users.shape[0]))
-        made = call(tf.constant(users[rows]))
+        asked = tf.constant(users[rows])
+        made = call(asked if pairs is None else [asked, tf.constant(pairs[rows])])
         yield rows, {k: v.numpy() for k, v in made.items()} if isinstance(made, dict) else made.numpy()

@@ -82,7 +82,14 @@ def score(
 
         check_parquet(output, force)
         inputs = ready(model, users, terms, transactions, products)
-        scored = predict(inputs, output, screen, draws=draws, seed=seed, resume=resume, force=force)
+        try:
+            scored = predict(inputs, output, screen, draws=draws, seed=seed, resume=resume, force=force)
+        except KeyboardInterrupt:
+            from allocator.tables.blocks import UNFINISHED
+
+            if (output.parent / UNFINISHED.format(output.name)).is_dir():
+                return exits.interrupted(f"{output} was not written; add --resume to go on where this run stopped")
+            raise
         document = {"offers_file": str(output), "effects": scored.effects, **scored.document()}
         sys.stdout.write(
             json.dumps(document, indent=2, allow_nan=False) + "\n" if as_json else _text(scored, scored.effects)
