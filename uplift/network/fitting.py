@@ -16,7 +16,7 @@ from uplift.network.checkpoints import Checkpoint
 from uplift.network.settings import Progress, Settings
 from uplift.network.stage import Stage, on_coupons
 from uplift.network.structure import Structure
-from uplift.network.training import Lesson, outputs, train
+from uplift.network.training import Lesson, Whole, outputs, train
 from uplift.pairs import PairSchema
 from uplift.splitting import assign_folds
 from uplift.stacking import Stack, fit_stack
@@ -81,7 +81,8 @@ class _Fitting:
         self.scale = 1.0 if self.link.binary else max(float(np.average(trial.outcome, weights=self.weight)), 1e-12)
         self.outcome = trial.outcome / self.scale
         self.fold = assign_folds(trial, settings.folds, np.random.default_rng(self.seeds[0]))
-        self.design = np.eye(trial.n_arms)[trial.arm][:, 1:] - self.share[1:]
+        self.by_arm = np.eye(trial.n_arms)[:, 1:] - self.share[1:]
+        self.design = self.by_arm[trial.arm]
 
     def run(self) -> FittedStage:
         base, offset, line = self._base()
@@ -148,15 +149,14 @@ class _Fitting:
         seen = self.fold[:, None] != folds[None, :]
         return np.asarray(seen * self.weight[:, None], dtype=np.float32)
 
-    def _lesson(self, offset: np.ndarray, design: np.ndarray, repeats: int, pairs: np.ndarray | None = None) -> Lesson:
-        return Lesson(
-            self.users,
-            self.outcome.astype(np.float32),
-            offset.astype(np.float32),
-            design.astype(np.float32),
-            self._members(repeats),
-            pairs,
-        )
+    def _lesson(
+        self, offset: np.ndarray | None, by_arm: np.ndarray, repeats: int, pairs: np.ndarray | None = None
+    ) -> Lesson:
+        """`by_arm` `(arms, outputs)`: how much of each output acts on the users of an arm."""
+        start = np.zeros(len(self.trial)) if offset is None else offset
+        rest = (self.outcome, start, by_arm[self.trial.arm], self._members(repeats))
+        inputs = (self.users,) if pairs is None else (self.users, pairs)
+        return Whole(inputs, tuple(part.astype(np.float32) for part in rest))
 
     def _unseen(self, network: Any, pairs: np.ndarray | None = None) -> np.ndarray:
         """`(n, outputs)` average of the members that did not see each user."""
@@ -176,8 +176,8 @@ class _Fitting:
         start = self.link.inverse(float(np.average(self.outcome, weights=self.weight)))
         width, folds = self.users.shape[1], self.settings.folds
         network = base_network(width, folds, self.settings.base_hidden, start, self.seeds[1])
-        ones = np.ones((len(self.trial), 1))
-        self._train(network, self._lesson(np.zeros(len(self.trial)), ones, 1), "base", self.seeds[2])
+        ones = np.ones((self.trial.n_arms, 1))
+        self._train(network, self._lesson(None, ones, 1), "base", self.seeds[2])
         raw = self._unseen(network)[:, 0]
         raw = raw + self._base_steps(raw)
         line = _recalibrate(raw, self.outcome, self.weight, self.link)
@@ -202,13 +202,13 @@ class _Fitting:
         hidden = self.settings.effect_hidden
         if structure is None:
             network = free_network(width, members, hidden, self.trial.n_coupons, self.seeds[3])
-            design, seed = self.design, self.seeds[4]
+            by_arm, seed = self.by_arm, self.seeds[4]
         else:
             network = structured_network(width, members, hidden, structure, self.seeds[5])
             # Contact acts with any coupon, a step with every coupon that takes it.
-            design = np.column_stack([self.design.sum(axis=1), self.design @ np.array(structure.share).T])
+            by_arm = np.column_stack([self.by_arm.sum(axis=1), self.by_arm @ np.array(structure.share).T])
             seed = self.seeds[6]
-        self._train(network, self._lesson(self.offset, design, self.settings.repeats), kind, seed)
+        self._train(network, self._lesson(self.offset, by_arm, self.settings.repeats), kind, seed)
         raw = self._unseen(network)
         return network, on_coupons(kind, raw, None if structure is None else np.array(structure.share))
 
@@ -220,7 +220,7 @@ class _Fitting:
         network = paired_network(
             self.users.shape[1], pairs.shape[2], members, self.settings.effect_hidden, self.seeds[8]
         )
-        lesson = self._lesson(self.offset, self.design, self.settings.repeats, pairs)
+        lesson = self._lesson(self.offset, self.by_arm, self.settings.repeats, pairs)
         self._train(network, lesson, "paired", self.seeds[9])
         return network, self._unseen(network, pairs)
 

@@ -30,6 +30,9 @@ class Schedule:
         Passes over the users, where that makes more steps.
     batch
         Largest batch; small trials take smaller ones.
+    patience
+        Epochs in a row without a new least loss on users that the members do not see, after which training ends and goes
+        back to its best epoch.
     """
 
     rate: float = 3e-3
@@ -37,6 +40,7 @@ class Schedule:
     least_steps: int = 900
     epochs: int = 8
     batch: int = 1024
+    patience: int = 5
 
     def batch_for(self, users: int) -> int:
         """Batch size for a number of users."""
