@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+import cf
 from allocator.campaign import Campaign, Coupon
 from allocator.errors import UsageError
 from allocator.history import ProfileSchema
@@ -26,6 +27,7 @@ from uplift.amounts import Amount
 
 if TYPE_CHECKING:
     from allocator.learning.card import Card
+    from allocator.learning.wanting import Wants
 
 
 @dataclass(frozen=True, eq=False)
@@ -126,6 +128,8 @@ class Model:
         Which of the features are made of transactions; `None` where none are.
     observational
         Whether the effects rest on users who were not drawn by lot.
+    relevance
+        What was learned of purchases from scopes; `None` where there were no products, or too short a past.
     card
         What is known of how good it is.
     manifest
@@ -144,6 +148,7 @@ class Model:
     observational: bool
     card: Card
     manifest: Mapping[str, Any]
+    relevance: cf.Boosters | None = None
     home: Path | None = None
 
     @property
@@ -184,7 +189,7 @@ class Model:
         self,
         users: Any,
         coupons: Sequence[Coupon] | Campaign | None = None,
-        wants: tuple[np.ndarray, np.ndarray] | None = None,
+        wants: Wants | None = None,
     ) -> Prediction:
         """Predict purchases, baskets and redemption of users for coupons.
 
@@ -195,7 +200,7 @@ class Model:
         coupons
             Terms of the coupons asked for, or a campaign; by default those of the trial.
         wants
-            Relevance and spend on the coupons' scopes, `(n, K)` each, as `Past.wants` gives them.
+            What the users want of the coupons' scopes; see `allocator.learning.wanting`.
 
         Raises
         ------
@@ -207,8 +212,9 @@ class Model:
         kin = self.relate(asked)
         members = self.calibration.apply(self.purchase.predict_members(features))
         mix = kin.weights
-        uplift = members.uplift @ mix
-        parts = members.deviations @ mix.astype(np.float32)
+        reach = np.ones((len(features), len(asked))) if wants is None else wants.reach
+        uplift = members.uplift @ mix * reach
+        parts = members.deviations @ mix.astype(np.float32) * reach.astype(np.float32)
         borrowed = np.zeros((len(asked), *uplift.shape), dtype=np.float32)
         for j in np.flatnonzero(kin.error > 0):
             borrowed[j, :, j] = kin.error[j] * uplift[:, j]
@@ -246,13 +252,27 @@ class Model:
             coupons, self.coupons, self.terms, self.calibration.level.used * np.array(self.calibration.averages), basket
         )
 
+    def kin(self, coupons: Sequence[Coupon]) -> list[list[tuple[float, Coupon]]]:
+        """Return for each coupon whose effect is borrowed from ones of another scope these, with weights."""
+        found = self.relate(coupons)
+        if self.terms is None:
+            return [[] for _ in coupons]
+        near = [
+            [(float(weight), term) for weight, term in zip(found.weights[:, j], self.terms, strict=True) if weight > 0]
+            for j in range(len(coupons))
+        ]
+        return [
+            [] if own or all(term.scope == coupon.scope for _, term in of) else of
+            for coupon, own, of in zip(coupons, found.own.tolist(), near, strict=True)
+        ]
+
     def _expected(
         self,
         features: Features,
         members: Members,
         with_coupon: np.ndarray,
         kin: Kinship,
-        wants: tuple[np.ndarray, np.ndarray] | None,
+        wants: Wants | None,
     ) -> Expected:
         n, asked = with_coupon.shape
         unknown = np.full((n, asked), np.nan)
@@ -265,7 +285,7 @@ class Model:
             made = self.redemption.predict(features)
             learned = np.column_stack([made.control, made.treated])[:, : len(self.coupons)] @ kin.weights
             redeem = np.where(kin.own, learned, np.nan)
-        relevance, spend = (unknown, unknown) if wants is None else wants
+        relevance, spend = (unknown, unknown) if wants is None else (wants.relevance, wants.spend)
         return Expected(members.control, with_coupon, without, with_each, redeem, relevance, spend)
 
     def _calibrated_sales(

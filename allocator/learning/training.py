@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -22,6 +23,7 @@ from allocator.learning.observed import read_sent
 from allocator.learning.past import WINDOW, Past
 from allocator.learning.storing import manifest_of
 from allocator.learning.trials import TrialArrays, read_trial
+from allocator.learning.wanting import Learned, learn
 from allocator.progress import Progress as Told
 from allocator.progress import silent
 from allocator.tables.model_folder import PRODUCTS, TRANSACTIONS
@@ -110,8 +112,12 @@ def train(
         raise UsageError("--products tells what kinds of things users buy; that needs --transactions too")
     start = None if campaign is None else campaign.campaign.start
     table, profile = joined(table, None if users is None else read_users(users), past, start, tuple(ignore), told)
+    relevance = Learned(None, None)
+    if past is not None:
+        relevance = learn(past, () if campaign is None else campaign.coupon, start, seed, told)
+        table = dataclasses.replace(table, notes=(*table.notes, *relevance.notes))
     try:
-        return _Training(table, campaign, profile, observational, seed, told).run(
+        return _Training(table, campaign, profile, relevance, observational, seed, told).run(
             default_candidates() if candidates is None else candidates,
             on_epoch,
             manifest_of(sources, {TRANSACTIONS: transactions, PRODUCTS: products}, seed),
@@ -127,6 +133,7 @@ class _Training:
     table: TrialArrays
     campaign: Campaign | None
     profile: ProfileSchema | None
+    relevance: Learned
     observational: bool
     seed: int
     told: Told
@@ -151,7 +158,9 @@ class _Training:
             calibration = Calibration(
                 calibration.averages, calibration.level, calibration.spread, sales_factor(money, *predicted)
             )
-        card = draw_card(self.table, trial, tried, chosen.name, calibration, baskets, self.observational)
+        card = draw_card(
+            self.table, trial, tried, chosen.name, calibration, baskets, self.observational, self.relevance.card
+        )
         return Model(
             coupons=self.table.coupons,
             terms=terms,
@@ -163,6 +172,7 @@ class _Training:
             observational=self.observational,
             card=card,
             manifest=manifest,
+            relevance=self.relevance.boosters,
         )
 
     def _baskets(self, trial: Trial) -> Baskets | None:

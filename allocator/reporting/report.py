@@ -4,13 +4,14 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from allocator.reporting import figures, sections, words
+from allocator.reporting import figures, hedged, sections, words
 from allocator.reporting.disclosure import FEW
 from allocator.reporting.markup import name, text
 from allocator.reporting.shell import shell
 from allocator.reporting.summary import Summary
 
 TITLES = {
+    "care": "Care",
     "budget": "Budget",
     "spend": "Spend",
     "strategies": "Strategies",
@@ -34,6 +35,7 @@ summary.json, beside it; what the plan was made from is in manifest.json.</p></f
 
 def _plan(summary: Summary) -> str:
     parts = {
+        "care": hedged.section_of(summary),
         "budget": figures.frontier(summary),
         "spend": figures.spending(summary),
         "strategies": sections.strategies(summary),
@@ -82,7 +84,7 @@ def _cards(summary: Summary) -> str:
             f"; above {words.money(risk.percentile, currency)} in {words.share(1.0 - risk.confidence)} of campaigns"
         )
     cards = [
-        ("Expected to earn", summary.objective, words.interval(summary), "lead"),
+        *(hedged.cards(summary) or [("Expected to earn", summary.objective, words.interval(summary), "lead")]),
         ("Expected to spend", summary.spend, spend, ""),
         ("No plan earns more than", summary.bound, f"{summary.gap:,.4f} above this one", ""),
     ]
