@@ -104,7 +104,7 @@ def _row(problem: Problem, point: Point, at: int, seed: int) -> FrontierRow | No
     """Return the row of a budget from exchanges among the users near indifference, where they come close enough."""
     minimum, required = point.minimum, core.required_value(problem)
     for effort, offers in EFFORTS:
-        prices, bound, inside = minimum.prices, minimum.value + required, minimum.piece
+        prices, bound, inside = minimum.prices, point.bound(minimum.prices) + required, minimum.piece
         if minimum.infeasible:
             return None
         if minimum.exact:  # among more users than those who make the minimum
@@ -125,7 +125,7 @@ def _row_at_length(
 ) -> FrontierRow:
     """Return the row of a budget by all that a solve does."""
     minimum = point.minimum if point.minimum.exact else point.exactly()
-    bound = minimum.value + core.required_value(problem)
+    bound = point.bound(minimum.prices) + core.required_value(problem)
     here = dataclasses.replace(search, whole=point.whole, deadline=monotonic() + time_limit)
     _, found = near_bound(problem, here, minimum, bound, _tolerance(bound), monotonic(), time_limit, tau, seed)
     price, bound = float(minimum.prices[at]), min(bound, found.bound)
@@ -136,7 +136,7 @@ def _row_at_length(
 
 def _told(problem: Problem, plan: Tally, bound: float, price: float, at: int) -> FrontierRow:
     budget = float(problem.limits[at].at_most or 0.0)
-    return FrontierRow(budget, plan.objective, max(bound, plan.objective), plan.spend, plan.issued, price)
+    return FrontierRow(budget, plan.objective, bound, plan.spend, plan.issued, price)
 
 
 def _row_with_chance(

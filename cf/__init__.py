@@ -5,7 +5,7 @@ events -> Interactions -> a recommender's fit -> recommend, explain, similar_ite
 """
 
 from cf.boosting import Boosting
-from cf.errors import CfError, EventsError, FileError, UsageError
+from cf.errors import CannotLearn, CfError, EventsError, FileError, UsageError
 from cf.evaluation import Comparison, Evaluation, RandomSplit, TemporalSplit, compare, evaluate
 from cf.events import EventFiles, Events, Faults
 from cf.events.columns import KINDS
@@ -25,8 +25,10 @@ from cf.models import (
     Recommender,
     Repeat,
     Segments,
+    TifuKNN,
     TwoTower,
     UserKNN,
+    usual_parts,
 )
 from cf.neighbours import BM25, Cosine, Pearson, Plain, TfIdf
 from cf.progress import Progress, progress_bar
@@ -41,14 +43,15 @@ from cf.recommending import (
     recommend_all,
     similar_items,
 )
-from cf.relevance import Foretold, Judgement, Relevance, RelevanceModel, Scopes, judge
+from cf.relevance import Boosters, Foretold, Judgement, Relevance, RelevanceModel, Scopes, judge
 from cf.storage import load, save
 
 __all__ = [
-    "BM25", "KINDS", "Als", "Attributes", "Boosting", "CfError", "Comparison", "Content", "Cosine", "Diversity", "Ease",
+    "BM25", "KINDS", "Als", "Attributes", "Boosters", "Boosting", "CannotLearn", "CfError", "Comparison", "Content", "Cosine", "Diversity", "Ease",
     "Evaluation", "EventFiles", "Events", "EventsError", "Explanation", "Faults", "FileError", "Foretold", "Frequency",
     "Hybrid", "Ids", "Interactions", "ItemKNN", "Judgement", "Model", "Pearson", "Plain", "Popularity", "Progress",
     "RandomSplit", "Reason", "Recommendations", "Recommender", "Relevance", "RelevanceModel", "Repeat", "Rules", "Scopes",
-    "Segments", "TemporalSplit", "TfIdf", "TwoTower", "UsageError", "UserKNN", "Weighting", "compare", "evaluate",
+    "Segments", "TemporalSplit", "TfIdf", "TifuKNN", "TwoTower", "UsageError", "UserKNN", "Weighting", "compare", "evaluate",
     "explain", "goes_with", "judge", "load", "progress_bar", "recommend", "recommend_all", "save", "similar_items",
+    "usual_parts",
 ]  # fmt: skip

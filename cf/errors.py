@@ -11,6 +11,10 @@ class UsageError(CfError, ValueError):
     """An argument that cannot be used as asked."""
 
 
+class CannotLearn(UsageError):
+    """Events that say nothing of what a method learns from: too short a history, nothing bought again."""
+
+
 class EventsError(CfError, ValueError):
     """Events that cannot be read as a whole: a column is missing, has another length or another type."""
 

@@ -45,6 +45,8 @@ class Point:
         Of the number among all.
     whole, near
         The whole problem with this number, and the users whose choice may differ between it and its neighbours.
+    box
+        The prices at which the others choose as they were set aside.
     fixed
         Sums over the others' choices.
     minimum
@@ -58,10 +60,16 @@ class Point:
     position: int
     whole: Piece
     near: Piece
+    box: boxes.Box
     fixed: Tally
     minimum: Prices
     reach: np.ndarray
     exactly: Callable[[], Prices]
+
+    def bound(self, prices: np.ndarray) -> float:
+        """Return the dual at any prices, required offers left out, currency: among all users where it must be."""
+        value, _, _ = (self.near if self.box.holds(prices) else self.whole).exact(prices)
+        return value
 
 
 @dataclass(frozen=True, eq=False)
@@ -114,22 +122,26 @@ class Curve:
 
         found, reach = self._close(among, start, TELLING * move + 1e-9, box)
         minimum = found or at_length()
+        if not box.holds(minimum.prices):
+            # The search had to leave the box: those who are set aside in it may choose otherwise at these prices.
+            among, inside, box = whole, search.whole, search.signs
+            fixed = Tally.of(self.problem, self.problem.required)
         reach = np.where(reach > 0, reach, np.maximum(below.reach, above.reach))
 
         def exactly() -> Prices:
             return self._refined(minimum) or at_length()
 
-        point = Point(middle, whole, among, fixed, minimum, reach, exactly)
+        point = Point(middle, whole, among, box, fixed, minimum, reach, exactly)
         yield point
         yield from self._between(numbers, below, point, inside, box, fixed)
         yield from self._between(numbers, point, above, inside, box, fixed)
 
     def _alone(self, position: int, number: float, prices: np.ndarray, tau: float, fixed: Tally) -> Point:
         """Return the point of one number, searched among all users."""
-        search = dataclasses.replace(self.search, whole=self._whole(number))
-
-        minimum = search.run(prices, tau)
-        return Point(position, search.whole, search.whole, fixed, minimum, np.zeros(prices.size), lambda: minimum)
+        whole = self._whole(number)
+        minimum = dataclasses.replace(self.search, whole=whole).run(prices, tau)
+        reach = np.zeros(prices.size)
+        return Point(position, whole, whole, self.search.signs, fixed, minimum, reach, lambda: minimum)
 
     def _close(self, piece: Piece, start: np.ndarray, tau: float, box: boxes.Box) -> tuple[Prices | None, np.ndarray]:
         """Return prices close to the minimum over a box (`None` where nothing short leads there), and their reach."""

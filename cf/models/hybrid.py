@@ -1,43 +1,69 @@
-"""A hybrid: parts blended with weights learned on the last window, apart for users of whom much, little or nothing is known."""
+"""A hybrid: parts blended with weights learned on held-out events, apart for users of whom much, little or nothing is known."""
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 
 import numpy as np
 import numpy.typing as npt
-from numba import njit, prange
-from scipy import optimize, sparse
 
-from cf.errors import UsageError
-from cf.evaluation.splits import Split, TemporalSplit
+from cf.errors import CannotLearn, UsageError
+from cf.evaluation.splits import RandomSplit, Split, TemporalSplit
 from cf.ids import Ids
-from cf.interactions import Interactions
-from cf.model import Model, Numbers, Reason, Recommender, Scores, at_least_one, not_negative, popularity_of, present
+from cf.interactions import Interactions, Weighting
+from cf.model import Model, Numbers, Reason, Recommender, Scores, at_least_one, not_negative, popularity_of
+from cf.models.blending import POWERS, add_shaped, candidate_blocks, listwise, ndcg, scores_of, shaped
+from cf.models.ease import Ease
+from cf.models.frequency import Frequency
+from cf.models.knn import ItemKNN, UserKNN
+from cf.models.popularity import Popularity
+from cf.models.repeat import Repeat
+from cf.models.tifu import TifuKNN
 from cf.progress import Progress, silent
-from cf.recommending.ranking import ranked
 
 SEGMENTS = ("new", "few-shot", "warm")
-POWERS = (1.0, 0.5)  # shapes of a part's score: a weight for each lets the blend bend it
-BLOCK = 256  # users
+RETURNING = 0.1  # share of the users who come back in the window, below which time tells little of them
+AGAIN = 0.01  # share of what is held out that the user had before, below which nothing is had twice
+
+
+def usual_parts() -> dict[str, Recommender]:
+    """Return parts that serve repeat purchases and new ones, much history and none; the weights say which count."""
+    return {
+        "two weeks": Frequency(Weighting(half_life=14.0)),
+        "four months": Frequency(Weighting(half_life=120.0)),
+        "repeat": Repeat(),
+        "TIFU-kNN": TifuKNN(),
+        "user-kNN": UserKNN(k=200, own=0.0, weighting=Weighting(half_life=120.0)),
+        "user-kNN lately": UserKNN(k=50, own=0.0, weighting=Weighting(half_life=30.0)),
+        "item-kNN": ItemKNN(own=0.0),
+        "EASE": Ease(most_items=4_000),
+        "popular lately": Popularity(14.0),
+        "popular": Popularity(60.0),
+    }
 
 
 @dataclass(frozen=True)
 class Hybrid:
     """score(u, i) = sum over parts m of a_m f_m + b_m sqrt(f_m), f_m = score of m / the user's highest of m.
 
-    The weights, none below 0, are those under which what users had in the last window is likeliest among the parts' best
-    candidates: a softmax over each user's candidates, as in ListNet (Cao et al., ICML 2007, doi:10.1145/1273496.1273513).
-    They are learned three times, from all that is known of each user, from the last visit alone, and from nothing, and each
-    serves the users of whom as much is known. Then the parts are fitted again on everything.
+    The weights, none below 0, are those under which what was held out is likeliest among the parts' best candidates: a
+    softmax over each user's candidates, as in ListNet (Cao et al., ICML 2007, doi:10.1145/1273496.1273513). Where one part
+    alone ranks what was held out better than the blend does, that part has all the weight. They are learned three times,
+    from all that is known of each user, from the last visit alone, and from nothing, and each serves the users of whom as
+    much is known. Then the parts are fitted again on everything.
+
+    Where nothing that was held out had been had before (films, books), the blend scores no item that the user has had.
 
     Attributes
     ----------
     parts
-        Recommenders by name.
+        Recommenders by name. One that cannot learn from the events (`CannotLearn`) is left out, and the model says so.
+    validation
+        What is held out. By default the last `window` days, or, where fewer than a tenth of the users come back in them, a
+        random fifth of each user's items.
     window
-        Days at the end of the interactions that the weights are learned on.
+        Days.
     candidates
         Best items of each part that compete.
     penalty
@@ -46,7 +72,8 @@ class Hybrid:
         Users that the weights are learned from, drawn with `seed`.
     """
 
-    parts: Mapping[str, Recommender]
+    parts: Mapping[str, Recommender] = field(default_factory=usual_parts)
+    validation: TemporalSplit | RandomSplit | None = None
     window: float = 28.0
     candidates: int = 60
     penalty: float = 1.0
@@ -60,129 +87,114 @@ class Hybrid:
         not_negative(penalty=self.penalty)
 
     def fit(self, interactions: Interactions, progress: Progress = silent) -> HybridModel:
-        """Learn the weights on the last window, then fit the parts on everything."""
-        split = TemporalSplit(days=self.window).of(interactions)
-        early = {name: part.fit(split.known) for name, part in self.parts.items()}
+        """Learn the weights on what is held out, then fit the parts on everything."""
+        rule = self.validation or self._rule(interactions)
+        split = rule.of(interactions)
+        early, left_out = self._fitted(split.known, progress)
         items = interactions.items
         for model in early.values():  # content and two towers also know items without events
             items, _ = items.with_new(model.items.values)
         if len(items) > interactions.n_items:
             interactions = interactions.aligned(items)
-            split = TemporalSplit(days=self.window).of(interactions)
-            early = {name: part.fit(split.known) for name, part in self.parts.items()}
-        chosen = split.users
-        if chosen.size > self.most_users:
-            chosen = np.sort(np.random.default_rng(self.seed).choice(chosen, self.most_users, replace=False))
-        visits = split.known.visits
-        histories = {"new": split.known.last_visits(0), "few-shot": split.known.last_visits(1), "warm": split.known}
-        weights = {}
-        for number, (segment, history) in enumerate(histories.items()):
+            split = rule.of(interactions)
+            early, left_out = self._fitted(split.known, progress)
+        fresh = share_again(split) < AGAIN
+        weights, held_out = {}, {}
+        for number, segment in enumerate(SEGMENTS):
             progress("hybrid's weights", number, len(SEGMENTS))
-            users = chosen if segment == "new" else chosen[visits[chosen] >= (2 if segment == "warm" else 1)]
-            weights[segment] = self._learn(list(early.values()), split, history, users)
-        models = {name: part.fit(interactions) for name, part in self.parts.items()}
+            weights[segment], held_out[segment] = self._learn(early, split, segment, fresh)
         progress("hybrid's weights", len(SEGMENTS), len(SEGMENTS))
-        return HybridModel(interactions.items, popularity_of(interactions, 28.0), models, weights)
+        models, late = self._fitted(interactions, progress, {name: self.parts[name] for name in early})
+        kept = [place for place, name in enumerate(early) if name in models]
+        weights = {segment: held[kept] for segment, held in weights.items()}
+        return HybridModel(
+            interactions.items, popularity_of(interactions, 28.0), models, weights, fresh, held_out, left_out | late
+        )
+
+    def _rule(self, interactions: Interactions) -> TemporalSplit | RandomSplit:
+        """Return the last window, or a random split where few users come back in it."""
+        rule = TemporalSplit(days=self.window)
+        begin = np.datetime64(interactions.now - int(self.window * 86_400), "s")
+        known, later = interactions.before(begin), interactions.between(begin, None)
+        active = np.diff(known.start) > 0
+        back = active & (np.diff(later.start) > 0)
+        return rule if back.sum() >= RETURNING * max(active.sum(), 1) and back.any() else RandomSplit(seed=self.seed)
+
+    def _fitted(
+        self, known: Interactions, progress: Progress, parts: Mapping[str, Recommender] | None = None
+    ) -> tuple[dict[str, Model], dict[str, str]]:
+        """Return the parts' models, and why others could not learn."""
+        chosen = self.parts if parts is None else parts
+        models, left_out = {}, {}
+        for number, (name, part) in enumerate(chosen.items()):
+            progress("hybrid's parts", number, len(chosen))
+            try:
+                models[name] = part.fit(known)
+            except CannotLearn as reason:
+                left_out[name] = str(reason)
+        progress("hybrid's parts", len(chosen), len(chosen))
+        if not models:
+            raise CannotLearn("; ".join(f"{name}: {reason}" for name, reason in left_out.items()))
+        return models, left_out
 
     def _learn(
-        self, models: list[Model], split: Split, history: Interactions, users: Numbers
-    ) -> npt.NDArray[np.float64]:
-        """Return the weights, `(parts, powers)`."""
+        self, models: Mapping[str, Model], split: Split, segment: str, fresh: bool
+    ) -> tuple[npt.NDArray[np.float64], dict[str, float]]:
+        """Return the weights of a segment, `(parts, powers)`, and the NDCG@10 among candidates of each part and the blend."""
         shape = (len(models), len(POWERS))
-        if not users.size:
-            return np.full(shape, 1.0)
-        blocks = list(candidate_blocks(models, split.targets, history, users, self.candidates))
-        features = np.concatenate([block.features for block in blocks])
-        hit = np.concatenate([block.hit for block in blocks])
-        start = np.concatenate([[0], np.cumsum(np.concatenate([block.number for block in blocks]))]).astype(np.int64)
+        most = SEGMENTS.index(segment)
+        history = split.known if segment == "warm" else split.known.last_visits(most)
+        users = split.users[split.known.visits[split.users] >= most]
+        if users.size > self.most_users:
+            users = np.sort(np.random.default_rng(self.seed).choice(users, self.most_users, replace=False))
+        blocks = list(candidate_blocks(list(models.values()), split.targets, history, users, self.candidates, fresh))
+        hit = np.concatenate([np.zeros(0, bool), *(block.hit for block in blocks)])
         if not hit.any():
-            return np.full(shape, 1.0)
-        return listwise(features, hit, start, self.penalty).reshape(shape)
+            return np.full(shape, 1.0), {}
+        features = np.concatenate([block.features for block in blocks])
+        start = np.concatenate([[0], np.cumsum(np.concatenate([block.number for block in blocks]))]).astype(np.int64)
+        weights = listwise(features, hit, start, self.penalty)
+        found = {name: ndcg(features[:, len(POWERS) * place], hit, start) for place, name in enumerate(models)}
+        best = max(found, key=lambda name: found[name])
+        found["blend"] = ndcg(features @ weights, hit, start)
+        if found["blend"] < found[best]:
+            weights = np.zeros(weights.size)
+            weights[len(POWERS) * list(models).index(best)] = 1.0
+        return weights.reshape(shape), found
 
 
-def shaped(score: Scores, highest: Scores) -> npt.NDArray[np.float32]:
-    """Return scores over the user's highest, in each of `POWERS` along a last axis; below 0 counts as 0."""
-    positive = np.maximum(score, 0.0)
-    relative = np.divide(positive, highest, out=np.zeros_like(positive), where=highest > 0)
-    return np.stack([relative if power == 1.0 else relative**power for power in POWERS], axis=-1)
-
-
-@njit(nogil=True, cache=True, parallel=True)
-def add_shaped(score, weights, out):  # type: ignore[no-untyped-def]
-    """Add a f + b sqrt(f) to `out`, `(users, items)`, f being scores over the user's highest; `weights`: `(users, 2)`."""
-    for row in prange(score.shape[0]):
-        highest = score[row].max()
-        if highest <= 0.0:
-            continue
-        a, b = weights[row, 0] / highest, weights[row, 1] / np.sqrt(highest)
-        for column in range(score.shape[1]):
-            value = score[row, column]
-            if value > 0.0:
-                out[row, column] += a * value + b * np.sqrt(value)
-
-
-@dataclass(frozen=True)
-class Candidates:
-    """What competes: `features` and `hit` of each candidate, and the number of candidates of each user."""
-
-    features: npt.NDArray[np.float32]
-    hit: npt.NDArray[np.bool_]
-    number: npt.NDArray[np.int64]
-
-
-def candidate_blocks(models: list[Model], targets: sparse.csr_matrix, history: Interactions, users: Numbers, most: int) -> Iterator[Candidates]:  # fmt: skip
-    """Give the candidates of blocks of users: the best of each model."""
-    nothing = np.zeros(0, bool)
-    for begin in range(0, users.size, BLOCK):
-        block = users[begin : begin + BLOCK]
-        skip = np.zeros(block.size + 1, np.int64), np.zeros(0, np.int32)
-        scores = [model.scores(history, block) for model in models]
-        pairs = []
-        for model, score in zip(models, scores, strict=True):
-            items, values = ranked(score, most, skip, nothing, np.zeros(0, np.int64))
-            row, place = np.nonzero(values > 0)
-            pairs.append(row * len(model.items) + items[row, place])
-        row, column = np.divmod(np.unique(np.concatenate(pairs)), scores[0].shape[1])
-        features = [shaped(score[row, column], score.max(axis=1)[row]) for score in scores]
-        hit = present(targets[block], row, column)
-        yield Candidates(np.concatenate(features, axis=1), hit, np.bincount(row, minlength=block.size))
-
-
-def listwise(features: npt.NDArray[np.float32], hit: npt.NDArray[np.bool_], start: npt.NDArray[np.int64], penalty: float) -> npt.NDArray[np.float64]:  # fmt: skip
-    """Return weights >= 0 that minimise the mean over users of -log softmax of what they had, `(features,)`."""
-    held = np.diff(start)
-    begin = start[:-1][held > 0]
-    owner = np.repeat(np.arange(begin.size), held[held > 0])
-    number = np.bincount(owner, weights=hit)
-    counted = number > 0
-    share = hit / np.maximum(number, 1.0)[owner]
-    mass = counted[owner].astype(float)
-    observed = share @ features
-    users = max(int(counted.sum()), 1)
-
-    def loss(weights: npt.NDArray[np.float64]) -> tuple[float, npt.NDArray[np.float64]]:
-        score = features @ weights
-        shifted = np.exp(score - np.maximum.reduceat(score, begin)[owner])
-        total = np.add.reduceat(shifted, begin)
-        chance = shifted / total[owner] * mass
-        log_total = np.log(total) + np.maximum.reduceat(score, begin)
-        value = -(observed @ weights) + log_total[counted].sum() + 0.5 * penalty * weights @ weights
-        gradient = -observed + chance @ features + penalty * weights
-        return value / users, gradient / users
-
-    first = np.full(features.shape[1], 0.5)
-    found = optimize.minimize(loss, first, jac=True, method="L-BFGS-B", bounds=[(0.0, None)] * first.size)
-    return np.asarray(found.x, float)
+def share_again(split: Split) -> float:
+    """Return the share of what is held out, of users with history, that the user had had before."""
+    held = split.known.matrix(Weighting(repeats="once"))[split.users]
+    known = np.diff(held.indptr) > 0
+    targets = split.targets[split.users][known]
+    return float(targets.multiply(held[known] > 0).sum() / max(targets.nnz, 1))
 
 
 @dataclass(frozen=True)
 class HybridModel:
-    """`weights[segment]`: `(parts, powers)`; segments are `new`, `few-shot` and `warm`, by visits known."""
+    """Parts and the weights of their scores.
+
+    Attributes
+    ----------
+    weights
+        By segment (`new`, `few-shot`, `warm`: no, one, more visits known), `(parts, powers)`.
+    fresh
+        Whether only items that the user has not had are scored.
+    held_out
+        By segment, the NDCG@10 of each part and of the `blend` among the candidates of what was held out. The blend's is
+        of the events that its weights were learned on: a little flattering.
+    left_out
+        Why parts that could not learn are missing.
+    """
 
     items: Ids
     popularity: npt.NDArray[np.float32]
     parts: Mapping[str, Model]
     weights: Mapping[str, npt.NDArray[np.float64]] = field(default_factory=dict)
+    fresh: bool = False
+    held_out: Mapping[str, Mapping[str, float]] = field(default_factory=dict)
+    left_out: Mapping[str, str] = field(default_factory=dict)
 
     def _weights(self, history: Interactions, users: Numbers) -> npt.NDArray[np.float64]:
         """Return each user's weights, `(users, parts, powers)`."""
@@ -195,7 +207,7 @@ class HybridModel:
         out = np.zeros((len(users), len(self.items)), np.float32)
         for place, model in enumerate(self.parts.values()):
             if weights[:, place].any():
-                add_shaped(model.scores(history, users), weights[:, place], out)
+                add_shaped(scores_of(model, history, users, self.fresh), weights[:, place], out)
         return out
 
     def reasons(self, history: Interactions, user: int, item: int) -> Sequence[Reason]:
@@ -203,7 +215,7 @@ class HybridModel:
         weights = self._weights(history, np.array([user]))[0]
         found: dict[tuple[str, object], float] = {}
         for place, model in enumerate(self.parts.values()):
-            score = model.scores(history, np.array([user]))
+            score = scores_of(model, history, np.array([user]), self.fresh)
             added = float(shaped(score[:, item], score.max(axis=1))[0] @ weights[place])
             if added == 0.0:
                 continue

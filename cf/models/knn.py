@@ -12,7 +12,7 @@ from scipy import sparse
 from cf.ids import Ids
 from cf.interactions import Interactions, Weighting
 from cf.model import Numbers, Reason, Scores, Sums, at_least_one, item_reasons, not_negative, popularity_of
-from cf.neighbours import Cosine, Plain, Reweighting, Similarity, best_of_product, neighbours
+from cf.neighbours import Cosine, Plain, Reweighting, Similarity, TfIdf, best_of_product, neighbours
 from cf.neighbours.nearest import csr
 from cf.neighbours.similarity import Terms
 from cf.progress import Progress, silent
@@ -20,25 +20,31 @@ from cf.progress import Progress, silent
 
 @dataclass(frozen=True)
 class ItemKNN:
-    """score(u, i) = sum over the user's items j of w(u, j) sim(j, i), over the k nearest i of each j.
+    """score(u, i) = sum over the user's items j of w(u, j) (own [i = j] + s(j, i)), i being among the k nearest of j.
 
-    Sarwar et al., WWW 2001, doi:10.1145/371920.372071; Deshpande & Karypis, *Item-based top-N recommendation algorithms*,
-    TOIS 2004, doi:10.1145/963770.963776.
+    s(j, i) = sim(j, i) / sum over the k nearest of j, so that each item of the user passes on as much as any other: without
+    that, those with many near items outweigh what the user has. Sarwar et al., WWW 2001, doi:10.1145/371920.372071;
+    the normalisation: Deshpande & Karypis, *Item-based top-N recommendation algorithms*, TOIS 2004,
+    doi:10.1145/963770.963776.
 
     Attributes
     ----------
     k
         Neighbours of an item.
     own
-        The similarity of an item with itself: 0 leaves out what the user had, unless its neighbours speak for it.
+        What an item counts for itself, its neighbours counting 1 together: 0 leaves out what the user had, unless its
+        neighbours speak for it. Where users come back for the same things, a little above 1 is best.
+    normalised
+        Whether neighbours' similarities are made to sum to 1; else s = sim.
     weighting, reweighting
         Weights of the pairs, and what is made of them before similarities are taken.
     """
 
-    similarity: Similarity = field(default_factory=Cosine)
+    similarity: Similarity = field(default_factory=lambda: Cosine(shrinkage=20.0))
     k: int = 100
-    own: float = 1.0
-    weighting: Weighting = field(default_factory=lambda: Weighting(half_life=180.0, repeats="log"))
+    own: float = 4.0
+    normalised: bool = True
+    weighting: Weighting = field(default_factory=lambda: Weighting(half_life=90.0))
     reweighting: Reweighting = field(default_factory=Plain)
 
     def __post_init__(self) -> None:
@@ -49,13 +55,21 @@ class ItemKNN:
         """Find every item's neighbours."""
         columns = csr(self.reweighting.apply(interactions.matrix(self.weighting)).T)
         near = neighbours(columns, self.similarity, self.k, progress)
-        with_own = near if self.own == 0 else csr(near + self.own * sparse.identity(near.shape[0], np.float32, "csr"))
-        return ItemKNNModel(interactions.items, popularity_of(interactions), self.weighting, csr(near), with_own)
+        shares = unit_sums(near) if self.normalised else near
+        spread = shares if self.own == 0 else shares + self.own * sparse.identity(near.shape[0], np.float32, "csr")
+        return ItemKNNModel(interactions.items, popularity_of(interactions), self.weighting, csr(near), csr(spread))
+
+
+def unit_sums(matrix: sparse.csr_matrix) -> sparse.csr_matrix:
+    """Scale each row to sum to 1; a row of zeros stays."""
+    total = np.asarray(matrix.sum(axis=1)).ravel()
+    scale = np.divide(1.0, total, out=np.zeros_like(total), where=total > 0)
+    return csr(sparse.diags(scale.astype(np.float32)) @ matrix)
 
 
 @dataclass(frozen=True)
 class ItemKNNModel:
-    """`near`: `(items, items)`, the neighbours; `spread`: the same with each item's own weight, what scores are made of."""
+    """`near`: `(items, items)`, similarities; `spread`: what scores are made of, each item's own weight included."""
 
     items: Ids
     popularity: npt.NDArray[np.float32]
@@ -93,14 +107,17 @@ class UserKNN:
     k
         Neighbours of a user.
     own
-        What the user's own weights count beside the neighbours' mean.
+        What the user's own weights count beside the neighbours' mean: 0 leaves out what the user had, unless neighbours
+        speak for it.
+    weighting, reweighting
+        Weights of the pairs, which scores are made of, and what is made of them before similarities are taken.
     """
 
     similarity: Similarity = field(default_factory=Cosine)
     k: int = 100
-    own: float = 0.0
-    weighting: Weighting = field(default_factory=lambda: Weighting(half_life=180.0, repeats="log"))
-    reweighting: Reweighting = field(default_factory=Plain)
+    own: float = 2.0
+    weighting: Weighting = field(default_factory=lambda: Weighting(half_life=90.0))
+    reweighting: Reweighting = field(default_factory=TfIdf)
 
     def __post_init__(self) -> None:
         at_least_one(k=self.k)
@@ -144,8 +161,7 @@ class UserKNNModel:
             right_terms=self.terms, shrinkage=rule.similarity.shrinkage,
             own=self.users.find(chosen.users.values) if len(self.users) else None,
         )  # fmt: skip
-        total = np.asarray(near.sum(axis=1)).ravel()
-        return csr(sparse.diags(np.divide(1.0, total, out=np.zeros_like(total), where=total > 0)) @ near)
+        return unit_sums(near)
 
     def product(self, history: Interactions, users: Numbers) -> Sums:
         """Return neighbours' shares (beside the users' own weights) and everyone's weights."""

@@ -10,7 +10,7 @@ import numpy.typing as npt
 from numba import njit, prange
 
 from cf.boosting import Boosting, Trees
-from cf.errors import UsageError
+from cf.errors import CannotLearn, UsageError
 from cf.events.columns import DAY
 from cf.ids import Ids
 from cf.interactions import Interactions, Weighting
@@ -130,7 +130,7 @@ class Repeat:
             hits.append(present(held, owner[chosen], indices[chosen]))
         hit = np.concatenate([*hits, np.zeros(0, bool)])
         if not hit.any() or hit.all():
-            raise UsageError(f"no repeat purchase can be learned from: the events span too few windows of {self.window:g} days, or nothing was bought again")  # fmt: skip
+            raise CannotLearn(f"no repeat purchase can be learned from: the events span too few windows of {self.window:g} days, or nothing was bought again")  # fmt: skip
         trees = self.boosting.fit(np.concatenate(rows), hit, "binary", self.seed)
         progress("repeat purchases", self.past_windows, self.past_windows)
         return RepeatModel(interactions.items, popularity_of(interactions), items_of(interactions, step), trees)

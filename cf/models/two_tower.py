@@ -9,7 +9,7 @@ import numpy as np
 import numpy.typing as npt
 from scipy import sparse
 
-from cf.errors import UsageError
+from cf.errors import CannotLearn, UsageError
 from cf.events.columns import DAY
 from cf.ids import Ids
 from cf.interactions import Interactions, Weighting
@@ -102,7 +102,7 @@ class TwoTower:
             target.append(held.indices)
             rows += users.size
         if not histories:
-            raise UsageError(
+            raise CannotLearn(
                 f"the events span less than a window of {self.window:g} days; two towers cannot be trained"
             )
         history = csr(sparse.vstack(histories))

@@ -96,6 +96,51 @@ def best_products(rows, a_ptr, a_idx, a_val, b_ptr, b_idx, b_val, centre_a, cent
 
 
 @njit(nogil=True, cache=True, parallel=True)
+def nearest_points(rows, a_ptr, a_idx, a_val, b_ptr, b_idx, b_val, square, by_square, own, threads, indices, values, sizes):  # type: ignore[no-untyped-def] # fmt: skip
+    """For each row r of A in `rows`, the k columns c of B at the least Euclidean distance, nearest first.
+
+    |a - b|^2 = |a|^2 - (2 a.b - |b|^2): ranked by what is in brackets, returned in `values`. `square` holds |b|^2 and
+    `by_square` the columns in rising order of it: of those that have nothing in common with a row, the shortest are
+    nearest. Column `own[r]` of row r is passed over (-1: none). Sizes of `indices` and `values`: `(rows, k)`.
+    """
+    width = square.size
+    for t in prange(threads):
+        dots = np.zeros(width)
+        met = np.zeros(width, np.bool_)
+        touched = np.empty(width, np.int64)
+        for at in range(t, rows.size, threads):
+            r = rows[at]
+            n_touched = 0
+            for p in range(a_ptr[r], a_ptr[r + 1]):
+                j, weight = a_idx[p], a_val[p]
+                for q in range(b_ptr[j], b_ptr[j + 1]):
+                    c = b_idx[q]
+                    if not met[c]:
+                        met[c] = True
+                        touched[n_touched] = c
+                        n_touched += 1
+                    dots[c] += weight * b_val[q]
+            size = 0
+            for p in range(n_touched):
+                c = touched[p]
+                if c != own[r]:
+                    size = offer(values[at], indices[at], size, 2.0 * dots[c] - square[c], c)
+            left = values.shape[1]
+            for p in range(width):
+                if left == 0:
+                    break
+                c = by_square[p]
+                if not met[c] and c != own[r]:
+                    size = offer(values[at], indices[at], size, -square[c], c)
+                    left -= 1
+            for p in range(n_touched):
+                dots[touched[p]] = 0.0
+                met[touched[p]] = False
+            settle(values[at], indices[at], size)
+            sizes[at] = size
+
+
+@njit(nogil=True, cache=True, parallel=True)
 def best_columns(scores, skip_ptr, skip_idx, only, filler, indices, values, sizes):  # type: ignore[no-untyped-def]
     """For each row of dense scores, the best k columns; then `filler`'s (columns in order) where too few score above 0.
 

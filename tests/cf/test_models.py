@@ -23,9 +23,10 @@ from cf.models import (
     Recommender,
     Repeat,
     Segments,
+    TifuKNN,
     UserKNN,
 )
-from cf.neighbours import BM25, Cosine, Pearson, TfIdf
+from cf.neighbours import BM25, Cosine, Pearson, Plain, TfIdf
 from cf.recommending import explain, goes_with, recommend, recommend_all, similar_items
 from tests.cf.worlds import log, market, tiny
 
@@ -46,6 +47,7 @@ RECOMMENDERS: dict[str, Recommender] = {
     "item-knn bm25": ItemKNN(k=20, reweighting=BM25()),
     "user-knn": UserKNN(k=20),
     "user-knn tf-idf": UserKNN(Cosine(2.0), k=20, reweighting=TfIdf(), own=1.0),
+    "tifu-knn": TifuKNN(k=20),
     "ease": Ease(penalty=20.0, most_items=50),
     "als": Als(factors=8, passes=4, penalty=1.0),
     "content": Content(ATTRIBUTES),
@@ -144,9 +146,71 @@ def test_frequency_and_item_knn_follow_their_formulas() -> None:
     held = x.matrix(rule).toarray()
     unit = held / np.linalg.norm(held, axis=0)
     near = unit.T @ unit
-    assert np.allclose(ItemKNN(k=9, weighting=rule).fit(x).scores(x, np.arange(3)), held @ near, atol=1e-6)
+    assert np.allclose(
+        ItemKNN(Cosine(), k=9, own=1.0, normalised=False, weighting=rule).fit(x).scores(x, np.arange(3)),
+        held @ near,
+        atol=1e-6,
+    )
     np.fill_diagonal(near, 0.0)
-    assert np.allclose(ItemKNN(k=9, weighting=rule, own=0.0).fit(x).scores(x, np.arange(3)), held @ near, atol=1e-6)
+    assert np.allclose(
+        ItemKNN(Cosine(), k=9, own=0.0, normalised=False, weighting=rule).fit(x).scores(x, np.arange(3)),
+        held @ near,
+        atol=1e-6,
+    )
+
+
+def test_item_knn_passes_on_as_much_from_every_item() -> None:
+    x = log(market(users=60), now=200)
+    model = ItemKNN(k=5, own=0.0).fit(x)
+    assert np.allclose(np.asarray(model.spread.sum(axis=1)).ravel(), 1.0, atol=1e-5)
+    own = ItemKNN(k=5, own=3.0).fit(x)
+    assert np.allclose((own.spread - model.spread).toarray(), 3.0 * np.eye(x.n_items), atol=1e-6)
+
+
+def tifu_vector(held: list[set[int]], width: int, rule: TifuKNN) -> np.ndarray:
+    """Hu et al. 2020, equations 1 and 2, word by word: baskets, earliest first, in groups of equal size from the end."""
+    size = -(-len(held) // rule.groups)
+    groups = [held[max(end - size, 0) : end] for end in range(len(held), 0, -size)][::-1]
+    made = []
+    for group in groups:
+        vector = np.zeros(width)
+        for place, basket in enumerate(group):
+            vector[sorted(basket)] += rule.within ** (len(group) - 1 - place) / len(group)
+        made.append(vector)
+    return sum(rule.across ** (len(made) - 1 - place) * vector / len(made) for place, vector in enumerate(made))
+
+
+def test_tifu_knn_is_the_papers_formula_with_the_nearest_by_distance() -> None:
+    x = log(market(users=40), now=200)
+    rule = TifuKNN(k=6, groups=3, within=0.8, across=0.6, alpha=0.3)
+    vectors = np.zeros((x.n_users, x.n_items))
+    for user in range(x.n_users):
+        time, item = (column[x.start[user] : x.start[user + 1]] for column in (x.time, x.item))
+        moments = np.unique(time)
+        vectors[user] = tifu_vector([set(item[time == t].tolist()) for t in moments], x.n_items, rule)
+    active = np.flatnonzero(np.diff(x.start))
+    got = rule.fit(x).scores(x, active)
+    for place, user in enumerate(active):
+        others = active[active != user]
+        distance = np.linalg.norm(vectors[others] - vectors[user], axis=1)
+        near = others[np.argsort(distance, kind="stable")[:6]]
+        expected = 0.3 * vectors[user] + 0.7 * vectors[near].mean(axis=0)
+        assert np.allclose(got[place], expected, atol=1e-5)
+
+
+def test_a_hybrid_follows_the_part_that_holds_and_says_what_it_left_out() -> None:
+    rng = np.random.default_rng(0)
+    rows = [(u, i, 10.0 * u + n) for u in range(200) for n, i in enumerate(rng.permutation(40)[: 8 + u % 5])]
+    user, item, day = (np.array(column) for column in zip(*rows, strict=True))
+    films = Interactions.of(Events(user, item, day), now=2_100)  # nobody watches anything twice, nor comes back
+    model = Hybrid({"own": Frequency(), "repeat": Repeat(), "popular": Popularity(), "tifu": TifuKNN(k=10)}).fit(films)
+    assert model.fresh
+    assert list(model.left_out) == ["repeat"]
+    assert "bought again" in model.left_out["repeat"]
+    assert model.weights["warm"][0].sum() == 0  # one's own films never come again
+    made = model.scores(films, np.arange(5))
+    assert not made[films.only(np.arange(5)).matrix().nonzero()].any()
+    assert set(model.held_out["warm"]) == {"own", "popular", "tifu", "blend"}
 
 
 def test_user_knn_is_the_plain_weighted_mean() -> None:
@@ -159,7 +223,11 @@ def test_user_knn_is_the_plain_weighted_mean() -> None:
     for row in near:
         row[np.argsort(-row, kind="stable")[4:]] = 0.0
     expected = near / np.maximum(near.sum(axis=1, keepdims=True), 1e-12) @ w
-    assert np.allclose(UserKNN(k=4, weighting=rule).fit(x).scores(x, np.arange(x.n_users)), expected, atol=1e-5)
+    assert np.allclose(
+        UserKNN(k=4, own=0.0, weighting=rule, reweighting=Plain()).fit(x).scores(x, np.arange(x.n_users)),
+        expected,
+        atol=1e-5,
+    )
 
 
 def test_ease_is_ridge_regression_with_no_weight_on_itself() -> None:
