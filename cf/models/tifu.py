@@ -87,7 +87,9 @@ class TifuKNN:
         """Return the users' vectors, `(users, items)`."""
         weights = np.empty(len(history), np.float32)
         basket_weights(history.start, history.item, history.time, self.groups, self.within, self.across, weights)
-        made = sparse.csr_matrix((weights, history.item.copy(), history.start), shape=(history.n_users, history.n_items))
+        made = sparse.csr_matrix(
+            (weights, history.item.copy(), history.start), shape=(history.n_users, history.n_items)
+        )
         return csr(made)
 
     def fit(self, interactions: Interactions, progress: Progress = silent) -> TifuKNNModel:

@@ -146,9 +146,17 @@ def test_frequency_and_item_knn_follow_their_formulas() -> None:
     held = x.matrix(rule).toarray()
     unit = held / np.linalg.norm(held, axis=0)
     near = unit.T @ unit
-    assert np.allclose(ItemKNN(Cosine(), k=9, own=1.0, normalised=False, weighting=rule).fit(x).scores(x, np.arange(3)), held @ near, atol=1e-6)
+    assert np.allclose(
+        ItemKNN(Cosine(), k=9, own=1.0, normalised=False, weighting=rule).fit(x).scores(x, np.arange(3)),
+        held @ near,
+        atol=1e-6,
+    )
     np.fill_diagonal(near, 0.0)
-    assert np.allclose(ItemKNN(Cosine(), k=9, own=0.0, normalised=False, weighting=rule).fit(x).scores(x, np.arange(3)), held @ near, atol=1e-6)
+    assert np.allclose(
+        ItemKNN(Cosine(), k=9, own=0.0, normalised=False, weighting=rule).fit(x).scores(x, np.arange(3)),
+        held @ near,
+        atol=1e-6,
+    )
 
 
 def test_item_knn_passes_on_as_much_from_every_item() -> None:
@@ -215,7 +223,11 @@ def test_user_knn_is_the_plain_weighted_mean() -> None:
     for row in near:
         row[np.argsort(-row, kind="stable")[4:]] = 0.0
     expected = near / np.maximum(near.sum(axis=1, keepdims=True), 1e-12) @ w
-    assert np.allclose(UserKNN(k=4, own=0.0, weighting=rule, reweighting=Plain()).fit(x).scores(x, np.arange(x.n_users)), expected, atol=1e-5)
+    assert np.allclose(
+        UserKNN(k=4, own=0.0, weighting=rule, reweighting=Plain()).fit(x).scores(x, np.arange(x.n_users)),
+        expected,
+        atol=1e-5,
+    )
 
 
 def test_ease_is_ridge_regression_with_no_weight_on_itself() -> None:
