@@ -437,6 +437,10 @@ def test_frontier_writes_each_format_and_replaces_only_with_force(
     assert len(json.loads((tmp_path / "f.json").read_text())["rows"]) == 2
     assert allocate(*words, tmp_path / "f.json").code == 2
     assert allocate(*words, tmp_path / "f.json", "--force").code == 0
+    assert allocate(*words, tmp_path / "f.html").code == 0
+    page = (tmp_path / "f.html").read_text()
+    assert 'aria-label="Line chart of what the best plan of each of 2 budgets earns' in page
+    assert "http:" not in page and "https:" not in page
     assert allocate(*words, tmp_path / "f.xlsx").code == 2
     assert allocate(*words, tmp_path / "nowhere" / "f.csv").code == 2
 

@@ -212,6 +212,17 @@ def test_frontier_grows_and_flattens() -> None:
     assert (table["spend"] <= table["budget"]).all()
 
 
+@pytest.mark.slow
+def test_a_frontier_never_earns_more_than_its_bound() -> None:
+    """Also where a budget's prices lie outside the box that the budgets around it asked for."""
+    made = campaign()
+    limits = [Limit("budget", "cost", at_most=100_000.0), *made.limits]
+    problem = Problem.from_offers(made.offers, limits=limits, users=made.users, face_value=made.face_values)
+    table = frontier(problem, np.linspace(10_000.0, 100_000.0, 20)).to_pandas()
+    assert (table["objective"] <= table["bound"] + 1e-6).all()
+    assert (table["bound"] - table["objective"] < 1.0).all()
+
+
 def test_verify_refuses_a_lie() -> None:
     """A result with a better number than its plan's is refused."""
     import dataclasses

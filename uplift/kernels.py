@@ -1,4 +1,8 @@
-"""Compiled loops of the boosted trees. Import it inside functions: numba is heavy."""
+"""Compiled loops of the boosted trees. Import it inside functions: numba is heavy.
+
+Those of training run on one thread and without the interpreter's lock: the folds are grown side by side, which keeps the
+sums the same on any number of cores and leaves no thread waiting for another.
+"""
 
 from __future__ import annotations
 
@@ -6,7 +10,57 @@ import numpy as np
 from numba import njit, prange
 
 
-@njit(parallel=True, cache=True)
+@njit(nogil=True, cache=True)
+def pulls(
+    outcome: np.ndarray,
+    offset: np.ndarray,
+    effect: np.ndarray,
+    design: np.ndarray,
+    arm: np.ndarray,
+    weight: np.ndarray,
+    binary: bool,
+    score: np.ndarray,
+    size: np.ndarray,
+) -> None:
+    """Fill each user's gradient `score` `(n, coupons)` and curvature `size` `(n,)`, both float32, at the effects so far.
+
+    `design` `(arms, coupons)`; `weight` is the user's over the dispersion; `binary`: log odds, else logarithm.
+    """
+    for i in range(outcome.size):
+        x = offset[i]
+        for k in range(design.shape[1]):
+            x += effect[i, k] * design[arm[i], k]
+        x = min(max(x, -30.0), 30.0)
+        mean = 1.0 / (1.0 + np.exp(-x)) if binary else np.exp(x)
+        pull = weight[i] * (outcome[i] - mean)
+        for k in range(design.shape[1]):
+            score[i, k] = design[arm[i], k] * pull
+        size[i] = weight[i] * (mean * (1.0 - mean) if binary else mean)
+
+
+@njit(nogil=True, cache=True)
+def leaf_sums(
+    rows: np.ndarray, node: np.ndarray, score: np.ndarray, size: np.ndarray, leaves: int
+) -> tuple[np.ndarray, np.ndarray]:
+    """Sum gradients `(leaves, coupons)` and curvatures `(leaves,)` of these rows by leaf, float64."""
+    total, mass = np.zeros((leaves, score.shape[1])), np.zeros(leaves)
+    for position in range(rows.size):
+        i = rows[position]
+        mass[node[i]] += size[i]
+        for k in range(score.shape[1]):
+            total[node[i], k] += score[i, k]
+    return total, mass
+
+
+@njit(nogil=True, cache=True)
+def add_leaves(effect: np.ndarray, node: np.ndarray, leaf: np.ndarray) -> None:
+    """Add the effects of each user's leaf `(leaves, coupons)` to `effect` `(n, coupons)`."""
+    for i in range(node.size):
+        for k in range(leaf.shape[1]):
+            effect[i, k] += leaf[node[i], k]
+
+
+@njit(nogil=True, cache=True)
 def histograms(
     bins: np.ndarray,
     rows: np.ndarray,
@@ -19,11 +73,11 @@ def histograms(
 ) -> np.ndarray:
     """Sum scores and sizes by feature, node and bin: `(features, nodes, bins, coupons + 1)` float64.
 
-    `bins` `(all features, n)` uint8; each thread owns whole features, so the sums do not depend on their number.
+    `bins` `(all features, n)` uint8.
     """
     coupons = score.shape[1]
     out = np.zeros((features.size, nodes, n_bins, coupons + 1))
-    for f in prange(features.size):
+    for f in range(features.size):
         column = bins[features[f]]
         mine = out[f]
         for position in range(rows.size):
@@ -35,7 +89,7 @@ def histograms(
     return out
 
 
-@njit(cache=True)
+@njit(nogil=True, cache=True)
 def best_splits(sums: np.ndarray, shrink: np.ndarray, least: float) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
     """Best feature (position), bin and gain of each node; a split sends bins up to it to the left. Gain 0: none."""
     features, nodes, n_bins, width = sums.shape
@@ -65,10 +119,10 @@ def best_splits(sums: np.ndarray, shrink: np.ndarray, least: float) -> tuple[np.
     return where, cut, gain
 
 
-@njit(parallel=True, cache=True)
+@njit(nogil=True, cache=True)
 def descend(bins: np.ndarray, node: np.ndarray, feature: np.ndarray, cut: np.ndarray) -> None:
     """Move each user from their node to its left (2 x node) or right (2 x node + 1) child; feature -1: left."""
-    for i in prange(node.size):
+    for i in range(node.size):
         j = node[i]
         f = feature[j]
         node[i] = 2 * j + (1 if f >= 0 and bins[f, i] > cut[j] else 0)

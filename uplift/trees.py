@@ -8,7 +8,9 @@ independent: a leaf's effect k is G_k / (H + d_k / v), and that is all the histo
 
 from __future__ import annotations
 
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
+from os import cpu_count
 
 import numpy as np
 
@@ -130,27 +132,32 @@ class _Booster:
     def __init__(self, sample: Sample, train: np.ndarray, held: np.ndarray, growth: Growth, seed: list[int]) -> None:
         self.sample, self.train, self.held, self.growth = sample, train, held, growth
         self.rng = np.random.default_rng(seed)
-        self.design = sample.design[sample.arm]
-        self.effect = np.zeros(self.design.shape)
+        self.weight = sample.weight / sample.dispersion
+        self.effect = np.zeros((sample.outcome.size, sample.spread.size))
+        self.score = np.empty(self.effect.shape, dtype=np.float32)
+        self.size = np.empty(sample.outcome.size, dtype=np.float32)
+        self.design = sample.design[sample.arm[held]]
         self.shrink = sample.spread / growth.prior
         self.trees: list[tuple[np.ndarray, np.ndarray, np.ndarray]] = []
 
     def loss(self) -> float:
         """Loss on the held rows with the trees so far."""
         s, rows = self.sample, self.held
-        predictor = s.offset[rows] + (self.effect[rows] * self.design[rows]).sum(axis=1)
+        predictor = s.offset[rows] + (self.effect[rows] * self.design).sum(axis=1)
         return float(s.weight[rows] @ s.link.loss(predictor, s.outcome[rows]))
+
+    def grown(self) -> float:
+        """Add one tree and return the loss on the held rows."""
+        self.grow()
+        return self.loss()
 
     def grow(self) -> None:
         """Add one tree."""
-        from uplift.kernels import best_splits, descend, histograms
+        from uplift.kernels import add_leaves, best_splits, descend, histograms, leaf_sums, pulls
 
-        s, growth = self.sample, self.growth
-        coupons, leaves = s.spread.size, 2**growth.depth
-        mean = s.link.mean(s.offset + (self.effect * self.design).sum(axis=1))
-        pull = s.weight * (s.outcome - mean) / s.dispersion
-        score = (self.design * pull[:, None]).astype(np.float32)
-        size = (s.weight * s.link.curvature(mean) / s.dispersion).astype(np.float32)
+        s, growth, score, size = self.sample, self.growth, self.score, self.size
+        leaves = 2**growth.depth
+        pulls(s.outcome, s.offset, self.effect, s.design, s.arm, self.weight, s.link.binary, score, size)
         rows = self.train[self.rng.random(self.train.size) < growth.rows]
         width = s.bins.shape[0]
         columns = np.sort(self.rng.permutation(width)[: max(1, round(growth.columns * width))])
@@ -163,10 +170,9 @@ class _Booster:
             feature[level, : 2**level] = np.where(gain > 0, columns[where], -1)
             cut[level, : 2**level] = at
             descend(s.bins, node, feature[level], cut[level])
-        total = np.stack([np.bincount(node[rows], score[rows, k], leaves) for k in range(coupons)], axis=1)
-        mass = np.bincount(node[rows], size[rows], leaves)
+        total, mass = leaf_sums(rows, node, score, size, leaves)
         leaf = growth.rate * total / (mass[:, None] + self.shrink)
-        self.effect += leaf[node]
+        add_leaves(self.effect, node, leaf)
         self.trees.append((feature, cut, leaf))
 
 
@@ -182,10 +188,9 @@ def grow_out_of_fold(
         for f in range(int(fold.max()) + 1)
     ]
     losses = [sum(booster.loss() for booster in boosters)]
-    while len(losses) <= growth.trees and len(losses) - int(np.argmin(losses)) <= growth.patience:
-        for booster in boosters:
-            booster.grow()
-        losses.append(sum(booster.loss() for booster in boosters))
+    with ThreadPoolExecutor(min(len(boosters), cpu_count() or 1)) as pool:
+        while len(losses) <= growth.trees and len(losses) - int(np.argmin(losses)) <= growth.patience:
+            losses.append(sum(pool.map(_Booster.grown, boosters)))
     number = int(np.argmin(losses))
     leaves, coupons = 2**growth.depth, sample.spread.size
     made = []

@@ -19,6 +19,7 @@ class Inputs:
     products: str | None = None
     users: str | None = None
     trial: str | None = None
+    sent: str | None = None
     offers: str | None = None
 
     @property
@@ -33,7 +34,7 @@ class Inputs:
 
 
 def find_inputs(folder: str | Path) -> Inputs:
-    """Find `campaign.toml` and the tables `transactions`, `products`, `users`, `trial`, `offers` in a folder.
+    """Find `campaign.toml` and the tables `transactions`, `products`, `users`, `trial`, `sent`, `offers` in a folder.
 
     Raises
     ------

@@ -9,18 +9,16 @@ from typing import Any
 import numpy as np
 
 from allocator.campaign import Campaign
-from allocator.errors import CampaignError, DataError, counted, nearest
-from allocator.history import CONTROL, Products, Transactions, TrialTable, Users, profiles
+from allocator.errors import DataError, counted, nearest
+from allocator.history import CONTROL, Products, Transactions, TrialTable, Users
 from allocator.history.balance import ArmBalance, balance, telltales, wrong_shares
 from allocator.history.inspecting import Inspection, day
-from allocator.history.profiles import same_kind
 from allocator.history.transactions import DAY
-from allocator.limit import Limit
+from allocator.learning.preparing import Prepared
+from allocator.learning.trials import TrialArrays
 from allocator.problem import Problem
 from allocator.problem.scopes import user_groups
-from allocator.progress import Progress
 from allocator.tables.files import read_offers, same_ids
-from allocator.tables.frames import is_text
 from allocator.tables.user_columns import UserColumns
 
 FEW = 100  # users of an arm below which little can be learned
@@ -56,13 +54,6 @@ def of_products(products: Products, scopes: Mapping[str, np.ndarray]) -> dict[st
         "category": products.category_column(),
         "scopes": {name: int(mask.sum()) for name, mask in scopes.items()},
     }
-
-
-def fitting(transactions: Transactions, products: Products | None) -> Transactions:
-    """Return transactions whose item ids are of the products' kind; raises `DataError` where they cannot be."""
-    if products is None:
-        return transactions
-    return same_kind(transactions, "item_id", is_text(products.item_ids.type), products.path)
 
 
 def of_transactions(transactions: Transactions, found: Inspection, has_products: bool) -> dict[str, Any]:
@@ -153,29 +144,6 @@ def covered(users: Users, campaign: Campaign | None) -> dict[str, int]:
     return {limit.name: int(number) for limit, number in zip(limits, (covers * sizes).sum(axis=1), strict=True)}
 
 
-def eligible(users: Users, campaign: Campaign) -> dict[str, np.ndarray]:
-    """Return who may get each coupon that is for some users only, `(n_users,)` bool.
-
-    Raises
-    ------
-    CampaignError
-        Where a coupon's `users` names an attribute or a value that no user has.
-    """
-    attributes = UserColumns(users.table.drop_columns(["user_id"]), None)
-    found = {}
-    for coupon in campaign.coupon:
-        if not coupon.users:
-            continue
-        try:
-            group, covers = user_groups([Limit(coupon.id, "count", at_most=1.0, users=coupon.users)], users.table.num_rows, attributes)  # fmt: skip
-        except CampaignError as error:
-            raise CampaignError(
-                str(error).replace(f"limit {coupon.id!r}", f"coupon {coupon.id!r}, users", 1)
-            ) from error
-        found[coupon.id] = np.ones(users.table.num_rows, dtype=bool) if group is None else covers[0][group]
-    return found
-
-
 def odd_start(campaign: Campaign, found: Inspection) -> list[str]:
     """Say what is odd about the campaign's start beside the history."""
     start = campaign.campaign.start
@@ -194,15 +162,18 @@ def odd_start(campaign: Campaign, found: Inspection) -> list[str]:
     return []
 
 
-def habits_before(trial: TrialTable, transactions: Transactions | None, progress: Progress) -> dict[str, np.ndarray]:
+def habits_before(trial: TrialTable, prepared: Prepared) -> dict[str, np.ndarray]:
     """Return profiles of the trial's users as of its beginning, where it has a time: more to compare the arms by."""
-    if transactions is None or trial.time is None:
-        return {}
-    distinct = len(trial.user_ids.unique())
-    if distinct < len(trial):
+    if trial.time is None or trial.user_ids is None or len(trial.user_ids.unique()) < len(trial):
         return {}  # a user of several campaigns has several profiles
-    made = profiles(transactions, users=trial, as_of=trial.time, progress=progress)
-    return made.columns()
+    made = () if prepared.profile is None else prepared.profile.names
+    return {name: prepared.table.features[name] for name in made}
+
+
+def of_sent(table: TrialArrays) -> dict[str, Any]:
+    """Return how many users were sent each coupon, and how many others stand beside them."""
+    sizes = np.bincount(table.arm, minlength=table.n_arms)
+    return {"rows": int(sizes[1:].sum()), "others": int(sizes[0]), "coupons": dict(zip(table.coupons, sizes[1:].tolist(), strict=True))}  # fmt: skip
 
 
 def of_trial(trial: TrialTable, habits: Mapping[str, np.ndarray]) -> dict[str, Any]:
@@ -248,17 +219,6 @@ def odd_trial(trial: TrialTable, habits: Mapping[str, np.ndarray], campaign: Cam
     """Say what is odd about a trial."""
     said: list[str] = []
     path, counts = trial.path, trial.counts
-    if counts[0] == 0:
-        said.append(
-            f"{path}: no row is in control (an empty coupon, 'control' or 'none'); without users who got nothing no effect "
-            f"can be learned. Arms found: {', '.join(trial.coupons[:12])}"
-        )
-    if len(trial.coupons) == 0:
-        said.append(f"{path}: every row is in control; there is no coupon to learn about")
-    if trial.purchased.all() or not trial.purchased.any():
-        said.append(
-            f"{path}: 'purchased' is {int(trial.purchased[0])} in every row; `allocate train` has nothing to learn from"
-        )
     for name, number in zip(trial.arms, counts.tolist(), strict=True):
         if 0 < number < FEW:
             said.append(f"{path}: arm {name!r} has {number} users; below {FEW} little can be learned of it")

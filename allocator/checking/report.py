@@ -25,8 +25,13 @@ from allocator.history import (
 )
 from allocator.history.inspecting import MOST_SCOPES, Inspection, inspect
 from allocator.history.transactions import refuse_empty
+from allocator.learning.observed import read_sent
+from allocator.learning.past import WINDOW, Past
+from allocator.learning.preparing import Prepared, eligible, prepare, refuse_unscorable
+from allocator.learning.trials import TrialArrays, arrays_of
 from allocator.problem import Problem
 from allocator.progress import Progress, silent
+from allocator.tables.blocks import UserBlocks, open_users
 
 SCHEMA_VERSION = 1
 Found = TypeVar("Found")
@@ -84,7 +89,11 @@ def check(inputs: Inputs, progress: Progress = silent) -> Report:
 
 
 class _Check:
-    """One run: each step is tried, whatever became of the others."""
+    """One run: each step is tried, whatever became of the others.
+
+    What files must be is not said here: they go through the readers of `train`, `score` and `allocate`, and through
+    all that these do before they begin to work.
+    """
 
     def __init__(self, inputs: Inputs, progress: Progress) -> None:
         self._report = Report(inputs)
@@ -103,27 +112,36 @@ class _Check:
         transactions, seen = self._transactions(products, scopes)
         if campaign is not None and seen is not None:
             report.warnings += parts.odd_start(campaign, seen)
+        past = None if transactions is None or seen is None else Past(transactions, products)
         may_get: dict[str, np.ndarray] = {}
+        opened = None
         if users is not None:
-            may_get = self._users(users, campaign)
+            opened = self._try("users", lambda: open_users(given["users"]), noted=False)
+            may_get = self._users(users, opened, campaign)
             if transactions is not None and seen is not None:
                 both = (users, transactions, seen)
                 report.parts["users"]["have_bought"] = self._try("users", lambda: known_users(*both))
+        prepared = self._learnable(trial, users, past, campaign)
         if trial is not None:
-            self._trial(trial, transactions, campaign)
+            self._trial(trial, prepared, campaign)
+        self._sent(users, past, campaign)
+        if prepared is not None and opened is not None and campaign is not None and "offers" not in given:
+            ready = (prepared, opened, campaign, past)
+            self._try("score", lambda: refuse_unscorable(*ready))
         problem = self._offers(users, campaign)
         offers = None if problem is None else (given["offers"], problem)
         report.funnel = self._try("funnel", lambda: funnel(users, transactions, seen, offers, campaign, may_get)) or []
         return report
 
-    def _try(self, part: str, job: Callable[[], Found]) -> Found | None:
+    def _try(self, part: str, job: Callable[[], Found], *, noted: bool = True) -> Found | None:
         """Do a job; an error is noted under its part."""
         try:
             found = job()
         except AllocatorError as error:
-            self._report.errors.setdefault(part, error)
+            if str(error) not in map(str, self._report.errors.values()):  # a file that two readers refuse alike
+                self._report.errors.setdefault(part, error)
             return None
-        self._report.notes += getattr(found, "notes", ())
+        self._report.notes += getattr(found, "notes", ()) if noted else ()
         return found
 
     def _products(self, products: Products | None, campaign: Campaign | None) -> dict[str, np.ndarray]:
@@ -156,7 +174,7 @@ class _Check:
             return None, None
 
         def look() -> tuple[Transactions, Inspection]:
-            fitting = parts.fitting(table, products)
+            fitting = Past.of(table, products).transactions
             found = inspect(fitting, products, dict(list(scopes.items())[:MOST_SCOPES]), self._progress)
             refuse_empty(fitting, found.faults)
             return fitting, found
@@ -168,19 +186,55 @@ class _Check:
         self._report.warnings += parts.odd_transactions(*found, products)
         return found
 
-    def _users(self, users: Users, campaign: Campaign | None) -> dict[str, np.ndarray]:
+    def _users(self, users: Users, opened: UserBlocks | None, campaign: Campaign | None) -> dict[str, np.ndarray]:
         """Return who may get each coupon that is for some users only."""
         covered = None
         if self._report.inputs.offers is None:
             covered = self._try("limits", lambda: parts.covered(users, campaign))
-        may_get = {} if campaign is None else self._try("eligibility", lambda: parts.eligible(users, campaign)) or {}
+        may_get: dict[str, np.ndarray] = {}
+        for_some = () if campaign is None else tuple(coupon for coupon in campaign.coupon if coupon.users)
+        if opened is not None and for_some:
+            found = self._try("eligibility", lambda: eligible(opened, for_some))
+            if found is not None:
+                may_get = {coupon.id: found[0][:, k] for k, coupon in enumerate(for_some)}
+                self._report.warnings += found[1]
         self._report.parts["users"] = parts.of_users(users, covered or {}, may_get)
         return may_get
 
-    def _trial(self, trial: TrialTable, transactions: Transactions | None, campaign: Campaign | None) -> None:
-        before = self._try("trial", lambda: parts.habits_before(trial, transactions, self._progress))
-        self._report.parts["trial"] = parts.of_trial(trial, before or {})
-        self._report.warnings += parts.odd_trial(trial, before or {}, campaign)
+    def _learnable(
+        self, trial: TrialTable | None, users: Users | None, past: Past | None, campaign: Campaign | None
+    ) -> Prepared | None:
+        """Do what `train` does before it fits anything, with all files that are there."""
+        if trial is None or self._failed("campaign", "products", "users", "transactions"):
+            return None
+        table = self._try("train", lambda: arrays_of(trial), noted=False)
+        return None if table is None else self._prepared(table, users, past, campaign)
+
+    def _prepared(
+        self, table: TrialArrays, users: Users | None, past: Past | None, campaign: Campaign | None
+    ) -> Prepared | None:
+        return self._try("train", lambda: prepare(table, users, past, campaign, self._progress))
+
+    def _sent(self, users: Users | None, past: Past | None, campaign: Campaign | None) -> None:
+        """Look at a list of who was sent what, as `train` does."""
+        path = self._report.inputs.sent
+        if path is None or self._failed("campaign", "products", "users", "transactions"):
+            return
+        if past is None:
+            self._warn(f"{path} tells nothing without what users bought: give transactions too")
+            return
+        table = self._try("sent", lambda: read_sent(path, past, WINDOW, 0, self._progress))
+        if table is not None:
+            self._report.parts["sent"] = parts.of_sent(table)
+            self._prepared(table, users, past, campaign)
+
+    def _failed(self, *names: str) -> bool:
+        return any(name in self._report.errors for name in names)
+
+    def _trial(self, trial: TrialTable, prepared: Prepared | None, campaign: Campaign | None) -> None:
+        before = {} if prepared is None else parts.habits_before(trial, prepared)
+        self._report.parts["trial"] = parts.of_trial(trial, before)
+        self._report.warnings += parts.odd_trial(trial, before, campaign)
 
     def _offers(self, users: Users | None, campaign: Campaign | None) -> Problem | None:
         path = self._report.inputs.offers

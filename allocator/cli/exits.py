@@ -31,9 +31,9 @@ def catch_termination() -> None:
     signal.signal(signal.SIGTERM, _terminate)
 
 
-def interrupted() -> int:
-    """Say that the command was interrupted; return the exit code."""
-    _say("interrupted; nothing was written")
+def interrupted(then: str = "nothing was written") -> int:
+    """Say that the command was interrupted, and what is there now; return the exit code."""
+    _say(f"interrupted; {then}")
     return INTERRUPTED
 
 

@@ -16,20 +16,15 @@ from allocator.cli import exits, holding
 from allocator.cli.inputs import Input, Source, read, scored
 from allocator.cli.screen import Screen
 from allocator.errors import UsageError
-from allocator.problem.intake import positive_budget
 from allocator.result import Proof, Result, Status
 
 if TYPE_CHECKING:
-    import pyarrow as pa
-
     from allocator.reporting.findings import Findings
     from allocator.reporting.summary import Summary
     from allocator.risk import SpendRisk
-    from allocator.solving import FrontierRow
     from allocator.tables.output import Content
 
 OFFERS = "offers.parquet"  # in a plan folder, where a model made them
-TABLE_FORMATS = (".csv", ".parquet", ".json")
 
 
 @dataclass(frozen=True)
@@ -85,7 +80,7 @@ def _plan(source: Source, effort: Effort, output: Output, screen: Screen, holdou
     with screen.stage("read"):
         data = read(source)
     if output.dry_run:
-        return _understood(data, output)
+        return understood(data, output)
     held = None if holdout is None else _hold_out(data, holdout, effort, screen)
     if held is not None:
         data = held.input
@@ -102,14 +97,14 @@ def _plan(source: Source, effort: Effort, output: Output, screen: Screen, holdou
         data.terms,
         certificate=certificate,
         strategies=strategies,
-        seconds=_seconds(screen, result),
+        seconds=seconds_of(screen, result),
         findings=findings,
         holdout=held.line(result) if held is not None and has_plan else None,
-        risk=_risk(data, result),
+        risk=risk_of(data, result),
     )
     if output.path is not None and summary.has_plan:
         further = {} if held is None else held.files(result)
-        summary = _write(output, data, result, summary, source, effort, screen, further)
+        summary = write_plan_folder(output, data, result, summary, source, effort, screen, further)
     if output.as_json:
         sys.stdout.write(summaries.to_json(summary.document()))
     else:
@@ -165,7 +160,7 @@ def _findings(data: Input, result: Result, effort: Effort, output: Output, scree
         return insight.full_findings(data.problem, result, background, data.terms.budget, effort.threads, effort.seed)
 
 
-def _risk(data: Input, result: Result) -> SpendRisk | None:
+def risk_of(data: Input, result: Result) -> SpendRisk | None:
     """Return what the plan may spend; `None` without a plan, or where the offers do not tell."""
     from allocator.chance import DEFAULT_CONFIDENCE
     from allocator.risk import spend_parts, spend_risk
@@ -178,7 +173,8 @@ def _risk(data: Input, result: Result) -> SpendRisk | None:
     return spend_risk(parts, terms.shock, terms.confidence or DEFAULT_CONFIDENCE, terms.budget)
 
 
-def _seconds(screen: Screen, result: Result) -> dict[str, float]:
+def seconds_of(screen: Screen, result: Result) -> dict[str, float]:
+    """Return the wall time of each part of a job, as the summary tells it."""
     times = screen.seconds
     named = {
         "read": times["read"],
@@ -196,7 +192,7 @@ def _seconds(screen: Screen, result: Result) -> dict[str, float]:
     return {name: round(number, 4) for name, number in named.items()}
 
 
-def _write(
+def write_plan_folder(
     output: Output, data: Input, result: Result, summary: Summary, source: Source, effort: Effort, screen: Screen,
     further: Mapping[str, Content],
 ) -> Summary:  # fmt: skip
@@ -253,7 +249,8 @@ def _copy(source: Path, target: Path) -> None:
     shutil.copyfile(source, target)
 
 
-def _understood(data: Input, output: Output) -> int:
+def understood(data: Input, output: Output) -> int:
+    """Say what was read, without solving; return the exit code."""
     from allocator.reporting import summary, terminal
 
     if output.as_json:
@@ -261,70 +258,3 @@ def _understood(data: Input, output: Output) -> int:
     else:
         terminal.show_understood(data.problem, data.terms)
     return 0
-
-
-def frontier(
-    source: Source, low: float, high: float, steps: int, effort: Effort, output: Output, screen: Screen
-) -> int:
-    """Solve for evenly spaced budgets, then print the table and write it where asked; return the exit code."""
-    from allocator.reporting import summary, terminal
-    from allocator.tables.output import write_file
-
-    budgets = _budgets(low, high, steps)
-    if output.path is not None:
-        _check_table(output.path, output.force)
-    with screen.stage("read"):
-        data = read(dataclasses.replace(source, budget=high))
-    if output.dry_run:
-        return _understood(data, output)
-    from allocator.solving import frontier as trace
-
-    with screen.stage("solve"):
-        rows = trace(data.problem, budgets, threads=effort.threads, seed=effort.seed).rows
-    document = summary.frontier_document(rows, data.terms, screen.seconds)
-    if output.path is not None:
-        write_file(output.path, _table_bytes(rows, output.path.suffix, summary.to_json(document)), force=output.force)
-        screen.note(f"Written to {output.path}")
-    if output.as_json:
-        sys.stdout.write(summary.to_json(document))
-    else:
-        terminal.show_frontier(rows, data.terms.currency)
-    return 0 if any(math.isfinite(row.objective) for row in rows) else exits.OF_STATUS[Status.INFEASIBLE]
-
-
-def _budgets(low: float, high: float, steps: int) -> list[float]:
-    """Return evenly spaced budgets, to the cent."""
-    positive_budget(low)
-    positive_budget(high)
-    if high <= low:
-        raise UsageError(f"--to {high:,.2f} must be above --from {low:,.2f}")
-    budgets = [round(low + (high - low) * step / (steps - 1), 2) for step in range(steps)]
-    if len(set(budgets)) < steps:
-        raise UsageError(f"--steps {steps} is more than there are cents between --from and --to; ask for fewer")
-    return budgets
-
-
-def _check_table(path: Path, force: bool) -> None:
-    if path.suffix not in TABLE_FORMATS:
-        raise UsageError(f"{path}: name the table {', '.join('NAME' + suffix for suffix in TABLE_FORMATS)}")
-    if path.exists() and (path.is_dir() or not force):
-        raise UsageError(f"{path} exists already; choose another name, or add --force to replace a file")
-    if not path.absolute().parent.is_dir():
-        raise UsageError(f"{path}: there is no folder {path.parent}; make it first")
-
-
-def _table_bytes(rows: Sequence[FrontierRow], suffix: str, json_text: str) -> bytes:
-    if suffix == ".json":
-        return json_text.encode()
-    import pyarrow as pa
-    import pyarrow.csv
-    import pyarrow.parquet
-
-    table: pa.Table = pa.Table.from_pylist([dataclasses.asdict(row) for row in rows])
-    sink = pa.BufferOutputStream()
-    if suffix == ".csv":
-        pyarrow.csv.write_csv(table, sink, pyarrow.csv.WriteOptions(quoting_style="needed"))
-    else:
-        pyarrow.parquet.write_table(table, sink)
-    content: bytes = sink.getvalue().to_pybytes()
-    return content

@@ -27,6 +27,8 @@ STAGES = {
     "compare": "comparing the plans",
     "check": "checking every file",
     "measure": "measuring",
+    "waves": "running campaigns wave by wave",
+    "scenario": "running the scenario",
 }
 
 

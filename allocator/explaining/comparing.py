@@ -214,7 +214,7 @@ def compare_plans(
         coupons=_coupons(one, two),
         segments=segments,
         revalued=holdings.revalued,
-        notes=tuple(dict.fromkeys([*notes, *one.notes, *two.notes])),
+        notes=tuple(dict.fromkeys([*one.facts.warnings, *two.facts.warnings, *notes, *one.notes, *two.notes])),
     )
 
 

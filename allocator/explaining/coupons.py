@@ -164,7 +164,7 @@ def explain_coupon(
         limits=_limits(facts, opened, coupon),
         by_users=trees[0],
         by_offers=trees[1],
-        notes=(*opened.notes, *_notes(opened, rows, has, enough)),
+        notes=(*opened.facts.warnings, *opened.notes, *_notes(opened, rows, has, enough)),
     )
 
 

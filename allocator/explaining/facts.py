@@ -10,6 +10,10 @@ from allocator.result import LimitUse
 from allocator.tables.plan_folder import SUMMARY, PlanFolder
 
 AGAIN = "it was written by another version, or changed by hand; make the plan again with `allocate -o`"
+OBSERVATIONAL = (
+    "{}: the effects are observational: nobody drew lots for the coupons that the model learned from, so that what they earn "
+    "is a guess until a control group shows it (--holdout)."
+)
 WITH_PLAN = ("optimal", "feasible")
 
 
@@ -27,6 +31,8 @@ class Facts:
         Use, numbers and price of each limit.
     coupons
         Names of all coupons, in the campaign's order.
+    observational
+        Whether the effects behind the offers were learned where nobody drew lots.
     """
 
     path: str
@@ -43,6 +49,12 @@ class Facts:
     issued: int
     limits: tuple[LimitUse, ...]
     coupons: tuple[str, ...]
+    observational: bool = False
+
+    @property
+    def warnings(self) -> tuple[str, ...]:
+        """What whoever reads of the plan must know."""
+        return (OBSERVATIONAL.format(self.path),) if self.observational else ()
 
     @property
     def gap(self) -> float:
@@ -94,6 +106,7 @@ def facts(folder: PlanFolder) -> Facts:
         issued=issued,
         limits=tuple(_limit(item) for item in read.items("limits")),
         coupons=tuple(item.text("name") for item in read.items("coupons")),
+        observational=bool((folder.summary.get("model") or {}).get("observational")),
     )
 
 

@@ -126,6 +126,7 @@ def explain_user(
         Where a file is damaged, of another version, changed, or gone.
     """
     behind: tuple[CouponReasons, ...] = ()
+    warnings: tuple[str, ...] = ()
     if isinstance(plan, Result):
         if any(part is not None for part in (offers, users, campaign, model, transactions, products)):
             raise UsageError("a result in memory knows its offers, users and campaign; give none of them")
@@ -133,7 +134,7 @@ def explain_user(
     else:
         opened = open_plan(plan, Given(offers, users, campaign, model, transactions, products))
         case = case_of_folder(opened, str(user))
-        behind = reasons_of(opened, str(user))
+        behind, warnings = reasons_of(opened, str(user)), opened.facts.warnings
     by_price = best(case.candidates, case.most, case.group)
     missed = _missed(case.candidates, by_price)
     _refuse_impossible(case, missed)
@@ -150,7 +151,11 @@ def explain_user(
         missed=missed,
         reasons=behind,
         statement=wording.statement(case.user, lines, case.most, case.currency),
-        notes=(*case.notes, *wording.notes(case.proof, missed, [item.coupon for item in by_price], case.currency)),
+        notes=(
+            *warnings,
+            *case.notes,
+            *wording.notes(case.proof, missed, [item.coupon for item in by_price], case.currency),
+        ),
     )
 
 

@@ -13,10 +13,11 @@ from allocator.history.faults import Faults
 from allocator.history.numbering import Numbering
 from allocator.history.products import Products
 from allocator.history.schema import QUARTERS, WEEKDAYS, ProfileSchema
-from allocator.history.transactions import DAY, Transactions, missing_ids
+from allocator.history.transactions import DAY, Transactions
 from allocator.kernels import hashing
 from allocator.kernels import profiles as kernels
 from allocator.progress import Progress
+from allocator.tables.user_ids import missing_ids
 
 NO_NUMBERS = np.empty(0)
 NO_CODES = np.empty(0, np.int32)

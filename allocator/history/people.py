@@ -10,11 +10,11 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from allocator.errors import DataError, counted
-from allocator.history.transactions import USER_NAMES, missing_ids
 from allocator.tables.files import FROM_CSV
 from allocator.tables.frames import decoded, is_text, one_chunk
-from allocator.tables.named import Column, Holds, layout_of, read_layout
+from allocator.tables.named import USER_NAMES, Column, Holds, layout_of, read_layout
 from allocator.tables.origin import MOST_EXAMPLES, Origin
+from allocator.tables.user_ids import missing_ids, refuse_bad_ids
 
 COLUMNS = (Column("user_id", Holds.ID, USER_NAMES, True, "who"),)
 
@@ -54,18 +54,21 @@ class Users:
 
 
 def read_users(path: str | Path) -> Users:
-    """Read a table of users: `user_id` and attributes. Rows that repeat another wholly are dropped, with a note.
+    """Read a table of users: `user_id` and attributes.
 
     Raises
     ------
     DataError
-        Where it cannot be read, or a user is there twice with different attributes.
+        Where it cannot be read, or a user is missing or there twice.
     """
     layout = layout_of(path, COLUMNS)
-    table, notes = distinct_rows(read_layout(layout, COLUMNS), "user_id", str(path))
+    table = read_layout(layout, COLUMNS)
     if table.num_rows == 0:
         raise DataError(f"{path}: no rows; write one row for each user")
-    return Users(str(path), table, (*layout.notes, *notes))
+    ids = one_chunk(decoded(table["user_id"]))
+    ids = ids.cast(pa.string() if is_text(ids.type) else pa.int64())
+    refuse_bad_ids(ids, str(path), Origin.of(table))
+    return Users(str(path), table.set_column(table.column_names.index("user_id"), "user_id", ids), layout.notes)
 
 
 def is_from_csv(table: pa.Table) -> bool:

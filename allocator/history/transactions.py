@@ -12,16 +12,15 @@ from typing import Any
 import numpy as np
 import pandas as pd
 import pyarrow as pa
-import pyarrow.compute as pc
 
 from allocator.errors import DataError, UsageError
 from allocator.history import faults as kinds
 from allocator.history.faults import Faults, Sieve
 from allocator.tables import streams
-from allocator.tables.named import Column, Holds, Layout, layout_of
+from allocator.tables.named import USER_NAMES, Column, Holds, Layout, layout_of
 from allocator.tables.streams import Batch
+from allocator.tables.user_ids import missing_ids
 
-USER_NAMES = ("household_id", "household_key", "customer_id", "member_id", "client_id", "user", "customer")
 ITEM_NAMES = ("product_id", "sku", "article_id", "upc", "item", "product", "stock_code")
 COLUMNS = (
     Column("user_id", Holds.ID, USER_NAMES, True, "who bought"),
@@ -260,18 +259,6 @@ def moment(time: Any) -> int:
 def numbers(column: pa.Array) -> np.ndarray:
     """Return a column of numbers as float64 that can be written to, NaN where missing."""
     return np.array(column.cast(pa.float64(), safe=False).to_numpy(zero_copy_only=False))
-
-
-def missing_ids(column: pa.Array) -> np.ndarray:
-    """Return where an id is null or blank, `(n,)` bool."""
-    missing = np.array(column.is_null())
-    if pa.types.is_dictionary(column.type):
-        blank = missing_ids(column.dictionary)
-        if blank.any():
-            missing |= np.append(blank, False)[column.indices.fill_null(len(blank)).to_numpy(zero_copy_only=False)]
-    elif not pa.types.is_integer(column.type) and not pa.types.is_null(column.type):
-        missing |= np.asarray(pc.fill_null(pc.equal(pc.utf8_trim_whitespace(column), ""), True))
-    return missing
 
 
 def as_numpy(ids: pa.Array) -> np.ndarray:

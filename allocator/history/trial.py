@@ -1,26 +1,21 @@
-"""A trial: who was put in which arm, and what came of it."""
+"""A trial: who was put in which arm, and what came of it. The one reader of it, whoever asks."""
 
 from __future__ import annotations
 
-import re
-from collections.abc import Mapping
-from dataclasses import dataclass
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pyarrow as pa
-import pyarrow.compute as pc
 
-from allocator.errors import DataError, counted
+from allocator.errors import DataError, nearest
 from allocator.history.people import is_from_csv
-from allocator.history.transactions import AMOUNT_LIMIT, USER_NAMES, missing_ids, numbers
-from allocator.tables import streams
-from allocator.tables.frames import decoded, is_text, one_chunk
-from allocator.tables.named import Column, Holds, layout_of, read_layout
-from allocator.tables.origin import MOST_EXAMPLES, Origin
+from allocator.history.trial_door import CONTROL_WORDS, PROPENSITY_OF, TrialDoor
+from allocator.tables.named import USER_NAMES, Column, Holds, layout_of, name_frame, read_layout
 
 CONTROL = "control"
-CONTROL_WORDS = ("", "control", "none")  # how files write that a user got no coupon, in any case
 COLUMNS = (
     Column("user_id", Holds.ID, USER_NAMES, True, "who took part"),
     Column("coupon", Holds.TEXT, ("coupon_id", "arm", "treatment", "group"), True, "which one the user got; empty, control or none: no coupon"),
@@ -32,8 +27,9 @@ COLUMNS = (
     Column("propensity", Holds.NUMBER, (), False, "the chance of what the user got, where chances differed; or propensity[COUPON] for each coupon"),
     Column("weight", Holds.NUMBER, ("sample_weight",), False, "how many users the row stands for"),
 )  # fmt: skip
-PROPENSITY_OF = re.compile(r"propensity\[(.*)\]")
-FLAGS = ("purchased", "redeemed", "visited")
+OUTCOMES = ("purchased", "spend", "redeemed", "visited")
+# What a trial should have and what it cannot do without differ: ids are needed to join by, and spend tells of purchases.
+_READ = tuple(replace(column, required=False) for column in COLUMNS)
 
 
 @dataclass(frozen=True, eq=False)
@@ -43,9 +39,9 @@ class TrialTable:
     Attributes
     ----------
     path
-        Where it was read.
+        Where it was read; `trial` for a table in memory.
     user_ids
-        `(n,)` int64 or string.
+        `(n,)` int64 or string; `None` where the table has none.
     coupons
         The arms beside control, sorted.
     arm
@@ -71,7 +67,7 @@ class TrialTable:
     """
 
     path: str
-    user_ids: pa.Array
+    user_ids: pa.Array | None
     coupons: tuple[str, ...]
     arm: np.ndarray
     purchased: np.ndarray
@@ -104,199 +100,110 @@ class TrialTable:
         return np.bincount(self.arm, minlength=len(self.arms))
 
 
-def read_trial(path: str | Path) -> TrialTable:
-    """Read a trial; see `TrialTable` for its columns.
+def read_trial(
+    source: Any,
+    *,
+    columns: Mapping[str, str] | None = None,
+    control: str | None = None,
+    ignore: Sequence[str] = (),
+) -> TrialTable:
+    """Read and check a trial; see `TrialTable` for its columns.
 
-    A trial without a control arm is read: whether one is needed is for the caller to say.
+    Parameters
+    ----------
+    source
+        A path (Parquet or CSV; a file, a folder or a glob), or a pandas, polars or pyarrow table.
+    columns
+        For a column of the trial its name in the table, where it differs: `{"coupon": "segment"}`.
+    control
+        What stands in `coupon` for those who were given none; by default empty, `control` or `none`.
+    ignore
+        Columns that are passed over, as if they were not there.
 
     Raises
     ------
     DataError
-        Where it cannot be read, or says something impossible: outcomes other than 0 and 1, negative spend, spend
+        Where it cannot be read, or nothing can be learned from it: no outcome, no coupon, no control arm, the same
+        outcome everywhere; or where it says something impossible: outcomes other than 0 and 1, negative spend, spend
         without a purchase, chances outside 0 to 1, a user twice at one time.
     """
-    layout = layout_of(path, COLUMNS)
-    table = read_layout(layout, COLUMNS)
+    name, table, notes = _named(source, dict(columns or {}), tuple(ignore))
     if table.num_rows == 0:
-        raise DataError(f"{path}: no rows; write one row for each user of the trial")
-    door = _Door(str(path), table)
+        raise DataError(f"{name}: no rows; write one row for each user of the trial")
+    door = TrialDoor(name, table)
     users = door.ids()
-    arms, arm = door.arms()
-    flags = {name: door.flag(name) for name in FLAGS}
+    arms, arm = door.arms(control)
     spend = door.amount("spend")
-    purchased = flags["purchased"]
-    assert purchased is not None
-    door.refuse_impossible(purchased, spend, flags, arm)
+    redeemed, visited = door.flag("redeemed"), door.flag("visited")
+    purchased = door.flag("purchased")
+    if purchased is None:
+        assert spend is not None
+        purchased, notes = spend > 0, (*notes, f"{name}: purchased is taken as spend > 0")
+    door.refuse_impossible(purchased, spend, redeemed, visited, arm)
     time = door.time()
     door.refuse_twice(users, time)
     propensities = door.propensities(arms)
     named = {column.name for column in COLUMNS}
     features = table.select([n for n in table.column_names if n not in named and not PROPENSITY_OF.fullmatch(n)])
     return TrialTable(
-        path=str(path),
+        path=name,
         user_ids=users,
         coupons=arms,
         arm=arm,
         purchased=purchased,
         spend=spend,
-        redeemed=flags["redeemed"],
-        visited=flags["visited"],
+        redeemed=redeemed,
+        visited=visited,
         time=time,
         propensity=door.chance("propensity", arm, propensities),
         propensities=propensities,
         weight=door.weight(),
         features=features,
-        notes=layout.notes,
+        notes=(*notes, *_doubtful(name, features.column_names)),
     )
 
 
-@dataclass(frozen=True, eq=False)
-class _Door:
-    """Checks the columns of a trial; messages name the file, the column and rows."""
+def _named(source: Any, columns: dict[str, str], ignore: tuple[str, ...]) -> tuple[str, pa.Table, tuple[str, ...]]:
+    """Return what messages call the source, its table under the project's names, and notes of what was taken for what."""
+    unknown = next((key for key in columns if key not in {column.name for column in COLUMNS}), None)
+    if unknown is not None:
+        known = [column.name for column in COLUMNS]
+        raise DataError(f"a trial has no column {unknown!r}{nearest(unknown, known)}; known: {', '.join(known)}")
+    if isinstance(source, str | Path):
+        layout = layout_of(source, _READ, chosen=columns, ignored=ignore)
+        _refuse_lacking(str(source), layout.names, layout.others)
+        said = replace(layout, names={key: there for key, there in layout.names.items() if key not in columns})
+        return str(source), read_layout(layout, _READ), said.notes
+    name = "trial"
+    table, notes = name_frame(source, _READ, name, chosen=columns, ignored=ignore)
+    _refuse_lacking(name, table.column_names, table.column_names)
+    return name, table, notes
 
-    path: str
-    table: pa.Table
 
-    def ids(self) -> pa.Array:
-        ids = one_chunk(decoded(self.table["user_id"]))
-        ids = ids.cast(pa.string() if is_text(ids.type) else pa.int64())
-        self.refuse("user_id", missing_ids(ids), "is empty", "fill them in or drop those rows")
-        return ids
-
-    def arms(self) -> tuple[tuple[str, ...], np.ndarray]:
-        """Return the coupons and each row's arm."""
-        column = one_chunk(decoded(self.table["coupon"])).cast(pa.string())
-        coded = pc.utf8_trim_whitespace(pc.fill_null(column, "")).dictionary_encode()
-        words = [str(word) for word in coded.dictionary.to_pylist()]
-        coupons = sorted(word for word in words if word.lower() not in CONTROL_WORDS)
-        number = {name: place for place, name in enumerate(coupons, start=1)}
-        codes = np.array([number.get(word, 0) for word in words], np.int64)
-        return tuple(coupons), codes[coded.indices.to_numpy()]
-
-    def flag(self, name: str) -> np.ndarray | None:
-        if name not in self.table.column_names:
-            return None
-        values = self._numbers(name)
-        self.refuse(
-            name, ~np.isin(values, (0.0, 1.0)), "is neither 0 nor 1", "write 1 where it happened and 0 where not"
-        )
-        return values > 0
-
-    def amount(self, name: str) -> np.ndarray | None:
-        if name not in self.table.column_names:
-            return None
-        values = self._numbers(name)
-        bad = ~((values >= 0) & (values <= AMOUNT_LIMIT))
-        self.refuse(name, bad, "is missing, negative or not finite", "write what was paid, 0 where nothing was")
-        return values
-
-    def weight(self) -> np.ndarray | None:
-        values = self.amount("weight")
-        if values is not None:
-            self.refuse("weight", values <= 0, "is 0", "give the number of users that the row stands for")
-        return values
-
-    def time(self) -> np.ndarray | None:
-        if "time" not in self.table.column_names:
-            return None
-        seconds, _ = streams.times_of(one_chunk(self.table["time"]))
-        bad = (seconds < 0) | (seconds >= 2**32)
-        self.refuse("time", bad, "is missing, no date, or not between 1970 and 2105", "write 2026-01-31")
-        return seconds
-
-    def propensities(self, coupons: tuple[str, ...]) -> np.ndarray | None:
-        """Return every arm's chance; that of control is what the coupons leave, unless it is given too."""
-        given = {match[1]: name for name in self.table.column_names if (match := PROPENSITY_OF.fullmatch(name))}
-        if not given:
-            return None
-        control = next((name for name in given if name.lower() in CONTROL_WORDS), None)
-        unknown = sorted(set(given) - set(coupons) - {control})
-        lacking = sorted(set(coupons) - set(given))
-        if unknown or lacking:
-            found = (
-                f"has column {given[unknown[0]]!r} but no such coupon"
-                if unknown
-                else f"lacks column 'propensity[{lacking[0]}]'"
-            )
-            raise DataError(f"{self.path}: the trial {found}; its coupons are {', '.join(coupons)}")
-        columns = [self._chances(given[name]) for name in coupons]
-        rest = 1.0 - np.sum(columns, axis=0) if control is None else self._chances(given[control])
-        chances = np.column_stack([rest, *columns])
-        wrong = (chances < -1e-6).any(axis=1) | (np.abs(chances.sum(axis=1) - 1.0) > 1e-6)
-        self.refuse("propensity[...]", wrong, "does not add up to 1 over the arms", "give each arm's chance by design")
-        return np.maximum(chances, 0.0)
-
-    def chance(self, name: str, arm: np.ndarray, every: np.ndarray | None) -> np.ndarray | None:
-        """Return the chance of the arm that each row got."""
-        values = self._chances(name) if name in self.table.column_names else None
-        if values is None and every is not None:
-            values = every[np.arange(arm.size), arm]
-        if values is not None:
-            bad = values <= 0
-            self.refuse(name, bad, "is 0 for the arm that the user got", "give the chance by design, above 0")
-        return values
-
-    def _chances(self, name: str) -> np.ndarray:
-        values = self._numbers(name)
-        self.refuse(name, ~((values >= 0) & (values <= 1)), "is missing or outside 0 to 1", "give a chance")
-        return values
-
-    def refuse_impossible(
-        self, purchased: np.ndarray, spend: np.ndarray | None, flags: Mapping[str, np.ndarray | None], arm: np.ndarray
-    ) -> None:
-        """Raise where columns contradict one another."""
-        if spend is not None:
-            self.refuse("spend", (spend > 0) & ~purchased, "is above 0 where purchased is 0", "correct one of the two")
-        visited, redeemed = flags["visited"], flags["redeemed"]
-        if visited is not None:
-            self.refuse(
-                "visited", purchased & ~visited, "is 0 where purchased is 1", "correct one of the two, or leave it out"
-            )
-        if redeemed is not None:
-            self.refuse(
-                "redeemed",
-                redeemed & (arm == 0),
-                "is 1 in the control arm",
-                "nobody redeems a coupon that was not given",
-            )
-            self.refuse("redeemed", redeemed & ~purchased, "is 1 where purchased is 0", "correct one of the two")
-
-    def refuse_twice(self, users: pa.Array, time: np.ndarray | None) -> None:
-        codes = users.dictionary_encode().indices.to_numpy(zero_copy_only=False).astype(np.int64)
-        when = np.zeros(codes.size, np.int64) if time is None else time
-        order = np.lexsort((when, codes))
-        same = (np.diff(codes[order]) == 0) & (np.diff(when[order]) == 0)
-        twice = np.zeros(codes.size, dtype=bool)
-        twice[order[1:][same]] = True
-        if twice.any():
-            rows = np.flatnonzero(twice)
-            examples = ", ".join(str(users[int(row)].as_py()) for row in rows[:MOST_EXAMPLES])
+def _refuse_lacking(name: str, there: Mapping[str, str] | Sequence[str], others: Sequence[str]) -> None:
+    """Raise `DataError` where a column that nothing can be learned without is missing."""
+    found = ", ".join([*(there.values() if isinstance(there, Mapping) else ()), *others])
+    for column, wanted, meaning in (
+        ("coupon", ("coupon",), "'coupon' is missing. It says who was given which coupon (empty, 'control' or 'none': nobody's)"),
+        ("purchased", ("purchased", "spend"), "'purchased' (0/1) is missing, and 'spend' (currency) too: there is no outcome"),
+    ):  # fmt: skip
+        if not any(key in there for key in wanted):
             raise DataError(
-                f"{self.path}: {counted(rows.size, 'row repeats', 'rows repeat')} a user_id{'' if time is None else ' at the same time'} "
-                f"({Origin.of(self.table).rows(rows)}: {examples}); keep one row a user, or give each campaign its time"
+                f"{name}: column {meaning}. Found: {found}. Is it there under another name? Say so: --column {column}=NAME"
             )
 
-    def refuse(self, name: str, bad: np.ndarray, what: str, advice: str) -> None:
-        """Raise `DataError` where rows are bad."""
-        rows = np.flatnonzero(bad)
-        if rows.size:
-            first = ""
-            if name in self.table.column_names:
-                first = f"; the first is {_shown(self.table[name][int(rows[0])])}"
-            raise DataError(
-                f"{self.path}: column {name!r} {what} in {counted(rows.size, 'row', 'rows')} "
-                f"({Origin.of(self.table).rows(rows)}{first}); {advice}"
-            )
 
-    def _numbers(self, name: str) -> np.ndarray:
-        column = one_chunk(self.table[name])
-        if is_text(column.type):
-            raise DataError(f"{self.path}: column {name!r} must hold numbers, not text")
-        return numbers(column)
+def _doubtful(name: str, features: Sequence[str]) -> list[str]:
+    """Say which features are called like outcomes."""
+    plain = {feature.strip().lower(): feature for feature in features}
+    return [
+        f"{name}: column {plain[word]!r} is taken for a feature known before; if it came after, as {column.name!r} did: "
+        f"--ignore {plain[word]}"
+        for column in COLUMNS
+        if column.name in OUTCOMES
+        for word in (column.name, *column.aliases)
+        if word in plain
+    ]
 
 
-def _shown(value: pa.Scalar) -> str:
-    try:
-        return repr(value.as_py())
-    except (OverflowError, ValueError):  # a time that Python's have no room for
-        return str(value.cast(pa.int64()).as_py())
+__all__ = ["COLUMNS", "CONTROL", "CONTROL_WORDS", "TrialTable", "read_trial"]

@@ -32,6 +32,12 @@ def _parts(numbers, parts):  # type: ignore[no-untyped-def]
     return n
 
 
+def exact_parts(parts: np.ndarray, numbers: np.ndarray) -> np.ndarray:
+    """Return few numbers that do not overlap, whose sum is exactly that of `parts` (such numbers too) and finite `numbers`."""
+    grown = np.empty(MOST_PARTS + 2)
+    return grown[: _parts(np.concatenate([parts, numbers]), grown)].copy()
+
+
 def exact_sum(numbers: np.ndarray) -> float:
     """Return the sum of finite numbers, rounded once: what `math.fsum` returns, ten times as fast.
 

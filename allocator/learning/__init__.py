@@ -13,9 +13,9 @@ from allocator.learning.model import Model, Prediction
 from allocator.learning.offers import score
 from allocator.learning.storing import load_model
 from allocator.learning.training import train
-from allocator.learning.trials import TrialTable, read_trial
+from allocator.learning.trials import TrialArrays, read_trial
 
 __all__ = [
-    "Candidate", "Card", "LogisticCandidate", "Model", "NetworkCandidate", "Prediction", "TrialTable", "default_candidates",
+    "Candidate", "Card", "LogisticCandidate", "Model", "NetworkCandidate", "Prediction", "TrialArrays", "default_candidates",
     "load_model", "read_trial", "score", "train",
 ]  # fmt: skip

@@ -6,6 +6,10 @@ from dataclasses import asdict, dataclass
 from typing import Any
 
 Z95 = 1.959963984540054
+LEAST, MOST = (
+    0.05,
+    0.95,
+)  # chances beyond which nearly everybody alike is on one side (Crump et al. 2009, 10.1093/biomet/asn055)
 
 
 @dataclass(frozen=True)
@@ -71,6 +75,73 @@ class Arm:
 
 
 @dataclass(frozen=True)
+class Relevant:
+    """How good relevance is: P(buys from a scope in a window), foretold for the last window and held against it.
+
+    Attributes
+    ----------
+    scopes
+        That it was fitted to: those of the campaign's coupons, and categories.
+    window
+        Days.
+    pairs
+        Of user and scope in the last window.
+    log_loss, log_loss_rate
+        Of the foretold chance, and of the scope's rate, for everybody the same.
+    bins
+        Pairs with about the same chance: `predicted` and `observed` shares.
+    """
+
+    scopes: tuple[str, ...]
+    window: float
+    pairs: int
+    log_loss: float
+    log_loss_rate: float
+    bins: tuple[Bin, ...]
+
+    @classmethod
+    def of_document(cls, document: dict[str, Any]) -> Relevant:
+        """Read what `asdict` made."""
+        fields = {**document, "scopes": tuple(document["scopes"])}
+        fields["bins"] = tuple(Bin(**entry) for entry in document["bins"])
+        return cls(**fields)
+
+    def lines(self) -> list[str]:
+        """Return what the card prints."""
+        gain = 1.0 - self.log_loss / self.log_loss_rate if self.log_loss_rate else 0.0
+        head = (
+            f"Relevance to {len(self.scopes)} scopes, foretold for the last {self.window:g} days without having seen them: "
+            f"log-loss {self.log_loss:.4f}, {gain:.0%} better than the scope's rate for everybody ({self.log_loss_rate:.4f})."
+        )
+        rows = [
+            f"{b.pairs:>9,}{b.predicted:>11.1%}{b.observed:>11.1%}{Z95 * b.standard_error:>13.1%}" for b in self.bins
+        ]
+        return [head, "    pairs   foretold     bought   give or take", *rows]
+
+
+@dataclass(frozen=True)
+class Overlap:
+    """How many users could as well have been on the other side: without that, nobody alike is there to compare with.
+
+    Attributes
+    ----------
+    coupon
+        Compared with no coupon.
+    below, above
+        Share of the users whose estimated chance of the coupon, rather than none, is below `LEAST` and above `MOST`.
+    """
+
+    coupon: str
+    below: float
+    above: float
+
+    @property
+    def outside(self) -> float:
+        """Share of the users outside either end."""
+        return self.below + self.above
+
+
+@dataclass(frozen=True)
 class Card:
     """A model card.
 
@@ -92,6 +163,10 @@ class Card:
         What the model cannot know, a sentence each.
     notes
         What was taken for what.
+    overlap
+        Where nobody drew lots: by coupon, which users have nobody alike on the other side.
+    relevance
+        How good relevance to scopes is on a window that it did not see; `None` where none was fitted.
     """
 
     chosen: str
@@ -106,6 +181,13 @@ class Card:
     kept: tuple[Kept, ...]
     limits: tuple[str, ...]
     notes: tuple[str, ...]
+    overlap: tuple[Overlap, ...] = ()
+    relevance: Relevant | None = None
+
+    @property
+    def source(self) -> str:
+        """What the effects were read off: there is a trial only where somebody drew lots."""
+        return "the history" if self.observational else "the trial"
 
     def document(self) -> dict[str, Any]:
         """Return what JSON can hold."""
@@ -117,6 +199,9 @@ class Card:
         fields = dict(document)
         for name, kind in (("arms", Arm), ("marks", Mark), ("bins", Bin), ("kept", Kept)):
             fields[name] = tuple(kind(**entry) for entry in fields[name])
+        fields["overlap"] = tuple(Overlap(**entry) for entry in fields.get("overlap", ()))
+        known = fields.get("relevance")
+        fields["relevance"] = None if known is None else Relevant.of_document(known)
         for name in ("features", "limits", "notes"):
             fields[name] = tuple(fields[name])
         fields["factors"] = {name: tuple(values) for name, values in fields["factors"].items()}
@@ -136,9 +221,9 @@ class Card:
                 if m.qini is not None:
                     metrics.append(_metric("Qini", m.qini, m.qini_error, "0: no better than users drawn by lot"))
         for name, (raw, error, used) in self.factors.items():
-            metrics.append(_metric(f"factor on the {name}", raw, error, f"1: the trial kept what was predicted; used: {used:.2f}"))  # fmt: skip
+            metrics.append(_metric(f"factor on the {name}", raw, error, f"1: {self.source} kept what was predicted; used: {used:.2f}"))  # fmt: skip
         kept = [
-            f"For the best half of the trial's users {k.calibrated:,.1f} {k.unit} were predicted; the trial shows "
+            f"For the best half of its users {k.calibrated:,.1f} {k.unit} were predicted; {self.source} shows "
             f"{_interval(k.observed, k.standard_error, 1)}."
             for k in self.kept
         ]
@@ -153,16 +238,31 @@ class Card:
 
     def text(self) -> str:
         """Return the card for people."""
-        return "\n".join([*self._head(), *self._marks(), *self._calibration(), *self._promises(), *self._limits()])
+        parts = (self._head(), self._overlap(), self._marks(), self._calibration(), self._promises(), self._relevance())
+        return "\n".join([line for part in (*parts, self._limits()) for line in part])
 
     def _head(self) -> list[str]:
-        kind = "OBSERVATIONAL: effects rest on users who were not drawn by lot" if self.observational else "a trial"
+        kind = "history (OBSERVATIONAL, nobody drew lots for the coupons)" if self.observational else "a trial"
         lines = [f"Model of {kind}: {self.users:,} users, {len(self.features)} features.", ""]
         lines += ["arm                        users  purchases  spend a user"]
         for arm in self.arms:
             spend = "" if arm.spend is None else f"{arm.spend:>12.4f}"
             lines.append(f"{arm.coupon:<22}{arm.users:>10,}{arm.purchases:>10.4%}  {spend}".rstrip())
         return lines
+
+    def _overlap(self) -> list[str]:
+        if not self.overlap:
+            return []
+        lines = [
+            "",
+            f"Users whose chance of the coupon, rather than none, is below {LEAST:.0%} or above {MOST:.0%} (estimated)",
+        ]
+        lines.append(f"{'coupon':<22}{'below':>10}{'above':>10}")
+        lines += [f"{item.coupon:<22}{item.below:>10.1%}{item.above:>10.1%}" for item in self.overlap]
+        return lines
+
+    def _relevance(self) -> list[str]:
+        return [] if self.relevance is None else ["", *self.relevance.lines()]
 
     def _marks(self) -> list[str]:
         lines = ["", "Candidates on users they did not see; extra purchases per 1,000 users (95 % interval)"]
@@ -183,7 +283,7 @@ class Card:
             for b in self.bins
         ]
         for name, (raw, error, used) in self.factors.items():
-            lines.append(f"{name}: the trial alone says x {raw:.2f} +- {Z95 * error:.2f}; used: x {used:.2f}")
+            lines.append(f"{name}: {self.source} alone says x {raw:.2f} +- {Z95 * error:.2f}; used: x {used:.2f}")
         return lines
 
     def _promises(self) -> list[str]:
@@ -191,8 +291,8 @@ class Card:
         for k in self.kept:
             inside = "inside" if k.kept else "OUTSIDE"
             lines.append(
-                f"For the best half of the users: {k.raw:,.1f} {k.unit} predicted raw, {k.calibrated:,.1f} calibrated; the "
-                f"trial shows {_interval(k.observed, k.standard_error, 1)}: {inside}."
+                f"For the best half of the users: {k.raw:,.1f} {k.unit} predicted raw, {k.calibrated:,.1f} calibrated; "
+                f"{self.source} shows {_interval(k.observed, k.standard_error, 1)}: {inside}."
             )
         return ["", *lines] if lines else []
 

@@ -2,32 +2,35 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 
 import numpy as np
 
 from allocator.learning.calibrating import Calibration, calibrate
 from allocator.learning.candidates import Tried
-from allocator.learning.card import Arm, Bin, Card, Kept, Mark
+from allocator.learning.card import LEAST, MOST, Arm, Bin, Card, Kept, Mark, Overlap, Relevant
 from allocator.learning.model import Baskets
-from allocator.learning.trials import TrialTable
+from allocator.learning.trials import TrialArrays
 from uplift import Effects, Trial, promise, reliability
 from uplift.metrics import bootstrap, qini, recommended
 
 RESAMPLES = 100
 BINS = 5
+FEW_ALIKE = 0.05  # share of the users without their like on the other side, from which on the card warns
 
 
 def draw_card(
-    table: TrialTable,
+    table: TrialArrays,
     trial: Trial,
     tried: Tried,
     chosen: str,
     calibration: Calibration,
     baskets: Baskets | None,
     observational: bool,
+    relevance: Relevant | None = None,
 ) -> Card:
     """Return the card."""
+    overlap = tuple(_overlap(table, trial)) if observational else ()
     effects = tried.effects[chosen]
     unseen = _calibrated(trial, effects, tried.fold)
     factors = {"level": calibration.level, "spread": calibration.spread}
@@ -47,9 +50,20 @@ def draw_card(
         ),
         factors={name: (f.raw, f.standard_error, f.used) for name, f in factors.items()},
         kept=tuple(_kept(table, trial, effects, unseen, calibration, baskets)),
-        limits=tuple(_limits(table, observational)),
+        limits=tuple(_limits(table, observational, overlap)),
         notes=table.notes,
+        overlap=overlap,
+        relevance=relevance,
     )
+
+
+def _overlap(table: TrialArrays, trial: Trial) -> Iterator[Overlap]:
+    """Say for each coupon which users were nearly sure to get it, or not to."""
+    chances = trial.propensities()
+    share = trial.weight / trial.weight.sum()
+    for k, coupon in enumerate(table.coupons, start=1):
+        chance = chances[:, k] / (chances[:, 0] + chances[:, k])
+        yield Overlap(coupon, float(share @ (chance < LEAST)), float(share @ (chance > MOST)))
 
 
 def _calibrated(trial: Trial, effects: Effects, fold: np.ndarray) -> Effects:
@@ -97,7 +111,7 @@ def _qini_error(trial: Trial, effects: Effects) -> float | None:
     return _known(bootstrap(statistic, rows.size, repeats=RESAMPLES)[0])
 
 
-def _arms(table: TrialTable) -> Iterator[Arm]:
+def _arms(table: TrialArrays) -> Iterator[Arm]:
     weight = np.ones(len(table)) if table.weight is None else table.weight
     for k, name in enumerate(("control", *table.coupons)):
         mine = table.arm == k
@@ -106,7 +120,7 @@ def _arms(table: TrialTable) -> Iterator[Arm]:
 
 
 def _kept(
-    table: TrialTable,
+    table: TrialArrays,
     trial: Trial,
     effects: Effects,
     unseen: Effects,
@@ -137,17 +151,25 @@ def _kept(
     )
 
 
-def _limits(table: TrialTable, observational: bool) -> Iterator[str]:
+def _limits(table: TrialArrays, observational: bool, overlap: Sequence[Overlap]) -> Iterator[str]:
     if observational:
         yield (
             "Effects are observational: users were compared with others alike in the features, not drawn by lot. What "
             "the targeting knew and the features do not is counted as the coupon's effect."
         )
+    for item in overlap:
+        if item.outside > FEW_ALIKE:
+            side = "hardly ever got it" if item.below > item.above else "nearly always got it"
+            yield (
+                f"{item.coupon}: {item.outside:.0%} of the users have nobody alike on the other side (most of them "
+                f"{side}); what it would change for them is a guess from others. Give it to some at random next time."
+            )
+    source = "the history" if observational else "the trial"
     yield "What happens after the outcome was counted: purchases brought forward, habits formed, returns."
-    yield "Users unlike those of the trial, another season, other prices: `allocate score` counts what it has not seen."
+    yield f"Users unlike those of {source}, another season, other prices: `allocate score` counts what it has not seen."
     if table.spend is None:
-        yield "What a purchase spends: the trial has no `spend`, so `basket` of campaign.toml is taken."
+        yield f"What a purchase spends: {source} has no `spend`, so `basket` of campaign.toml is taken."
     if table.redeemed is None:
-        yield "Who redeems: the trial has no `redeemed`, so redemption follows from the purchase (see `redeem_share`)."
+        yield f"Who redeems: {source} has no `redeemed`, so redemption follows from the purchase (see `redeem_share`)."
     if len(table.coupons) == 1:
-        yield "How effects grow with a coupon's depth: the trial had one coupon."
+        yield f"How effects grow with a coupon's depth: {source} had one coupon."

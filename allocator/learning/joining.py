@@ -10,19 +10,31 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from allocator.errors import DataError
-from allocator.history import ProfileSchema, Users
-from allocator.learning.past import Past, as_moment
-from allocator.learning.trials import TrialTable, feature
+from allocator.history import Faults, ProfileSchema, Users
+from allocator.learning.past import Past, as_moment, left_out
+from allocator.learning.trials import TrialArrays, feature
 from allocator.progress import Progress, silent
 from allocator.tables.frames import is_text
-from allocator.tables.streams import MISSING_TIME, times_of
+from allocator.tables.origin import Origin
 
 MOST_MOMENTS = 60  # each is a pass over the transactions
 
 
+def joined(
+    table: TrialArrays, users: Users | None, past: Past | None, start: Any, ignore: tuple[str, ...], progress: Progress
+) -> tuple[TrialArrays, ProfileSchema | None]:
+    """Join attributes and profiles, as far as they are there; see `with_users` and `with_history`."""
+    profile = None
+    if users is not None:
+        table = with_users(table, users, ignore)
+    if past is not None:
+        table, profile = with_history(table, past, start, progress)
+    return table, profile
+
+
 def with_history(
-    table: TrialTable, past: Past, start: Any, progress: Progress = silent
-) -> tuple[TrialTable, ProfileSchema]:
+    table: TrialArrays, past: Past, start: Any, progress: Progress = silent
+) -> tuple[TrialArrays, ProfileSchema]:
     """Add profiles, each of what was known before the user's offer.
 
     Raises
@@ -35,8 +47,11 @@ def with_history(
     if table.user_ids is None:
         raise DataError(f"{table.source}: column 'user_id' is missing; profiles are joined by it")
     ids = table.user_ids
+    if table.from_csv and "user_id" in past.transactions.text_ids:
+        ids = ids.cast(pa.string())  # in a CSV file an id is a number only where all of its neighbours are
     when = _moments(table, start)
     schema: ProfileSchema | None = None
+    faults = Faults()
     made: dict[str, np.ndarray] = {}
     moments = np.unique(when)
     # The latest first: its categories are the ones that a future campaign will see.
@@ -44,17 +59,24 @@ def with_history(
         rows = np.flatnonzero(when == at)
         profiles = past.profiles(ids.take(pa.array(rows)), int(at), schema, progress)
         schema = profiles.schema
+        faults = profiles.faults if profiles.faults.rows > faults.rows else faults
         for name, values in profiles.columns().items():
             made.setdefault(name, np.empty(len(table)))[rows] = values
     assert schema is not None
-    return _joined(table, made, "profiles"), schema
+    whole = _joined(table, made, "profiles")
+    notes = (*table.notes, *past.notes, *left_out(past.transactions.path, faults))
+    return dataclasses.replace(whole, notes=notes), schema
 
 
-def with_users(table: TrialTable, users: Users, ignore: tuple[str, ...] = ()) -> TrialTable:
+def with_users(table: TrialArrays, users: Users, ignore: tuple[str, ...] = ()) -> TrialArrays:
     """Add the attributes of a users table; raises `DataError` where a user of the trial is not there."""
     if table.user_ids is None:
         raise DataError(f"{table.source}: column 'user_id' is missing; {users.path} is joined by it")
     ids, theirs = table.user_ids, users.user_ids
+    if is_text(theirs.type) and table.from_csv:
+        ids = ids.cast(pa.string())
+    if is_text(ids.type) and users.from_csv:
+        theirs = theirs.cast(pa.string())
     if is_text(ids.type) != is_text(theirs.type):
         raise DataError(
             f"{users.path}: user_id is {theirs.type} here but {ids.type} in {table.source}; write both alike"
@@ -65,11 +87,14 @@ def with_users(table: TrialTable, users: Users, ignore: tuple[str, ...] = ()) ->
         raise DataError(
             f"{users.path}: {row.null_count:,} users of {table.source} are not there (e.g. {', '.join(map(str, missing))})"
         )
-    found = {n: feature(users.table[n].take(row), n, users.path) for n in users.attributes if n not in ignore}
-    return _joined(table, found, users.path)
+    origin = Origin.of(users.table)
+    rows = {n: feature(users.table[n], n, users.path, origin) for n in users.attributes if n not in ignore}
+    place = row.to_numpy(zero_copy_only=False)
+    found = {name: values[place] for name, values in rows.items()}
+    return _joined(dataclasses.replace(table, notes=(*table.notes, *users.notes)), found, users.path)
 
 
-def _joined(table: TrialTable, columns: dict[str, np.ndarray], source: str) -> TrialTable:
+def _joined(table: TrialArrays, columns: dict[str, np.ndarray], source: str) -> TrialArrays:
     taken = sorted(set(columns) & set(table.features))
     if taken:
         raise DataError(
@@ -78,18 +103,11 @@ def _joined(table: TrialTable, columns: dict[str, np.ndarray], source: str) -> T
     return dataclasses.replace(table, features={**table.features, **columns})
 
 
-def _moments(table: TrialTable, start: Any) -> np.ndarray:
+def _moments(table: TrialArrays, start: Any) -> np.ndarray:
     """`(n,)` seconds: when each user's campaign began."""
     if table.time is None:
         return np.full(len(table), as_moment(start, table.source), dtype=np.int64)
-    seconds, _ = times_of(table.time.combine_chunks())
-    bad = np.flatnonzero((seconds == MISSING_TIME) | (seconds < 0))
-    if bad.size:
-        raise DataError(
-            f"{table.source}: column 'time' is missing or no date in {bad.size:,} rows (first: row {bad[0] + 1:,}); "
-            "write 2026-01-31"
-        )
-    day = seconds // 86_400 * 86_400  # offers of one day see what was known before that day
+    day = table.time // 86_400 * 86_400  # offers of one day see what was known before that day
     if np.unique(day).size > MOST_MOMENTS:
         raise DataError(
             f"{table.source}: offers began on {np.unique(day).size:,} days; profiles are made for up to {MOST_MOMENTS}: "

@@ -9,15 +9,16 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+import cf
 from allocator.campaign import Campaign, Coupon
-from allocator.errors import DataError, UsageError, nearest
+from allocator.errors import UsageError
 from allocator.history import ProfileSchema
+from allocator.learning.asking import features_for
 from allocator.learning.calibrating import Calibration
 from allocator.learning.candidates import Fitted
 from allocator.learning.kinship import Kinship, kinship
 from allocator.learning.logistic import Logistic
 from allocator.learning.members import Members
-from allocator.learning.trials import feature
 from allocator.scoring import Expected
 from allocator.tables.frames import to_arrow
 from allocator.tables.model_folder import PRODUCTS, TRANSACTIONS, History, history_of
@@ -26,6 +27,7 @@ from uplift.amounts import Amount
 
 if TYPE_CHECKING:
     from allocator.learning.card import Card
+    from allocator.learning.wanting import Wants
 
 
 @dataclass(frozen=True, eq=False)
@@ -126,6 +128,8 @@ class Model:
         Which of the features are made of transactions; `None` where none are.
     observational
         Whether the effects rest on users who were not drawn by lot.
+    relevance
+        What was learned of purchases from scopes; `None` where there were no products, or too short a past.
     card
         What is known of how good it is.
     manifest
@@ -144,6 +148,7 @@ class Model:
     observational: bool
     card: Card
     manifest: Mapping[str, Any]
+    relevance: cf.Boosters | None = None
     home: Path | None = None
 
     @property
@@ -177,38 +182,14 @@ class Model:
         DataError
             Where columns are missing or of another kind than in training.
         """
-        table = to_arrow(users, source)
-        absent = [name for name in self.features if name not in table.column_names]
-        if absent:
-            hint = nearest(absent[0], table.column_names, 0.7)
-            if self.profile is not None and set(absent) <= set(self.profile.names):
-                hint = "; they are made of purchases: give --transactions" + (
-                    "" if self.profile.category_column is None else " and --products"
-                )
-            raise DataError(
-                f"{source}: {len(absent)} of the {len(self.features)} features that the model was trained with are "
-                f"missing: {', '.join(absent[:8])}{hint}; found: {', '.join(table.column_names[:20])}"
-            )
-        columns = {name: feature(table[name], name, source) for name in self.features}
-        for known in self.schema.columns:
-            values = columns[known.name]
-            wants_numbers = type(known).__name__ == "NumericColumn"
-            if wants_numbers and values.dtype.kind != "f":
-                if all(value is None for value in values):
-                    columns[known.name] = np.full(values.size, np.nan)
-                    continue
-                raise DataError(f"{source}: column {known.name!r} holds text; it was numbers in training")
-            if not wants_numbers and values.dtype.kind == "f":
-                # A code such as a postcode reads as a number where all of its neighbours are.
-                texts = np.array([None if v != v else f"{v:g}" for v in values], dtype=object)
-                columns[known.name] = texts
-        return Features.create(columns)
+        numeric = {column.name: type(column).__name__ == "NumericColumn" for column in self.schema.columns}
+        return features_for(to_arrow(users, source), source, numeric, self.profile)
 
     def predict(
         self,
         users: Any,
         coupons: Sequence[Coupon] | Campaign | None = None,
-        wants: tuple[np.ndarray, np.ndarray] | None = None,
+        wants: Wants | None = None,
     ) -> Prediction:
         """Predict purchases, baskets and redemption of users for coupons.
 
@@ -219,7 +200,7 @@ class Model:
         coupons
             Terms of the coupons asked for, or a campaign; by default those of the trial.
         wants
-            Relevance and spend on the coupons' scopes, `(n, K)` each, as `Past.wants` gives them.
+            What the users want of the coupons' scopes; see `allocator.learning.wanting`.
 
         Raises
         ------
@@ -231,8 +212,9 @@ class Model:
         kin = self.relate(asked)
         members = self.calibration.apply(self.purchase.predict_members(features))
         mix = kin.weights
-        uplift = members.uplift @ mix
-        parts = members.deviations @ mix.astype(np.float32)
+        reach = np.ones((len(features), len(asked))) if wants is None else wants.reach
+        uplift = members.uplift @ mix * reach
+        parts = members.deviations @ mix.astype(np.float32) * reach.astype(np.float32)
         borrowed = np.zeros((len(asked), *uplift.shape), dtype=np.float32)
         for j in np.flatnonzero(kin.error > 0):
             borrowed[j, :, j] = kin.error[j] * uplift[:, j]
@@ -270,13 +252,27 @@ class Model:
             coupons, self.coupons, self.terms, self.calibration.level.used * np.array(self.calibration.averages), basket
         )
 
+    def kin(self, coupons: Sequence[Coupon]) -> list[list[tuple[float, Coupon]]]:
+        """Return for each coupon whose effect is borrowed from ones of another scope these, with weights."""
+        found = self.relate(coupons)
+        if self.terms is None:
+            return [[] for _ in coupons]
+        near = [
+            [(float(weight), term) for weight, term in zip(found.weights[:, j], self.terms, strict=True) if weight > 0]
+            for j in range(len(coupons))
+        ]
+        return [
+            [] if own or all(term.scope == coupon.scope for _, term in of) else of
+            for coupon, own, of in zip(coupons, found.own.tolist(), near, strict=True)
+        ]
+
     def _expected(
         self,
         features: Features,
         members: Members,
         with_coupon: np.ndarray,
         kin: Kinship,
-        wants: tuple[np.ndarray, np.ndarray] | None,
+        wants: Wants | None,
     ) -> Expected:
         n, asked = with_coupon.shape
         unknown = np.full((n, asked), np.nan)
@@ -289,7 +285,7 @@ class Model:
             made = self.redemption.predict(features)
             learned = np.column_stack([made.control, made.treated])[:, : len(self.coupons)] @ kin.weights
             redeem = np.where(kin.own, learned, np.nan)
-        relevance, spend = (unknown, unknown) if wants is None else wants
+        relevance, spend = (unknown, unknown) if wants is None else (wants.relevance, wants.spend)
         return Expected(members.control, with_coupon, without, with_each, redeem, relevance, spend)
 
     def _calibrated_sales(

@@ -19,7 +19,7 @@ from allocator.history.numbering import Numbering
 from allocator.history.people import COLUMNS as USER
 from allocator.learning.joining import MOST_MOMENTS
 from allocator.learning.past import Past
-from allocator.learning.trials import TrialTable
+from allocator.learning.trials import TrialArrays
 from allocator.progress import Progress, silent
 from allocator.tables.frames import decoded, is_text, one_chunk
 from allocator.tables.named import Column, Holds, layout_of, read_layout
@@ -45,7 +45,7 @@ class _Sent:
     notes: tuple[str, ...]
 
 
-def read_sent(path: str | Path, past: Past, window: int, seed: int, progress: Progress = silent) -> TrialTable:
+def read_sent(path: str | Path, past: Past, window: int, seed: int, progress: Progress = silent) -> TrialArrays:
     """Make a table like a trial's from a list of who was sent which coupon when (`user_id`, `coupon`, `time`).
 
     Parameters
@@ -84,7 +84,7 @@ def read_sent(path: str | Path, past: Past, window: int, seed: int, progress: Pr
         notes.append(
             f"{path}: {counted(dropped, 'campaign is', 'campaigns are')} left out: {window} days had not passed"
         )
-    return TrialTable(
+    return TrialArrays(
         source=str(path),
         coupons=sent.coupons,
         arm=rows[1],
@@ -95,7 +95,7 @@ def read_sent(path: str | Path, past: Past, window: int, seed: int, progress: Pr
         propensity=None,
         weight=None,
         user_ids=numbering.ids.take(pa.array(rows[0])),
-        time=pa.chunked_array([pa.array(rows[2].astype("datetime64[s]"))]),
+        time=rows[2].astype(np.int64),
         features={},
         notes=tuple(notes),
     )

@@ -12,15 +12,17 @@ import numpy as np
 import pyarrow as pa
 
 from allocator.campaign import Campaign, Coupon
-from allocator.errors import DataError, UsageError, nearest
+from allocator.errors import DataError, UsageError
 from allocator.history import Profiles
+from allocator.learning.asking import who_may
 from allocator.learning.model import Model, Prediction
-from allocator.learning.past import Past
+from allocator.learning.past import Past, left_out
+from allocator.learning.wanting import Wants, is_new_window
+from allocator.learning.wanting import wants as foretell
 from allocator.progress import Progress, silent
 from allocator.scoring import Assumptions, Expected, Valued, check_basket, value_offers
 from allocator.tables.behind import EFFECTS, MODEL
 from allocator.tables.frames import decoded, is_text, one_chunk, to_arrow
-from allocator.tables.user_columns import Attribute
 
 FLOAT = pa.float32()
 COLUMNS = ("value", "cost", "liability", "redeem_probability", "purchase_without", "purchase_with", "relevance",
@@ -41,13 +43,13 @@ class Memory:
     columns
         `(n,)` float32 by name of a profile's feature.
     wants
-        Relevance and spend on the coupons' scopes, `(n, K)` float32 each; `None` where no coupon has one.
+        What the users want of the coupons' scopes; `None` where no coupon has one.
     notes
         As of when, and how many users have no past.
     """
 
     columns: Mapping[str, np.ndarray]
-    wants: tuple[np.ndarray, np.ndarray] | None
+    wants: Wants | None
     notes: tuple[str, ...] = ()
 
     def joined(self, table: pa.Table, first: int, source: str) -> pa.Table:
@@ -62,12 +64,9 @@ class Memory:
         """Return the same for users whose profiles were joined already."""
         return Memory({}, self.wants)
 
-    def wants_of(self, first: int, rows: int) -> tuple[np.ndarray, np.ndarray] | None:
-        """Return the relevance and spend of a block."""
-        if self.wants is None:
-            return None
-        relevance, spend = (part[first : first + rows].astype(np.float64) for part in self.wants)
-        return relevance, spend
+    def wants_of(self, first: int, rows: int) -> Wants | None:
+        """Return what a block of users wants."""
+        return None if self.wants is None else self.wants.block(first, rows)
 
 
 @dataclass(frozen=True, eq=False)
@@ -128,19 +127,37 @@ class Scorer:
         metadata = {EFFECTS: self.effects.encode(), b"allocate.seed": str(self.seed).encode(), MODEL: said.encode()}
         return pa.schema([("user_id", ids), ("coupon", pa.dictionary(pa.int32(), pa.string())), *kinds], metadata)
 
+    def own(self, ids: pa.Array, from_csv: bool) -> pa.Array:
+        """Return users' ids as past purchases have them; see `Past.own`."""
+        return ids if self.past is None else self.past.own(ids, from_csv)
+
     def remember(self, ids: pa.Array, progress: Progress = silent) -> Memory:
         """Look up what past purchases say of all users that will be scored, in their order."""
         if self.past is None:
             return Memory({}, None)
         start = self.campaign.campaign.start
         columns: dict[str, np.ndarray] = {}
-        notes: tuple[str, ...] = ()
+        notes = self.past.notes
         if self.model.profile is not None:
             made = self.past.profiles(ids, start, self.model.profile, progress)
-            columns, notes = made.columns(), tuple(_of_profiles(made, start is not None))
+            columns, notes = made.columns(), (*notes, *_of_profiles(made, start is not None))
         wants = None
         if any(coupon.scope for coupon in self.coupons):
-            wants = self.past.wants(self.coupons, ids, start, seed=self.seed, progress=progress)
+            learned = self.model.relevance
+            notes = (*notes, *_of_relevance(self.coupons, self.model))
+            wants = foretell(
+                self.past,
+                self.coupons,
+                self.model.kin(self.coupons),
+                ids,
+                start,
+                learned=learned,
+                seed=self.seed,
+                progress=progress,
+            )
+        faults = self.past.faults if self.model.profile is None else made.faults
+        if columns or wants is not None:
+            notes = (*notes, *left_out(self.past.transactions.path, faults))
         return Memory(columns, wants, notes)
 
     def score(self, users: Any, source: str = "users", memory: Memory | None = None, first: int = 0) -> pa.Table:
@@ -165,7 +182,7 @@ class Scorer:
         )
         expected = self._with_baskets(prediction.expected)
         valued = value_offers(expected, self.coupons, self.assumptions)
-        kept = np.flatnonzero(self.eligible(table, source).ravel())
+        kept = np.flatnonzero(who_may(table, self.coupons, source).ravel())
         columns = self._columns(prediction, expected, valued)
         width = len(self.coupons)
         names = pa.array([coupon.id for coupon in self.coupons], pa.string())
@@ -174,24 +191,6 @@ class Scorer:
         arrays = [ids.take(pa.array(kept // width)), coupon]
         arrays += [pa.array(columns[name].reshape(-1)[kept], schema.field(name).type) for name in columns]
         return pa.Table.from_arrays(arrays, schema=schema)
-
-    def eligible(self, table: pa.Table, source: str = "users") -> np.ndarray:
-        """`(n, coupons)` bool: who may get which coupon by the coupons' `users` conditions."""
-        allowed = np.ones((table.num_rows, len(self.coupons)), dtype=bool)
-        known: dict[str, Attribute] = {}
-        for k, coupon in enumerate(self.coupons):
-            for name, wanted in (coupon.users or {}).items():
-                if name not in table.column_names:
-                    raise DataError(
-                        f"{source}: coupon {coupon.id!r} is for users by {name!r}, but there is no such column"
-                        f"{nearest(name, table.column_names)}; found: {', '.join(table.column_names[:20])}"
-                    )
-                if name not in known:
-                    known[name] = Attribute._of_arrow(pa.chunked_array(table[name]))
-                values = wanted if isinstance(wanted, list) else [wanted]
-                hit = np.isin(known[name].values.astype(object), np.array(values, dtype=object))
-                allowed[:, k] &= hit[known[name].code]
-        return allowed
 
     def _with_baskets(self, expected: Expected) -> Expected:
         """The file's `basket` stands for what was not learned, and overrides the level of what was."""
@@ -239,6 +238,21 @@ class Scorer:
                 moved = np.tensordot(ours[j], parts, axes=1)
                 made[f"value_draw_{j}"] = valued.value + moved + shared * baskets[j]
         return made
+
+
+def _of_relevance(coupons: Sequence[Coupon], model: Model) -> Iterator[str]:
+    """Say where relevance was not learned in training, and what it does to borrowed effects."""
+    anew = is_new_window(coupons, model.relevance)
+    if anew is not None:
+        yield anew
+    elif model.relevance is None:
+        yield "relevance is learned now, from these purchases: the model has none of its training"
+    lent = [coupon.id for coupon, near in zip(coupons, model.kin(coupons), strict=True) if near and coupon.scope]
+    if lent:
+        yield (
+            f"{', '.join(lent)}: their effect on each user is taken to be less in proportion as the user is less likely to buy "
+            "from their scope than from that of the coupons that it is borrowed from"
+        )
 
 
 def _of_profiles(made: Profiles, dated: bool) -> Iterator[str]:

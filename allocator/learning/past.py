@@ -12,8 +12,9 @@ import pyarrow as pa
 
 import cf
 from allocator.campaign import Coupon
-from allocator.errors import DataError, UsageError, nearest
+from allocator.errors import DataError, UsageError
 from allocator.history import (
+    Faults,
     Products,
     Profiles,
     ProfileSchema,
@@ -23,8 +24,11 @@ from allocator.history import (
     read_products,
     read_transactions,
 )
+from allocator.history.profiles import same_kind
+from allocator.history.transactions import DAY, as_numpy
 from allocator.progress import Progress, silent
 from allocator.tables.frames import is_text
+from allocator.tables.streams import MISSING_TIME
 
 WINDOW = 28  # days, where no coupon says how long it is valid
 
@@ -40,7 +44,19 @@ class Past:
     def read(cls, transactions: str | Path, products: str | Path | None) -> Past:
         """Find both; raises `DataError`."""
         found = None if products is None else read_products(products)
-        return cls(read_transactions(transactions), found)
+        return cls.of(read_transactions(transactions), found)
+
+    @classmethod
+    def of(cls, transactions: Transactions, products: Products | None) -> Past:
+        """Put both together; raises `DataError` where their ids are of different kinds."""
+        if products is not None:
+            transactions = same_kind(transactions, "item_id", is_text(products.item_ids.type), products.path)
+        return cls(transactions, products)
+
+    @property
+    def faults(self) -> Faults:
+        """What is left out of the transactions; reads them through."""
+        return self.transactions.faults()
 
     @property
     def notes(self) -> tuple[str, ...]:
@@ -53,80 +69,75 @@ class Past:
         """Return the profiles of these (distinct) users."""
         return profiles(self.transactions, self.products, ids, as_of, schema=schema, progress=progress)
 
-    def wants(
-        self, coupons: Sequence[Coupon], ids: pa.Array, as_of: Any, *, seed: int = 0, progress: Progress = silent
-    ) -> tuple[np.ndarray, np.ndarray]:
-        """Foretell purchases from each coupon's scope in the campaign's window.
+    def own(self, ids: pa.Array, from_csv: bool) -> pa.Array:
+        """Return ids as the transactions have them: integers that CSV alone made so become text where theirs are."""
+        return ids.cast(pa.string()) if from_csv and "user_id" in self.transactions.text_ids else ids
 
-        Learned anew from what was known as of then: the windows before it are what it is trained on.
+    def fitting(self, ids: pa.Array, source: str) -> Past:
+        """Return the same with ids of users of the kind of these; raises `DataError` where they cannot be."""
+        return Past(same_kind(self.transactions, "user_id", is_text(ids.type), source), self.products)
 
-        Returns
-        -------
-        relevance, spend
-            `(n, coupons)` float32: P(buys from the scope), and what such a purchase spends on it (currency). NaN for
-            coupons without a scope.
+    def refuse_unforetellable(self, coupons: Sequence[Coupon], as_of: Any) -> None:
+        """Raise where `wants` would: a scope covers nothing, or the past before a moment is too short to learn from.
 
         Raises
         ------
-        DataError
-            Where scopes need products that are not there, or a scope covers no product.
+        DataError, CampaignError
         """
-        scoped = [k for k, coupon in enumerate(coupons) if coupon.scope]
-        relevance = np.full((len(ids), len(coupons)), np.nan, dtype=np.float32)
-        spend = relevance.copy()
-        if not scoped:
-            return relevance, spend
-        known = self._interactions(ids, as_of)
-        sets = {coupons[k].id: self._items(coupons[k]) for k in scoped}
-        days = float(max((coupons[k].valid_days or 0 for k in scoped), default=0) or WINDOW)
+        scoped = [coupon for coupon in coupons if coupon.scope]
+        for coupon in scoped:
+            self.items(coupon)
+        if scoped:
+            limit = None if as_of is None else moment(as_of)
+            first, last, bought = MISSING_TIME, 0, 0
+            for lines, _ in self.transactions.batches({"user_id", "item_id"}, before=limit):
+                if len(lines):
+                    first = int(lines.time.min()) if first == MISSING_TIME else min(first, int(lines.time.min()))
+                    last, bought = max(last, int(lines.time.max())), bought + len(lines)
+            now = last + 1 if limit is None else limit
+            self.refuse_short(now - first if bought else 0, window_of(coupons))
 
-        def told(task: str, done: int, total: int) -> None:
-            progress(task, done / total if total else float("nan"))
+    def refuse_short(self, seconds: int, days: float) -> None:
+        """Raise `DataError` where relevance to scopes cannot be learned from so long a past."""
+        if seconds < 2 * days * DAY:
+            raise DataError(
+                f"{self.transactions.path}: relevance to the coupons' scopes is learned from two windows of {days:g} days "
+                f"(`valid_days`) at least before the campaign, and there are {seconds / DAY:.0f} days of purchases; give a "
+                "longer history, or fewer valid_days"
+            )
 
-        try:
-            model = cf.Relevance(window=days, seed=seed).fit(known, cf.Scopes.of(known.items, sets), told)
-            foretold = model.predict(known, _plain(ids), progress=told)
-        except cf.CfError as error:
-            raise DataError(f"{self.transactions.path}: relevance to the coupons' scopes: {error}") from error
-        relevance[:, scoped] = foretold.probability
-        if foretold.spend is not None:
-            spend[:, scoped] = foretold.spend / np.maximum(foretold.probability, 1e-9)
-        return relevance, spend
-
-    def _interactions(self, ids: pa.Array, as_of: Any) -> cf.Interactions:
-        transactions = self.transactions
-        if is_text(ids.type) and "user_id" not in transactions.text_ids and transactions.layout.is_csv:
-            transactions = transactions.with_text_users()
+    def interactions(self, as_of: Any) -> cf.Interactions:
+        """Return all purchases before a moment (`None`: all)."""
         limit = None if as_of is None else np.datetime64(moment(as_of), "s")
-        return cf.Interactions.of(_Events(transactions), now=limit)
+        return cf.Interactions.of(_Events(self.transactions), now=limit)
 
-    def _items(self, coupon: Coupon) -> np.ndarray:
-        """Ids of the products in a coupon's scope."""
+    def everything(self) -> np.ndarray:
+        """Return the ids of all products."""
+        assert self.products is not None
+        return as_numpy(self.products.item_ids)
+
+    def items(self, coupon: Coupon) -> np.ndarray:
+        """Return the ids of the products in a coupon's scope; raises `DataError` and `CampaignError`."""
         if self.products is None:
             raise DataError(
                 f"coupon {coupon.id!r} has a scope, so products are needed to tell what it covers; give --products"
             )
-        inside = np.ones(len(self.products.item_ids), dtype=bool)
-        for name, wanted in (coupon.scope or {}).items():
-            if name not in self.products.attributes:
-                raise DataError(
-                    f"{self.products.path}: coupon {coupon.id!r} has a scope by {name!r}, but there is no such column"
-                    f"{nearest(name, self.products.attributes)}; found: {', '.join(self.products.attributes)}"
-                )
-            codes, values = self.products.column(name)
-            asked = [str(value) for value in (wanted if isinstance(wanted, list) else [wanted])]
-            unknown = [value for value in asked if value not in values]
-            if unknown:
-                raise DataError(
-                    f"{self.products.path}: coupon {coupon.id!r}: no product has {name} = {unknown[0]!r}"
-                    f"{nearest(unknown[0], values)}"
-                )
-            inside &= np.isin(codes, [values.index(value) for value in asked])
+        inside = self.products.in_scope(coupon.scope, f"{self.products.path}: scope of coupon {coupon.id!r}")
         if not inside.any():
             raise DataError(
                 f"{self.products.path}: coupon {coupon.id!r}: no product is in its whole scope {coupon.scope}"
             )
-        return _plain(self.products.item_ids.filter(pa.array(inside)))
+        return as_numpy(self.products.item_ids.filter(pa.array(inside)))
+
+
+def left_out(path: str, faults: Faults) -> tuple[str, ...]:
+    """Say which rows of transactions were left out, and why."""
+    return tuple(f"{path}: left out {sentence}" for sentence in faults.sentences())
+
+
+def window_of(coupons: Sequence[Coupon]) -> float:
+    """Return the days in which purchases from the coupons' scopes count: the longest validity of those with one."""
+    return float(max((coupon.valid_days or 0 for coupon in coupons if coupon.scope), default=0) or WINDOW)
 
 
 @dataclass(frozen=True, eq=False)
@@ -138,10 +149,6 @@ class _Events:
     def __iter__(self) -> Iterator[cf.Events]:
         for lines in self.transactions.lines():
             yield cf.Events(lines.users, lines.items, lines.moments, lines.quantity, lines.amount)
-
-
-def _plain(ids: pa.Array) -> np.ndarray:
-    return np.asarray(ids.to_numpy(zero_copy_only=False))
 
 
 def as_moment(day: Any, what: str) -> int:

@@ -16,11 +16,12 @@ import pyarrow as pa
 import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
-from allocator.errors import UsageError
+from allocator.errors import UsageError, counted
+from allocator.learning.asking import for_nobody
 from allocator.learning.offers import Scorer
 from allocator.learning.unlike import Unlike
 from allocator.progress import Progress, silent
-from allocator.tables.blocks import UserBlocks, open_users
+from allocator.tables.blocks import UNFINISHED, UserBlocks, open_users
 from allocator.tables.files import hash_inputs
 from allocator.tables.output import check_parquet, write_file
 
@@ -93,7 +94,7 @@ class Scored:
 
 def partial_folder(target: Path) -> Path:
     """Return where the parts of an unfinished file lie."""
-    return target.parent / f".{target.name}.partial"
+    return target.parent / UNFINISHED.format(target.name)
 
 
 def score_file(
@@ -124,12 +125,12 @@ def score_file(
     key = _fingerprint(scorer, opened)
     folder = partial_folder(target)
     done = _done(folder, key) if resume else 0
+    summary = Scored(notes=[*opened.notes, *scorer.notes, *_begun(folder, resume, done)], effects=scorer.effects)
     if not done:
         shutil.rmtree(folder, ignore_errors=True)
         write_file(folder / STATE, json.dumps(key))
-    summary = Scored(notes=list(scorer.notes), effects=scorer.effects)
     blocks = -(-opened.rows // BLOCK)
-    memory = scorer.remember(opened.ids(), progress)
+    memory = scorer.remember(scorer.own(opened.ids(), opened.kinds is not None), progress)
     summary.notes.extend(memory.notes)
     for number, block in enumerate(_wanted(scorer, opened)):
         part = folder / f"part-{number:06d}.parquet"
@@ -143,10 +144,25 @@ def score_file(
         progress("score", (number + 1) / blocks)
     write_file(target, lambda path: _join(path, folder, blocks), force=force)
     shutil.rmtree(folder, ignore_errors=True)
+    for coupon in scorer.coupons:
+        if coupon.users and coupon.id not in summary.coupons:
+            summary.notes.append(for_nobody(coupon))
+        summary.coupons.setdefault(coupon.id, CouponSums())
     sentence = summary.unlike.sentence()
     if sentence:
         summary.notes.append(sentence)
     return summary
+
+
+def _begun(folder: Path, resume: bool, done: int) -> list[str]:
+    """Say where a run begins, where that is not what a reader would take for granted."""
+    if done:
+        return [f"{counted(done, 'block was', 'blocks were')} done already; the run goes on after them"]
+    if resume:
+        return ["there is no unfinished run to go on with; this one began anew"]
+    if (folder / STATE).is_file():
+        return ["an unfinished run was there and is thrown away; --resume would have gone on with it"]
+    return []
 
 
 def _wanted(scorer: Scorer, users: UserBlocks) -> Iterator[pa.Table]:
@@ -157,10 +173,12 @@ def _wanted(scorer: Scorer, users: UserBlocks) -> Iterator[pa.Table]:
 def _fingerprint(scorer: Scorer, users: UserBlocks) -> dict[str, Any]:
     """Everything that the offers depend on."""
     campaign = repr(scorer.campaign)
+    products = None if scorer.past is None else scorer.past.products
     model = json.dumps(scorer.model.manifest, sort_keys=True, default=str) + json.dumps(scorer.model.card.document())
     return {
         "users": hash_inputs([users.path]),
         "transactions": {} if scorer.past is None else hash_inputs([scorer.past.transactions.path]),
+        "products": {} if products is None else hash_inputs([products.path]),
         "campaign": hashlib.sha256(campaign.encode()).hexdigest(),
         "model": hashlib.sha256(model.encode()).hexdigest(),
         "draws": scorer.draws,

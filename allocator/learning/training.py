@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -15,13 +16,14 @@ from allocator.history import ProfileSchema, read_users
 from allocator.learning.calibrating import Calibration, calibrate, sales_factor
 from allocator.learning.candidates import Candidate, default_candidates, try_candidates
 from allocator.learning.carding import draw_card
-from allocator.learning.joining import with_history, with_users
+from allocator.learning.joining import joined
 from allocator.learning.logistic import Logistic, LogisticLearner
 from allocator.learning.model import Baskets, Model
 from allocator.learning.observed import read_sent
 from allocator.learning.past import WINDOW, Past
 from allocator.learning.storing import manifest_of
-from allocator.learning.trials import TrialTable, read_trial
+from allocator.learning.trials import TrialArrays, read_trial
+from allocator.learning.wanting import Learned, learn
 from allocator.progress import Progress as Told
 from allocator.progress import silent
 from allocator.tables.model_folder import PRODUCTS, TRANSACTIONS
@@ -101,21 +103,21 @@ def train(
         if past is None:
             raise UsageError("who was sent what tells nothing without what they bought: give --transactions too")
         table, observational = read_sent(sent, past, window, seed, told), True
-    elif isinstance(trial, TrialTable):
+    elif isinstance(trial, TrialArrays):
         table = trial
     else:
         table = read_trial(trial, columns=columns, control=control, ignore=ignore)
     sources = [path for path in (trial, sent, transactions, products, users) if isinstance(path, str | Path)]
-    profile = None
-    if users is not None:
-        table = with_users(table, read_users(users), tuple(ignore))
-    if past is not None:
-        start = None if campaign is None else campaign.campaign.start
-        table, profile = with_history(table, past, start, told)
-    elif products is not None:
+    if past is None and products is not None:
         raise UsageError("--products tells what kinds of things users buy; that needs --transactions too")
+    start = None if campaign is None else campaign.campaign.start
+    table, profile = joined(table, None if users is None else read_users(users), past, start, tuple(ignore), told)
+    relevance = Learned(None, None)
+    if past is not None:
+        relevance = learn(past, () if campaign is None else campaign.coupon, start, seed, told)
+        table = dataclasses.replace(table, notes=(*table.notes, *relevance.notes))
     try:
-        return _Training(table, campaign, profile, observational, seed, told).run(
+        return _Training(table, campaign, profile, relevance, observational, seed, told).run(
             default_candidates() if candidates is None else candidates,
             on_epoch,
             manifest_of(sources, {TRANSACTIONS: transactions, PRODUCTS: products}, seed),
@@ -128,9 +130,10 @@ def train(
 class _Training:
     """The steps of `train`, with what they share."""
 
-    table: TrialTable
+    table: TrialArrays
     campaign: Campaign | None
     profile: ProfileSchema | None
+    relevance: Learned
     observational: bool
     seed: int
     told: Told
@@ -142,7 +145,7 @@ class _Training:
         manifest: Mapping[str, Any],
     ) -> Model:
         """Train."""
-        terms = _terms(self.table, self.campaign)
+        terms = terms_of(self.table, self.campaign)
         trial = purchase_trial(self.table, terms, self.observational, self.seed)
         tried = try_candidates(trial, candidates, self.seed, self.told)
         chosen = next(c for c in candidates if c.name == tried.comparison.chosen)
@@ -155,7 +158,9 @@ class _Training:
             calibration = Calibration(
                 calibration.averages, calibration.level, calibration.spread, sales_factor(money, *predicted)
             )
-        card = draw_card(self.table, trial, tried, chosen.name, calibration, baskets, self.observational)
+        card = draw_card(
+            self.table, trial, tried, chosen.name, calibration, baskets, self.observational, self.relevance.card
+        )
         return Model(
             coupons=self.table.coupons,
             terms=terms,
@@ -167,6 +172,7 @@ class _Training:
             observational=self.observational,
             card=card,
             manifest=manifest,
+            relevance=self.relevance.boosters,
         )
 
     def _baskets(self, trial: Trial) -> Baskets | None:
@@ -219,8 +225,8 @@ def sales_of(
     return trial.with_outcome(spend, OutcomeKind.MONEY), (expected.uplift, expected)
 
 
-def purchase_trial(table: TrialTable, terms: tuple[Coupon, ...] | None, observational: bool, seed: int) -> Trial:
-    """Return the trial of the purchase; where nobody drew lots, with estimated chances."""
+def bare_trial(table: TrialArrays, terms: tuple[Coupon, ...] | None) -> Trial:
+    """Return the trial of the purchase, with the chances that the table gives; raises `DataError` and `UpliftError`."""
     if not table.features:
         raise DataError(f"{table.source}: no features; add columns of what was known of the users before the trial")
     trial = Trial.create(
@@ -233,6 +239,12 @@ def purchase_trial(table: TrialTable, terms: tuple[Coupon, ...] | None, observat
         terms=_depths(terms),
         steps=() if table.visited is None else (table.visited,),
     )
+    return trial
+
+
+def purchase_trial(table: TrialArrays, terms: tuple[Coupon, ...] | None, observational: bool, seed: int) -> Trial:
+    """Return the trial of the purchase; where nobody drew lots, with estimated chances."""
+    trial = bare_trial(table, terms)
     if not observational or table.propensity is not None:
         return trial
     chances = estimate_propensity(trial, seed=seed)
@@ -254,7 +266,7 @@ def _twice(part: Trial, redeemed: np.ndarray) -> Trial:
     )
 
 
-def _terms(table: TrialTable, campaign: Campaign | None) -> tuple[Coupon, ...] | None:
+def terms_of(table: TrialArrays, campaign: Campaign | None) -> tuple[Coupon, ...] | None:
     """Return the terms of the trial's coupons, in their order."""
     if campaign is None:
         return None

@@ -59,7 +59,7 @@ class Unlike:
         worst = sorted(self.by_feature.items(), key=lambda item: -item[1])[:3]
         words = ", ".join(f"{name} ({count:,})" for name, count in worst)
         return (
-            f"{self.strange:,} of {self.users:,} users ({self.strange / self.users:.1%}) are unlike anyone in the trial, by "
+            f"{self.strange:,} of {self.users:,} users ({self.strange / self.users:.1%}) are unlike anyone in the training, by "
             f"{words}: their predictions are those of the nearest that was seen"
         )
 

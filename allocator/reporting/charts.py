@@ -54,7 +54,7 @@ class Chart:
     says
         What the chart shows, in a sentence: its text alternative.
     here, here_name
-        The x of a line down all panels that marks the plan, and what stands beside it.
+        The x of a line down all panels that marks the plan, and what stands beside it; None draws none.
     steps
         What the slider says at each point.
     at
@@ -65,7 +65,7 @@ class Chart:
     panels: Sequence[Panel]
     x_title: str
     says: str
-    here: float
+    here: float | None
     here_name: str
     slider: str
     steps: Sequence[str]
@@ -150,7 +150,7 @@ class _Drawing:
     def _line(self, number: int, line: Line) -> str:
         at = [(self.x(x), self.y(number, y)) for x, y in zip(line.x, line.y, strict=True)]
         path = "M" + "L".join(f"{x:.1f} {y:.1f}" for x, y in at)
-        here = self.x(self.chart.here)
+        here = None if self.chart.here is None else self.x(self.chart.here)
         dots = "".join(
             f'<circle class="dot{" own" if x == here else ""}" cx="{x:.1f}" cy="{y:.1f}" r="{5 if x == here else 3.5}"/>'
             for x, y in (at if line.dots else ())
@@ -174,6 +174,8 @@ class _Drawing:
         return "".join(parts)
 
     def _here(self, bottom: float) -> str:
+        if self.chart.here is None:
+            return ""
         x = self.x(self.chart.here)
         wide = LETTER * len(self.chart.here_name)  # about
         left = x + wide > self.width - RIGHT and x - wide > LEFT

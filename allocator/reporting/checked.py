@@ -120,6 +120,14 @@ def _trial(said: Mapping[str, Any]) -> list[str]:
     return found
 
 
+def _sent(said: Mapping[str, Any]) -> list[str]:
+    return [
+        f"{said['rows']:,} users were sent a coupon, {said['others']:,} others of the same days stand for control; "
+        "what is learned of them is observational",
+        *(f"{name}: {number:,}" for name, number in list(said["coupons"].items())[:MOST]),
+    ]
+
+
 def _offers(said: Mapping[str, Any]) -> list[str]:
     return [f"{said['rows']:,} offers for {said['users']:,} users"]
 
@@ -130,6 +138,7 @@ SENTENCES = {
     "products": _products,
     "users": _users,
     "trial": _trial,
+    "sent": _sent,
     "offers": _offers,
 }
 

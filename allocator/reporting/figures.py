@@ -4,14 +4,11 @@ from __future__ import annotations
 
 from bisect import bisect_left
 
-from allocator.reporting import words
+from allocator.reporting import budgets, words
 from allocator.reporting.charts import Chart, Line, Panel
 from allocator.reporting.findings import UpliftCurve
 from allocator.reporting.markup import Cell, Column, bar, count, noted, number, plain, section, table, text
 from allocator.reporting.summary import Summary
-from allocator.solving import FrontierRow
-
-LONGEST_UNIT = 12  # characters of a currency beside an axis
 
 
 def frontier(summary: Summary) -> str:
@@ -29,48 +26,8 @@ def frontier(summary: Summary) -> str:
     )
     if len(rows) < 2:
         return section("budget", "Other budgets", lead, aside)
-    numbers = table(
-        "Other budgets",
-        [Column(title) for title in ("budget", "earns", "at most", "spends", "offers", f"one more {unit} earns")],
-        [
-            [number(row.budget), number(row.objective), number(row.bound), number(row.spend), count(row.issued), number(row.price, 4)]
-            for row in rows
-        ],
-    )  # fmt: skip
-    budgets = [row.budget for row in rows]
-    low, high = rows[0], rows[-1]
-    chart = Chart(
-        anchor="budget",
-        panels=[
-            Panel([Line("earns", budgets, [row.objective for row in rows], "main", dots=True)], f"plan earns, {_brief(unit)}", False),
-            Panel([Line("price", budgets, [row.price for row in rows], "accent", dots=True)], f"one more {_brief(unit)} earns", True, 2),
-        ],
-        x_title=f"budget, {_brief(unit)}",
-        says=(
-            f"Line chart of what the best plan of each of {len(rows)} budgets earns, from {low.objective:,.0f} {unit} with "
-            f"{low.budget:,.0f} to {high.objective:,.0f} with {high.budget:,.0f}; and of what one more {unit} of budget "
-            f"earns there, from {low.price:,.2f} down to {high.price:,.2f}. This plan's budget is {own.budget:,.0f}."
-        ),
-        here=own.budget,
-        here_name="this plan",
-        slider="Try a budget",
-        steps=[_budget_step(row, own, unit) for row in rows],
-        at=rows.index(own),
-    )  # fmt: skip
-    return section("budget", "What would another budget earn?", lead, chart.html(numbers), aside)
-
-
-def _brief(unit: str) -> str:
-    """Return a currency as it fits beside an axis of a phone."""
-    return unit if len(unit) <= LONGEST_UNIT else unit[: LONGEST_UNIT - 1] + "…"
-
-
-def _budget_step(row: FrontierRow, own: FrontierRow, unit: str) -> str:
-    gain, cost = row.objective - own.objective, row.spend - own.spend
-    words_ = f"A budget of {row.budget:,.0f} {unit} earns {row.objective:,.0f} {unit} with {row.issued:,} offers"
-    if row is own:
-        return f"{words_}: this plan. One more {unit} earns {row.price:,.2f}."
-    return f"{words_}: {gain:+,.0f} {unit} for {cost:+,.0f} {unit} of spend. From there, one more {unit} earns {row.price:,.2f}."
+    drawn = budgets.chart(rows, unit, own, own.budget, "this plan")
+    return section("budget", "What would another budget earn?", lead, drawn, aside)
 
 
 def uplift(summary: Summary) -> str:
@@ -103,7 +60,7 @@ def uplift(summary: Summary) -> str:
         panels=[
             Panel(
                 [Line("best first", users, value, "main"), Line("at random", users, random, "other")],
-                f"expected incremental value, {_brief(unit)}",
+                f"expected incremental value, {budgets.brief(unit)}",
                 True,
             )
         ],

@@ -58,30 +58,33 @@ def _fields(item: Any) -> Any:
 def show_measurement(measured: Measurement) -> None:
     """Print what a campaign did, on stdout."""
     screen, whole, currency = console(), measured.overall, measured.currency
-    line(screen, _headline(measured), style="bold")
-    line(screen, _verdict(measured))
+    line(screen, headline(measured), style="bold")
+    line(screen, verdict(measured))
     _effects(screen, measured)
     _cells(screen, f"By coupon ({currency})", measured.coupons)
     for kind in dict.fromkeys(cell.kind for cell in measured.segments):
         _cells(screen, f"By {kind} ({currency})", [cell for cell in measured.segments if cell.kind == kind])
-    _multiple(screen, measured)
+    if multiple(measured):
+        line(screen, multiple(measured))
     _targeting(screen, measured)
     _other(screen, measured)
     if whole.variance_kept < 1:
         line(screen, f"Adjusting by the spend before took {share(1 - whole.variance_kept)} off the lift's variance.")
-    for note in (*_checks(measured), *measured.notes):
+    for note in (*checks(measured), *measured.notes):
         line(screen, note)
 
 
-def _headline(measured: Measurement) -> str:
+def headline(measured: Measurement, *, named: bool = True) -> str:
+    """Say what the campaign did to each user, with its name before it."""
     whole, currency = measured.overall, measured.currency
-    return (
-        f"{measured.campaign}: {whole.treated:,} users with a coupon spent {_interval(whole.lift)} {currency} each more than the "
+    return (f"{measured.campaign}: " if named else "") + (
+        f"{whole.treated:,} users with a coupon spent {interval(whole.lift)} {currency} each more than the "
         f"{whole.control:,} held out of the same strata ({share(whole.share.value, sign=True)})."
     )
 
 
-def _verdict(measured: Measurement) -> str:
+def verdict(measured: Measurement) -> str:
+    """Say whether it earned more than it cost."""
     net, iroi = measured.overall.net, measured.overall.iroi
     if net.low > 0:
         word = "It earned more than it cost"
@@ -90,7 +93,7 @@ def _verdict(measured: Measurement) -> str:
     else:
         word = "Whether it earned more than it cost cannot be told from these users"
     return (
-        f"{word}: net {_interval(net, 0)} {measured.currency}, {_interval(iroi)} for each {measured.currency} of cost "
+        f"{word}: net {interval(net, 0)} {measured.currency}, {interval(iroi)} for each {measured.currency} of cost "
         f"({measured.confidence:.0%} intervals; margin {measured.money.margin:.0%})."
     )
 
@@ -101,17 +104,17 @@ def _effects(screen: Console, measured: Measurement) -> None:
     for name in ("planned", "measured", f"{measured.confidence:.0%} interval"):
         rows.add_column(name, justify="right", no_wrap=True)
     rows.add_row(
-        "incremental revenue", f"{whole.planned_revenue:,.2f}", f"{whole.revenue.value:,.2f}", _ends(whole.revenue, 0)
+        "incremental revenue", f"{whole.planned_revenue:,.2f}", f"{whole.revenue.value:,.2f}", ends(whole.revenue, 0)
     )
     if whole.purchases is not None:
-        rows.add_row("further buyers", "", f"{whole.purchases.value:,.0f}", _ends(whole.purchases, 0))
+        rows.add_row("further buyers", "", f"{whole.purchases.value:,.0f}", ends(whole.purchases, 0))
     if not math.isnan(whole.redemptions):
         rows.add_row("redemptions", "", f"{whole.redemptions:,.0f}", "")
     observed = f"{whole.cost:,.2f}" if measured.money.observed else "not observed"
     rows.add_row("cost", f"{whole.planned_cost:,.2f}", observed, "")
-    rows.add_row("net gain", f"{whole.planned_net:,.2f}", f"{whole.net.value:,.2f}", _ends(whole.net, 0))
+    rows.add_row("net gain", f"{whole.planned_net:,.2f}", f"{whole.net.value:,.2f}", ends(whole.net, 0))
     planned = whole.planned_net / whole.planned_cost if whole.planned_cost > 0 else math.nan
-    rows.add_row("net gain per cost (iROI)", _number(planned), _number(whole.iroi.value), _ends(whole.iroi))
+    rows.add_row("net gain per cost (iROI)", _number(planned), _number(whole.iroi.value), ends(whole.iroi))
     set_off(screen, rows)
 
 
@@ -139,25 +142,27 @@ def _row(cell: Cell) -> list[Text | str]:
     if found is None:
         return [name, f"under {LEAST_SHOWN}", f"under {LEAST_SHOWN}", *[""] * 6]
     return [
-        name, f"{found.treated:,}", f"{found.control:,}", f"{found.lift.value:,.2f}", _ends(found.lift),
-        f"{cell.adjusted_p:.2g}", f"{found.net.value:,.0f}", _ends(found.net, 0), f"{found.planned_net:,.0f}",
+        name, f"{found.treated:,}", f"{found.control:,}", f"{found.lift.value:,.2f}", ends(found.lift),
+        f"{cell.adjusted_p:.2g}", f"{found.net.value:,.0f}", ends(found.net, 0), f"{found.planned_net:,.0f}",
     ]  # fmt: skip
 
 
-def _multiple(screen: Console, measured: Measurement) -> None:
+def multiple(measured: Measurement) -> str:
+    """Say what the number of groups means for their intervals; empty for one group."""
     shown = sum(cell.effects is not None for cell in (*measured.coupons, *measured.segments))
-    if shown > 1:
-        chance = 1 - measured.confidence
-        line(
-            screen,
-            f"{shown} groups are shown. Each interval holds for itself: about {shown * chance:.1f} of them miss the truth by "
-            "chance. Adjusted p-values (Holm) allow for the number of groups of their table.",
-        )
+    if shown < 2:
+        return ""
+    chance = 1 - measured.confidence
+    return (
+        f"{shown} groups are shown. Each interval holds for itself: about {shown * chance:.1f} of them miss the truth by "
+        "chance. Adjusted p-values (Holm) allow for the number of groups of their table."
+    )
 
 
-def _targeting(screen: Console, measured: Measurement) -> None:
+def ranking(measured: Measurement) -> str:
+    """Say how well the plan's values rank users; empty where that is not known."""
     if measured.qini is None:
-        return
+        return ""
     found = measured.qini.coefficient
     if found.low > 0:
         word = "The plan's values rank users by what they gained better than chance"
@@ -165,13 +170,19 @@ def _targeting(screen: Console, measured: Measurement) -> None:
         word = "The plan's values rank users WORSE than chance"
     else:
         word = "Whether the plan's values rank users better than chance cannot be told from these users"
-    line(screen, f"{word}: Qini coefficient {_interval(found, 4)} {measured.currency} per user.")
+    return f"{word}: Qini coefficient {interval(found, 4)} {measured.currency} per user."
+
+
+def _targeting(screen: Console, measured: Measurement) -> None:
+    if measured.qini is None:
+        return
+    line(screen, ranking(measured))
     rows = table(f"By planned value, each a fifth of the users ({measured.currency} per user)", screen)
     for name in ("planned net", "measured net", "interval", "users", "held out"):
         rows.add_column(name, justify="right", no_wrap=True)
     for item in measured.fifths:
         rows.add_row(
-            f"{item.promised:,.2f}", f"{item.measured.value:,.2f}", _ends(item.measured), f"{item.treated:,}", f"{item.control:,}"
+            f"{item.promised:,.2f}", f"{item.measured.value:,.2f}", ends(item.measured), f"{item.treated:,}", f"{item.control:,}"
         )  # fmt: skip
     set_off(screen, rows)
 
@@ -187,10 +198,10 @@ def _other(screen: Console, measured: Measurement) -> None:
         rows.add_column(name, justify="right", no_wrap=True)
     for value in (*found.net, dataclasses.replace(found.own, name="this plan, doubly robust")):
         rows.add_row(
-            NAMES.get(value.name, value.name), _number(value.mean.value), _ends(value.mean), f"{value.effective:,.0f}"
+            NAMES.get(value.name, value.name), _number(value.mean.value), ends(value.mean), f"{value.effective:,.0f}"
         )
     set_off(screen, rows)
-    line(screen, f"The other plan less this one: {_interval(found.difference)} {measured.currency} per user.")
+    line(screen, f"The other plan less this one: {interval(found.difference)} {measured.currency} per user.")
     if found.different or found.new:
         line(
             screen,
@@ -199,19 +210,20 @@ def _other(screen: Console, measured: Measurement) -> None:
         )
 
 
-def _checks(measured: Measurement) -> list[str]:
+def checks(measured: Measurement) -> list[str]:
+    """Say what speaks for and against the draw having been kept to."""
     lines = []
     if measured.balance is not None:
         found = measured.balance
         odd = found.p_value < 0.001
         lines.append(
-            f"Spend before the campaign differs by {_interval(found)} {measured.currency} between the arms (p = "
+            f"Spend before the campaign differs by {interval(found)} {measured.currency} between the arms (p = "
             f"{found.p_value:.2g}): "
             + ("the draw was not kept to, or rows are missing." if odd else "as a random draw does.")
         )
     if measured.corrected is not None:
         lines.append(
-            f"Per user who got a coupon because of the campaign: {_interval(measured.corrected)} {measured.currency} "
+            f"Per user who got a coupon because of the campaign: {interval(measured.corrected)} {measured.currency} "
             "(assumes that being drawn works only through getting it)."
         )
     return lines
@@ -230,10 +242,10 @@ def show_logged(found: LoggedValue, plan: str) -> None:
         rows.add_column(name, justify="right", no_wrap=True)
     for value in found.values:
         rows.add_row(
-            NAMES.get(value.name, value.name), f"{value.mean.value:,.4f}", _ends(value.mean, 4), f"{value.effective:,.0f}",
+            NAMES.get(value.name, value.name), f"{value.mean.value:,.4f}", ends(value.mean, 4), f"{value.effective:,.0f}",
             f"{value.capped:,}",
         )  # fmt: skip
-    rows.add_row("the trial as it was", f"{found.logged.value:,.4f}", _ends(found.logged, 4), f"{found.users:,}", "")
+    rows.add_row("the trial as it was", f"{found.logged.value:,.4f}", ends(found.logged, 4), f"{found.users:,}", "")
     set_off(screen, rows)
     for note in found.notes:
         line(screen, note)
@@ -297,10 +309,12 @@ def _number(number: float) -> str:
     return f"{number:,.2f}" if math.isfinite(number) else "not known"
 
 
-def _interval(found: Estimate, digits: int = 2) -> str:
-    return f"{found.value:,.{digits}f} ({_ends(found, digits)})" if math.isfinite(found.value) else "not known"
+def interval(found: Estimate, digits: int = 2) -> str:
+    """Return `1.20 (0.90 to 1.50)`."""
+    return f"{found.value:,.{digits}f} ({ends(found, digits)})" if math.isfinite(found.value) else "not known"
 
 
-def _ends(found: Estimate, digits: int = 2) -> str:
+def ends(found: Estimate, digits: int = 2) -> str:
+    """Return `0.90 to 1.50`."""
     low, high = (f"{end:,.{digits}f}" if math.isfinite(end) else "no bound" for end in (found.low, found.high))
     return f"{low} to {high}"

@@ -30,7 +30,19 @@ def table(found: Paced, users: int) -> str:
         for number, wave in enumerate(found.first[found.names.index(ByPrices.name)].waves, 1)
     ]  # fmt: skip
     head = ["wave", "came", "eligible", "price", "may spend", "issued", "by lot", "really spent"]
-    return f"{text}\nThe first market, {ByPrices.name}:\n\n{in_columns(head, waves)}"
+    return f"{text}\nThe first market, {ByPrices.name}:\n\n{in_columns(head, waves)}{_lots(found)}"
+
+
+def _lots(found: Paced) -> str:
+    """Say where lots leave the plan little of the budget: they are drawn of all coupons, dear ones too."""
+    run = found.first[found.names.index(ByPrices.name)]
+    issued, lots = run.total("issued"), run.total("explored")
+    if not lots > 0.5 * issued:
+        return ""
+    return (
+        f"\nLots were drawn for {lots:,.0f} users, and {issued:,.0f} coupons issued in all: lots took most of the budget. "
+        "Explore less, or give more budget.\n"
+    )
 
 
 def _share(estimate: Estimate) -> str:

@@ -2,17 +2,16 @@
 
 from __future__ import annotations
 
-import base64
-import hashlib
 from collections.abc import Sequence
-from importlib.resources import files
 
-from allocator.reporting import figures, sections, words
+from allocator.reporting import figures, hedged, sections, words
 from allocator.reporting.disclosure import FEW
 from allocator.reporting.markup import name, text
+from allocator.reporting.shell import shell
 from allocator.reporting.summary import Summary
 
 TITLES = {
+    "care": "Care",
     "budget": "Budget",
     "spend": "Spend",
     "strategies": "Strategies",
@@ -27,34 +26,16 @@ TITLES = {
 
 def page(summary: Summary) -> str:
     """Return the report of a plan, or of why there is none, as one HTML page."""
-    style, script = _resource("style.css"), _resource("script.js")
-    # The page may run this one script and nothing else, and may load nothing at all.
-    digest = base64.b64encode(hashlib.sha256(script.encode()).digest()).decode()
-    policy = f"default-src 'none'; style-src 'unsafe-inline'; script-src 'sha256-{digest}'"
     body = _plan(summary) if summary.has_plan else _no_plan(summary)
-    return f"""<!doctype html>
-<html lang="en">
-<head>
-<meta charset="utf-8">
-<meta name="viewport" content="width=device-width, initial-scale=1">
-<meta http-equiv="Content-Security-Policy" content="{policy}">
-<title>Coupon plan: {text(summary.campaign)}</title>
-<style>
-{style}</style>
-</head>
-<body>
-<main>
-{body}<footer><p>{text(_times(summary))} Amounts are in {text(summary.currency)}. Every number of this page is in
+    footer = f"""<footer><p>{text(_times(summary))} Amounts are in {text(summary.currency)}. Every number of this page is in
 summary.json, beside it; what the plan was made from is in manifest.json.</p></footer>
-</main>
-<script>{script}</script>
-</body>
-</html>
 """
+    return shell(f"Coupon plan: {summary.campaign}", body + footer, script=True)
 
 
 def _plan(summary: Summary) -> str:
     parts = {
+        "care": hedged.section_of(summary),
         "budget": figures.frontier(summary),
         "spend": figures.spending(summary),
         "strategies": sections.strategies(summary),
@@ -103,7 +84,7 @@ def _cards(summary: Summary) -> str:
             f"; above {words.money(risk.percentile, currency)} in {words.share(1.0 - risk.confidence)} of campaigns"
         )
     cards = [
-        ("Expected to earn", summary.objective, words.interval(summary), "lead"),
+        *(hedged.cards(summary) or [("Expected to earn", summary.objective, words.interval(summary), "lead")]),
         ("Expected to spend", summary.spend, spend, ""),
         ("No plan earns more than", summary.bound, f"{summary.gap:,.4f} above this one", ""),
     ]
@@ -120,18 +101,10 @@ def _cards(summary: Summary) -> str:
 
 
 def _warnings(summary: Summary) -> Sequence[str]:
-    found = [str(note) for note in summary.notes]
-    if summary.findings.model and summary.findings.model.get("observational"):
-        found.append(
-            "The effects are observational: they were learned without a randomised trial. See The model behind the offers."
-        )
+    found = [*words.warnings(summary), *(str(note) for note in summary.notes)]
     if 0 < summary.issued < FEW:
         found.append(f"This plan issues fewer than {FEW} offers, so its totals are about few users: do not pass it on.")
     return [f'<p class="warning">{text(sentence)}</p>' for sentence in found]
-
-
-def _resource(file: str) -> str:
-    return files("allocator.reporting").joinpath(file).read_text(encoding="utf-8")
 
 
 def _times(summary: Summary) -> str:

@@ -5,8 +5,8 @@ from __future__ import annotations
 import sys
 from collections.abc import Iterable, Sequence
 from html import escape
-from importlib.resources import files
 
+from allocator.reporting.shell import shell
 from allocator.reporting.words import money, share
 from allocator.simulation.estimates import Estimate, mean, quantile
 from allocator.simulation.simulating import QUANTILES, Simulation
@@ -42,7 +42,6 @@ def show(found: Simulation, name: str, currency: str) -> None:
 
 def page(found: Simulation, name: str, currency: str) -> str:
     """Return the report as one HTML page: no script, no network, no user ids."""
-    style = files("allocator.reporting").joinpath("style.css").read_text(encoding="utf-8") + FAN
     parts = [("Spend so far, day by day", fan_chart(found, currency))]
     parts += [(f"Over {found.runs:,} runs ({currency})", _table(*_spread(found)))]
     parts += [(f"Redemptions by coupon ({currency})", _table(*_coupons(found)))]
@@ -50,26 +49,12 @@ def page(found: Simulation, name: str, currency: str) -> str:
         parts += [("Stock", _table(*_stock(found)))]
     sections = "".join(f"<section><h2>{escape(title)}</h2>{body}</section>\n" for title, body in parts)
     notes = "".join(f"<p>Taken for granted: {escape(note)}.</p>" for note in found.issued.assumptions)
-    return f"""<!doctype html>
-<html lang="en">
-<head>
-<meta charset="utf-8">
-<meta name="viewport" content="width=device-width, initial-scale=1">
-<meta http-equiv="Content-Security-Policy" content="default-src 'none'; style-src 'unsafe-inline'">
-<title>What could happen: {escape(name)}</title>
-<style>
-{style}</style>
-</head>
-<body>
-<main>
-<h1>What could happen: {escape(name)}</h1>
+    body = f"""<h1>What could happen: {escape(name)}</h1>
 {"".join(f"<p>{escape(line)}</p>" for line in sentences(found, currency))}
 {sections}{notes}<footer><p>Amounts are in {escape(currency)}. Every number of this page is in simulation.json, beside it; each run is
 a row of runs.parquet.</p></footer>
-</main>
-</body>
-</html>
 """
+    return shell(f"What could happen: {name}", body, style=FAN)
 
 
 def sentences(found: Simulation, currency: str) -> list[str]:

@@ -11,7 +11,8 @@ import pyarrow as pa
 
 from allocator.campaign.reading import parse_campaign
 from allocator.simulation.folder import campaign_text, trial_table, users_table
-from allocator.simulation.market import NOTHING, Market, Outcomes
+from allocator.simulation.market import NOTHING, Market
+from allocator.simulation.truth import Outcomes
 
 if TYPE_CHECKING:
     from allocator.learning import Candidate

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -12,12 +13,15 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from allocator.errors import DataError, counted
+from allocator.history.trial import COLUMNS
+from allocator.history.trial_door import PROPENSITY_OF
 from allocator.simulation import offpolicy
 from allocator.simulation.assignment import Assignment
 from allocator.simulation.effects import Money, Sample
 from allocator.simulation.lift import Estimate, check_confidence, student
+from allocator.simulation.naming import renamed, without_coupon
 from allocator.simulation.offpolicy import Log, PolicyValue
-from allocator.simulation.outcomes import NO_COUPON, Outcomes, examples_of
+from allocator.simulation.outcomes import Outcomes, examples_of
 from allocator.tables.files import read_plain, same_ids
 from allocator.tables.frames import decoded, is_text, one_chunk, refuse_nulls, to_arrow
 from allocator.tables.origin import MOST_EXAMPLES, Origin
@@ -27,18 +31,8 @@ MOST_INDICATORS = 30  # coupons that get a feature of their own in the reward mo
 SUSPECT = 4.0  # standard errors by which weights may miss their mean of 1 before it is said
 INFORMED = 6.0  # standard errors between the arms that no plan made apart reaches by chance
 LEAST_EFFECTIVE = 100.0  # users that the log is worth, below which its normal intervals are not to be trusted
-NOT_FEATURES = {
-    "user_id",
-    "coupon",
-    "time",
-    "purchased",
-    "spend",
-    "redeemed",
-    "visited",
-    "propensity",
-    "weight",
-    "discount",
-}
+ALIASES = {column.name: column.aliases for column in COLUMNS}
+NOT_FEATURES = {*ALIASES, "discount"}
 
 
 @dataclass(frozen=True)
@@ -193,7 +187,14 @@ def _coupons_of(folder: PlanFolder, user_ids: pa.Array) -> np.ndarray:
 
 
 def value_on_log(
-    plan: str | Path | PlanFolder, trial: Any, *, clip: float | None = None, confidence: float = 0.95, seed: int = 0
+    plan: str | Path | PlanFolder,
+    trial: Any,
+    *,
+    clip: float | None = None,
+    confidence: float = 0.95,
+    seed: int = 0,
+    columns: Mapping[str, str] | None = None,
+    control: str | None = None,
 ) -> LoggedValue:
     """Estimate what a plan would have earned in a trial, from the users who happened to get what the plan gives.
 
@@ -203,9 +204,14 @@ def value_on_log(
         A plan folder; users that it gives nothing count as having no coupon.
     trial
         A file or a table: `user_id`, `coupon` (empty, `control` or `none`: none), `propensity` (chance of the arm the user
-        got) and `spend` or `purchased`; further numeric columns are features of the reward model.
+        got, or `propensity[<coupon>]` for each coupon) and `spend` or `purchased`; further numeric columns are features
+        of the reward model.
     clip
         Also give IPS with weights capped there, and DR without the users above it.
+    columns
+        For a column its name in the trial, where that differs: `{"coupon": "segment"}`.
+    control
+        What stands in `coupon` for users who got none; by default empty, `control` or `none`.
 
     Raises
     ------
@@ -216,6 +222,7 @@ def value_on_log(
     folder = plan if isinstance(plan, PlanFolder) else read_plan_folder(plan)
     source = str(trial) if isinstance(trial, (str, Path)) else "trial"
     table = read_plain(trial) if isinstance(trial, (str, Path)) else to_arrow(trial, source)
+    table, notes = renamed(table, source, ALIASES, columns)
     outcome = _checked(table, source)
     table, _ = same_ids(table, folder.plan.select(["user_id"]))
     ids = one_chunk(decoded(table["user_id"]))
@@ -224,8 +231,8 @@ def value_on_log(
     if not (ours != "").any():
         raise DataError(f"{source}: no user of the trial gets a coupon by the plan; are these the same users?")
     got = decoded(table["coupon"]).cast(pa.string()).fill_null("").to_numpy(zero_copy_only=False).astype(object)
-    got[np.isin(got, NO_COUPON)] = ""
-    reward, chance = _floats(table, outcome, source), _floats(table, "propensity", source)
+    got[without_coupon(got, control, source)] = ""
+    reward, chance = _floats(table, outcome, source), _chances(table, got, source)
     arms, code = np.unique(np.concatenate([got, ours]).astype(str), return_inverse=True)
     arm, want = code[: got.size], code[got.size :]
     predicted = offpolicy.fit_rewards(_trial_features(table, source), arm, reward, arms.size, seed=seed)
@@ -247,29 +254,65 @@ def value_on_log(
         values=tuple(values),
         logged=student(float(reward.mean()), error, reward.size - 1.0, confidence),
         weight_mean=mean,
-        notes=tuple(_doubts(folder, arms, arm, want, mean, values[0].effective)),
+        notes=(*notes, *_doubts(folder, arms, arm, want, mean, values[0].effective)),
     )
 
 
 def _checked(table: pa.Table, source: str) -> str:
     """Check a trial's columns; return the one that is the reward."""
     names = table.column_names
-    hints = {
-        "propensity": "; it is the chance with which the user got that arm, such as 0.5",
-        "coupon": "",
-        "user_id": "",
-    }
+    hints = {"user_id": "", "coupon": "; it says what the user got (empty, control or none: nothing)"}
+    if not _by_coupon(names):
+        hints["propensity"] = (
+            "; it is the chance with which the user got that arm, such as 0.5 (or give propensity[COUPON] for each coupon)"
+        )
     for name, hint in hints.items():
         if names.count(name) != 1:
             raise DataError(
                 f"{source}: column {name!r} {'is missing' if name not in names else 'is there twice'}{hint}; "
-                f"found {', '.join(names)}"
+                f"found {', '.join(names)}. Is it there under another name? Say so: --column {name}=NAME"
             )
     refuse_nulls(table["user_id"], "user_id", source, Origin.of(table))
     for name in ("spend", "purchased"):
         if name in names:
             return name
-    raise DataError(f"{source}: there is no outcome: neither 'spend' nor 'purchased'; found {', '.join(names)}")
+    raise DataError(
+        f"{source}: there is no outcome: neither 'spend' nor 'purchased'; found {', '.join(names)}. Is it there under another "
+        "name? Say so: --column spend=NAME"
+    )
+
+
+def _by_coupon(names: list[str]) -> dict[str, str]:
+    """Return the column of each coupon's chance, where there is one a coupon."""
+    if "propensity" in names:
+        return {}
+    return {found[1]: name for name in names if (found := PROPENSITY_OF.fullmatch(name))}
+
+
+def _chances(table: pa.Table, got: np.ndarray, source: str) -> np.ndarray:
+    """Return the chance of what each user got, `(n,)`; raises `DataError` where that is none."""
+    by_coupon = _by_coupon(table.column_names)
+    if not by_coupon:
+        chance, name = _floats(table, "propensity", source), "propensity"
+    else:
+        lacks = sorted({str(coupon) for coupon in got} - {"", *by_coupon})
+        if lacks:
+            raise DataError(
+                f"{source}: column 'propensity[{lacks[0]}]' is missing; give one for each coupon, or 'propensity'"
+            )
+        each = {coupon: _floats(table, column, source) for coupon, column in by_coupon.items() if coupon}
+        # Who got nothing had what the coupons leave.
+        chance, name = 1.0 - np.sum(list(each.values()), axis=0), "propensity[...]"
+        for coupon, column in each.items():
+            chance = np.where(got == coupon, column, chance)
+    bad = np.flatnonzero(~((chance > 0.0) & (chance <= 1.0)))
+    if bad.size:
+        shown = ", ".join(f"{number:g}" for number in chance[bad[:MOST_EXAMPLES]])
+        raise DataError(
+            f"{source}: column '{name}' must be above 0 and at most 1 for what the user got; it is not in "
+            f"{counted(bad.size, 'row', 'rows')} ({Origin.of(table).rows(bad)}: {shown}); correct or drop those rows"
+        )
+    return chance
 
 
 def _refuse_doubles(ids: pa.Array, source: str, origin: Origin) -> None:

@@ -27,124 +27,12 @@ from allocator.simulation.catalogue import Catalogue, draw_catalogue
 from allocator.simulation.population import Population, draw_population
 from allocator.simulation.settings import PERIOD_DAYS, Settings, calibration
 from allocator.simulation.terms import DEFAULT_COUPONS, scope_masks, term_table
+from allocator.simulation.truth import Outcomes, Trial, Truth
 
 TRIAL = -2  # the trial's period
 MOST_USERS = 1 << 40
+MOST_DAYS = 366  # of a wave
 NOTHING = -1  # the arm of users without a coupon
-
-
-@dataclass(frozen=True, eq=False)
-class Truth:
-    """Expectations over all luck, at a shock of 1; `(n_users,)` without a coupon, `(n_users, n_coupons)` with each.
-
-    Attributes
-    ----------
-    purchase_without, purchase_with
-        P(at least one purchase in the campaign's 28 days).
-    spend_without, spend_with
-        Expected spend in that window before the coupon's discount, currency.
-    redeem_probability, discount
-        P(redemption), and the expected discount of an issued coupon, currency.
-    later_without, later_with
-        Expected spend in the 28 days after the window: repeat purchases less what was bought ahead.
-    margin, contact_cost
-        Of the settings.
-    """
-
-    purchase_without: np.ndarray
-    purchase_with: np.ndarray
-    spend_without: np.ndarray
-    spend_with: np.ndarray
-    redeem_probability: np.ndarray
-    discount: np.ndarray
-    later_without: np.ndarray
-    later_with: np.ndarray
-    margin: float
-    contact_cost: float
-
-    @property
-    def uplift(self) -> np.ndarray:
-        """`(n_users, n_coupons)` change of P(purchase)."""
-        return self.purchase_with - self.purchase_without[:, None]
-
-    @property
-    def cost(self) -> np.ndarray:
-        """`(n_users, n_coupons)` expected spend on the offer, currency: discount and contact."""
-        return self.discount + self.contact_cost
-
-    @property
-    def liability(self) -> np.ndarray:
-        """`(n_users, n_coupons)` expected discount of a redeemed coupon, currency."""
-        return self.discount / np.maximum(self.redeem_probability, 1e-12)
-
-    @property
-    def value(self) -> np.ndarray:
-        """`(n_users, n_coupons)` expected incremental net revenue in the campaign's window, currency."""
-        return self.margin * (self.spend_with - self.spend_without[:, None]) - self.cost
-
-    @property
-    def value_later(self) -> np.ndarray:
-        """`value`, and the margin gained or lost in the 28 days after the window."""
-        return self.value + self.margin * (self.later_with - self.later_without[:, None])
-
-
-@dataclass(frozen=True, eq=False)
-class Outcomes:
-    """What the users did in one run of a campaign; all `(n_users,)`.
-
-    Attributes
-    ----------
-    purchased, redeemed
-        bool.
-    visits
-        int32: purchases in the window.
-    spend, discount
-        Currency: baskets before the coupon's discount, and that discount (0 where none was redeemed).
-    later
-        Currency: spend in the 28 days after, in expectation of the baskets.
-    shock
-        The factor on all redemption that this run had.
-    """
-
-    visits: np.ndarray
-    spend: np.ndarray
-    discount: np.ndarray
-    redeemed: np.ndarray
-    later: np.ndarray
-    shock: float
-
-    @property
-    def purchased(self) -> np.ndarray:
-        """Whether a user bought at all."""
-        return self.visits > 0
-
-
-@dataclass(frozen=True, eq=False)
-class Trial:
-    """The randomised trial of the period before the last; arrays over its participants.
-
-    Attributes
-    ----------
-    user
-        int64 row of the market's users.
-    arm
-        int16: coupon, or -1 for control. Every arm was as likely.
-    seen
-        `(n, 3)` visits, spend and days since the last visit (-1: none) as of the trial's start.
-    outcomes
-        What they did in the trial's 28 days; `later` is NaN, the history has it.
-    propensity
-        The chance of each arm.
-    time
-        First day.
-    """
-
-    user: np.ndarray
-    arm: np.ndarray
-    seen: np.ndarray
-    outcomes: Outcomes
-    propensity: float
-    time: datetime.date
 
 
 @dataclass(frozen=True, eq=False)
@@ -160,6 +48,8 @@ class Market:
     contacts, bought, stocked
         `(n_users,)` coupons received lately (float64), whether the user bought and whether they redeemed in the period
         before (bool).
+    days
+        Of the campaign's periods, 0 and later; see `in_waves`.
     """
 
     seed: int
@@ -179,6 +69,7 @@ class Market:
     contacts: np.ndarray
     bought: np.ndarray
     stocked: np.ndarray
+    days: int = PERIOD_DAYS
 
     @classmethod
     def draw(
@@ -242,7 +133,17 @@ class Market:
 
     def first_day(self, period: int) -> datetime.date:
         """Return the first day of a period; the campaign's is period 0."""
-        return self.settings.start + datetime.timedelta(days=PERIOD_DAYS * period)
+        return self.settings.start + datetime.timedelta(days=(self.days if period > 0 else PERIOD_DAYS) * period)
+
+    def in_waves(self, days: int) -> Market:
+        """Return the market with campaign periods of so many days instead of 28: visits in proportion, what tires by the calendar.
+
+        What a purchase and a redemption change in the next period (habit, forward buying) they change in one of that length.
+        Raises `UsageError` unless `days` is 1 to 366.
+        """
+        if not 1 <= days <= MOST_DAYS:
+            raise UsageError(f"days is {days}; a wave has 1 to {MOST_DAYS}")
+        return dataclasses.replace(self, days=days)
 
     @cached_property
     def truth(self) -> Truth:
@@ -307,7 +208,8 @@ class Market:
 
     def after(self, arm: np.ndarray, outcomes: Outcomes) -> Market:
         """Return the market one period later: who was contacted is wearier, who bought comes again sooner."""
-        contacts = self.contacts * np.exp(-1.0 / 3.0) + (self._arms(arm) >= 0)  # a contact is forgotten over 3 periods
+        # A contact is forgotten over three periods of 28 days.
+        contacts = self.contacts * np.exp(-self._periods(1) / 3.0) + (self._arms(arm) >= 0)
         return dataclasses.replace(
             self, period=self.period + 1, contacts=contacts, bought=outcomes.purchased, stocked=outcomes.redeemed
         )
@@ -333,13 +235,18 @@ class Market:
         write_market(self, Path(folder), force=force)
 
     def season(self, period: int) -> float:
-        """Return the factor of a period on visits: the mean of its days'."""
-        return float(self._day_factors(period).mean())
+        """Return the factor of a period on visits: the mean of its days', times its length as a share of 28 days."""
+        return float(self._day_factors(period).mean()) * (self._periods(1) if period >= 0 else 1.0)
+
+    def _periods(self, waves: int) -> float:
+        """Return how many periods of 28 days so many of the campaign's are."""
+        return waves * self.days / PERIOD_DAYS
 
     def _day_factors(self, period: int) -> np.ndarray:
-        """`(28,)` factor on visits of each day of a period."""
+        """`(days,)` factor on visits of each day of a period."""
         calendar = calibration()["calendar"]
-        days = [self.first_day(period) + datetime.timedelta(days=day) for day in range(PERIOD_DAYS)]
+        length = self.days if period >= 0 else PERIOD_DAYS
+        days = [self.first_day(period) + datetime.timedelta(days=day) for day in range(length)]
         week = np.array(calendar["week"])[[min((day.timetuple().tm_yday - 1) // 7, 51) for day in days]]
         return week * np.array(calendar["weekday"])[[day.weekday() for day in days]]
 
@@ -355,9 +262,10 @@ class Market:
 
     def _world(self) -> tuple[object, ...]:
         """Return the arguments that `expect` and `draw` share."""
-        lively = np.where(self.population.left <= self.period, self.settings.lapsed_rate, 1.0)
+        now = self._periods(self.period)
+        lively = np.where(self.population.left <= now, self.settings.lapsed_rate, 1.0)
         season = np.array([self.season(self.period), self.season(self.period + 1)])
-        tired = float(np.exp(-self.settings.drift * (self.period - TRIAL)))
+        tired = float(np.exp(-self.settings.drift * (now - TRIAL)))
         return (
             self.population.traits, self.terms, self.law, self.affinity, self.contacts, lively, self.bought,
             self.stocked, season, tired,

@@ -7,7 +7,7 @@ coupon changed in the last solve cannot bias a number; where many did, the numbe
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -22,6 +22,7 @@ from allocator.simulation.assignment import Assignment, read_assignment
 from allocator.simulation.effects import LEAST_SHOWN, Cell, Effects, Money, Sample, cells
 from allocator.simulation.lift import Estimate, check_confidence, difference
 from allocator.simulation.logged import OtherPlan, other_plan
+from allocator.simulation.naming import Remark, few
 from allocator.simulation.outcomes import Absent, Outcomes, examples_of, read_outcomes
 from allocator.simulation.targeting import Bin, Qini, by_score, qini
 from allocator.tables.files import read_users, same_ids
@@ -96,6 +97,8 @@ def measure(
     start: Any = None,
     confidence: float = 0.95,
     seed: int = 0,
+    columns: Mapping[str, str] | None = None,
+    control: str | None = None,
 ) -> Measurement:
     """Measure a campaign that was planned with a holdout.
 
@@ -122,6 +125,8 @@ def measure(
         Of every interval.
     seed
         Of the folds of the reward model (`other` only).
+    columns, control
+        Other names of the outcomes' columns, and the word for no coupon there; see `read_outcomes`.
 
     Raises
     ------
@@ -136,7 +141,9 @@ def measure(
     terms = campaign_terms(folder)
     given = _absent(absent)
     use = (assignment.planned > 0) & assignment.randomised
-    found = read_outcomes(outcomes, assignment.user_ids, start=start or terms.start, wanted=use, absent=given)
+    found = read_outcomes(
+        outcomes, assignment.user_ids, start=start or terms.start, wanted=use, absent=given, columns=columns, control=control
+    )  # fmt: skip
     money = Money.of(terms, margin, "discount" in found.columns)
     notes = [*found.notes, *money.notes]
     rows = np.flatnonzero(use & found.known)
@@ -209,12 +216,15 @@ def _contamination(
     bad = np.flatnonzero(signs & ~sample.treated)
     if bad.size:
         share = bad.size / max(int((~sample.treated).sum()), 1)
-        notes.append(
-            f"{counted(bad.size, 'held-out user', 'held-out users')} ({share:.1%} of the control group; e.g. "
-            f"{examples_of(assignment.user_ids, rows[bad])}) got a coupon anyway. They stay in the control group, since "
-            "taking them out would compare unlike users; the lift is that of the campaign as it was run, and understates "
-            "that of a coupon."
+        many, public = (
+            f"{of(bad.size, 'held-out user', 'held-out users')} ({share:.1%} of the control group"
+            for of in (counted, few)
         )
+        rest = (
+            ") got a coupon anyway. They stay in the control group, since taking them out would compare unlike users; the "
+            "lift is that of the campaign as it was run, and understates that of a coupon."
+        )
+        notes.append(Remark(f"{many}; e.g. {examples_of(assignment.user_ids, rows[bad])}{rest}", f"{public}{rest}"))
     return int(bad.size), corrected
 
 
@@ -224,10 +234,10 @@ def _moved(assignment: Assignment, notes: list[str]) -> tuple[int, int]:
     moved = (here != assignment.planned) & ~assignment.held
     left_out = int((moved & (assignment.planned == 0)).sum())
     if moved.any():
-        notes.append(
-            f"{counted(int(moved.sum()), 'user', 'users')} got another coupon than was planned before the draw, {left_out:,} of "
-            "them one instead of none. Users are compared by what was planned; those planned for none are left out."
-        )
+        rest = " got another coupon than was planned before the draw"
+        end = "Users are compared by what was planned; those planned for none are left out."
+        words = f"{counted(int(moved.sum()), 'user', 'users')}{rest}, {left_out:,} of them one instead of none. {end}"
+        notes.append(Remark(words, f"{few(int(moved.sum()), 'user', 'users').capitalize()}{rest}. {end}"))
     return int(moved.sum()), left_out
 
 

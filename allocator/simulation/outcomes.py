@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import datetime
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from enum import StrEnum
 from pathlib import Path
@@ -14,18 +14,22 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from allocator.errors import DataError, UsageError, counted
+from allocator.simulation.naming import Remark, few, renamed, without_coupon
 from allocator.tables.files import read_plain, same_ids
 from allocator.tables.frames import decoded, is_text, one_chunk, refuse_nulls, to_arrow
 from allocator.tables.origin import MOST_EXAMPLES, Origin
 
-ALIASES = {
+ALIASES: dict[str, tuple[str, ...]] = {
     "user_id": ("household_id", "customer_id"),
     "spend": ("amount", "revenue", "sales_value"),
     "time": ("timestamp", "date"),
     "pre_spend": ("spend_before",),
+    "purchased": (),
+    "redeemed": (),
+    "discount": (),
+    "coupon": (),
 }
 NUMBERS = ("spend", "purchased", "redeemed", "discount", "pre_spend")
-NO_COUPON = ("", "control", "none")
 
 
 class Absent(StrEnum):
@@ -70,6 +74,8 @@ def read_outcomes(
     start: datetime.date | datetime.datetime | None = None,
     wanted: np.ndarray | None = None,
     absent: Absent = Absent.REFUSE,
+    columns: Mapping[str, str] | None = None,
+    control: str | None = None,
 ) -> Outcomes:
     """Read outcomes: a file, a folder, a glob, or a pandas, polars or pyarrow table.
 
@@ -83,6 +89,10 @@ def read_outcomes(
         `(n_users,)` bool: whose outcomes are needed; all by default.
     absent
         What to make of needed users without a row.
+    columns
+        For a column its name in the table, where that differs: `{"spend": "sales_28d"}`.
+    control
+        What stands in `coupon` for users who got none; by default empty, `control` or `none`.
 
     Raises
     ------
@@ -92,7 +102,7 @@ def read_outcomes(
     """
     source = str(table) if isinstance(table, (str, Path)) else "outcomes"
     arrow = read_plain(table) if isinstance(table, (str, Path)) else to_arrow(table, source)
-    arrow, notes = _renamed(arrow, source)
+    arrow, notes = _renamed(arrow, source, columns)
     origin = Origin.of(arrow)
     arrow, users = same_ids(arrow, pa.table({"user_id": user_ids}))
     place, unknown = _places(arrow["user_id"], users["user_id"], source, origin, notes)
@@ -100,36 +110,31 @@ def read_outcomes(
     n_users, here = len(user_ids), place >= 0
     known = np.zeros(n_users, bool)
     known[place[here]] = True
-    columns = {}
+    numbers_of = {}
     for name in (name for name in NUMBERS if name in arrow.column_names):
         numbers = _number(arrow[name], name, source, origin)
-        columns[name] = np.zeros(n_users)
-        columns[name][place[here]] = numbers[here]
+        numbers_of[name] = np.zeros(n_users)
+        numbers_of[name][place[here]] = numbers[here]
     received = None
     if "coupon" in arrow.column_names:
         got = decoded(arrow["coupon"]).cast(pa.string()).fill_null("").to_numpy(zero_copy_only=False)
         received = np.full(n_users, None, object)
-        received[place[here]] = np.where(np.isin(got, NO_COUPON), "", got)[here]
+        received[place[here]] = np.where(without_coupon(got, control, source), "", got)[here]
     known = _with_absent(known, np.ones(n_users, bool) if wanted is None else wanted, absent, user_ids, source, notes)
-    return Outcomes(known, columns, received, unknown, tuple(notes))
+    return Outcomes(known, numbers_of, received, unknown, tuple(notes))
 
 
-def _renamed(arrow: pa.Table, source: str) -> tuple[pa.Table, list[str]]:
-    """Give columns their names of the schema where they come under a usual other one."""
-    names, notes = list(arrow.column_names), []
-    for name, others in ALIASES.items():
-        for other in others:
-            if name not in names and other in names:
-                names[names.index(other)] = name
-                notes.append(f"{source}: column {other!r} is read as {name!r}.")
-    metadata = arrow.schema.metadata
-    arrow = arrow.rename_columns(names).replace_schema_metadata(metadata)
+def _renamed(arrow: pa.Table, source: str, columns: Mapping[str, str] | None) -> tuple[pa.Table, list[str]]:
+    """Give columns their names of the schema; refuse a table without users or spend."""
+    arrow, notes = renamed(arrow, source, ALIASES, columns)
+    names = arrow.column_names
     for name in ("user_id", "spend"):
         if names.count(name) != 1:
             found = "is missing" if name not in names else f"occurs {names.count(name)} times"
             raise DataError(
                 f"{source}: column {name!r} {found}; the columns found are {', '.join(names) or '(none)'}. "
-                "Needed: user_id, spend; optional: purchased, redeemed, discount, pre_spend, coupon, time"
+                f"Needed: user_id, spend; optional: purchased, redeemed, discount, pre_spend, coupon, time. Is it there under "
+                f"another name? Say so: --column {name}=NAME"
             )
     return arrow, notes
 
@@ -162,10 +167,14 @@ def _places(
     strange = np.flatnonzero(place < 0)
     if strange.size:
         examples = ", ".join(repr(item) for item in rows.take(pa.array(strange[:MOST_EXAMPLES])).to_pylist())
-        words = f"{counted(strange.size, 'row is of a user', 'rows are of users')} that the campaign does not know ({origin.rows(strange)}: {examples})"
+        told = [
+            f"{of(strange.size, 'row is of a user', 'rows are of users')} that the campaign does not know"
+            for of in (counted, few)
+        ]
+        words = f"{told[0]} ({origin.rows(strange)}: {examples})"
         if strange.size == len(rows):
             raise DataError(f"{source}: all {words}; are these the outcomes of this plan, with the same ids?")
-        notes.append(f"{source}: {words}; set aside.")
+        notes.append(Remark(f"{source}: {words}; set aside.", f"{source}: {told[1]}; set aside."))
     return place, int(strange.size)
 
 
@@ -213,7 +222,7 @@ def _number(column: pa.ChunkedArray, name: str, source: str, origin: Origin) -> 
     refuse_nulls(column, name, source, origin)
     kind = column.type
     if not (pa.types.is_integer(kind) or pa.types.is_floating(kind) or pa.types.is_decimal(kind) or kind == pa.bool_()):
-        raise DataError(f"{source}: column {name!r} must hold numbers, not {kind}")
+        raise DataError(f"{source}: column {name!r} must hold numbers, not {kind}{_not_numbers(column, origin)}")
     numbers = np.asarray(column.cast(pa.float64(), safe=False).to_numpy(), np.float64)
     faults = {"is not a finite number": ~np.isfinite(numbers)}
     if name == "purchased":
@@ -231,6 +240,20 @@ def _number(column: pa.ChunkedArray, name: str, source: str, origin: Origin) -> 
     return numbers
 
 
+def _not_numbers(column: pa.ChunkedArray, origin: Origin) -> str:
+    """Name entries of a column of text that are no numbers; empty where it holds something else."""
+    if not is_text(column.type):
+        return ""
+    texts = column.cast(pa.string())
+    bad = np.flatnonzero(
+        ~np.asarray(pc.match_substring_regex(texts, r"^\s*[-+]?(\d+\.?\d*|\.\d+)([eE][-+]?\d+)?\s*$").fill_null(False))
+    )
+    if not bad.size:
+        return "; they are numbers written as text: write them as numbers"
+    shown = ", ".join(repr(item) for item in texts.take(pa.array(bad[:MOST_EXAMPLES])).to_pylist())
+    return f": {counted(bad.size, 'row is', 'rows are')} none ({origin.rows(bad)}: {shown}); correct or drop those rows"
+
+
 def _with_absent(
     known: np.ndarray, wanted: np.ndarray, absent: Absent, user_ids: pa.Array, source: str, notes: list[str]
 ) -> np.ndarray:
@@ -238,16 +261,24 @@ def _with_absent(
     if not missing.size:
         return known
     examples = ", ".join(repr(item) for item in user_ids.take(pa.array(missing[:MOST_EXAMPLES])).to_pylist())
-    words = f"{counted(missing.size, 'user', 'users')} of the campaign (e.g. {examples}) have no row"
+    many = counted(missing.size, "user", "users")
+    words = f"{many} of the campaign (e.g. {examples}) {'has' if missing.size == 1 else 'have'} no row"
     if absent is Absent.REFUSE:
-        raise DataError(
-            f"{source}: {words}; say what that means: --absent zero (they bought nothing) or --absent drop (not known)"
+        # Where ids were written in two ways, the notes tell of users that nobody knows.
+        others = "".join(
+            f" {note.removeprefix(f'{source}: ').capitalize()}" for note in notes if isinstance(note, Remark)
         )
-    if absent is Absent.DROP:
-        notes.append(f"{source}: {words}; set aside as not known.")
-        return known
-    notes.append(f"{source}: {words}; they count as having bought nothing.")
-    return known | wanted
+        raise DataError(
+            f"{source}: {words}; say what that means: --absent zero (they bought nothing) or --absent drop (not known).{others}"
+        )
+    meaning = "set aside as not known" if absent is Absent.DROP else "counted as having bought nothing"
+    notes.append(
+        Remark(
+            f"{source}: {words}; {meaning}.",
+            f"{source}: {few(missing.size, 'user', 'users')} of the campaign without a row; {meaning}.",
+        )
+    )
+    return known if absent is Absent.DROP else known | wanted
 
 
 def examples_of(ids: pa.Array, users: np.ndarray | Sequence[int]) -> str:

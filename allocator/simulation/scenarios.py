@@ -61,6 +61,7 @@ def events(share: float, seed: int = 0) -> Scenario:
         begin = process_time()
         _write_events(path, users, rng)
         written, before = process_time() - begin, _peak_mib()
+        size = path.stat().st_size / (1 << 20)
         begin = process_time()
         found = profiles(read_transactions(path, now="2025-06-01"))
         took = process_time() - begin
@@ -68,7 +69,7 @@ def events(share: float, seed: int = 0) -> Scenario:
     figures = {
         "users": users, "events": lines, "features": len(found.schema.names), "cpu_seconds": took,
         "events_per_cpu_second": lines / took, "cpu_seconds_to_make_up_the_events": written,
-        "peak_memory_mib": _peak_mib(), "peak_memory_mib_before": before,
+        "peak_memory_mib": _peak_mib(), "peak_memory_mib_before": before, "events_on_disk_mib": size,
     }  # fmt: skip
     return Scenario("events", share, figures, _scaled(share, {"cpu_seconds": took}))
 

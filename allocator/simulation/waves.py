@@ -1,6 +1,6 @@
 """Campaigns over time: waves that share a budget. Plan, observe, refit, replan, on markets whose truth is known.
 
-A wave is a period of 28 days of a market. In each, some users turn up; only they can be given a coupon, and who turns
+A wave is a period of a market, 28 days unless told otherwise. In each, some users turn up; only they can be given a coupon, and who turns
 up later is known as a forecast only. Past coupons make users wearier, and no user gets more than `cap` in `window` waves.
 """
 
@@ -21,7 +21,7 @@ from allocator.progress import Progress, silent
 from allocator.simulation.beliefs import Beliefs, Told, logged
 from allocator.simulation.market import NOTHING, Market
 from allocator.simulation.pacing import Allowance, Outlook, Pacing
-from allocator.simulation.settings import Settings
+from allocator.simulation.settings import PERIOD_DAYS, Settings
 
 BUDGET_SHARE = 0.25  # of what the best offers of all who ever turn up would cost, where no budget is given
 LEAST_BUDGET = 0.01  # currency; a wave with less issues nothing
@@ -36,7 +36,9 @@ class Campaign:
     users, settings
         Of the market.
     waves
-        How many; each is 28 days long.
+        How many.
+    days
+        Of each wave.
     budget
         Expected spend of all waves, currency; `None`: a quarter of what the best offers of all who turn up would cost.
     cap, window
@@ -65,10 +67,11 @@ class Campaign:
     surprise: float = 0.2
     settings: Settings = field(default_factory=Settings)
     time_limit: float = 60.0
+    days: int = PERIOD_DAYS
 
     def __post_init__(self) -> None:
         """Raise `UsageError` for a number that makes no campaign."""
-        for name in ("users", "waves", "cap", "window", "most_a_wave"):
+        for name in ("users", "waves", "days", "cap", "window", "most_a_wave"):
             number = getattr(self, name)
             if number is not None and number < 1:
                 raise UsageError(f"{name} is {number}; it must be 1 at least")
@@ -102,9 +105,9 @@ class Stage:
     @classmethod
     def draw(cls, campaign: Campaign, seed: int) -> Stage:
         """Draw a market and its arrivals; who came often in the history comes often."""
-        market = Market.draw(campaign.users, seed, settings=campaign.settings)
+        market = Market.draw(campaign.users, seed, settings=campaign.settings).in_waves(campaign.days)
         rng = np.random.default_rng([seed, 701])
-        often = (market.seen_now[:, 0] + 0.5) / (market.settings.periods + 1)
+        often = (market.seen_now[:, 0] + 0.5) / (market.settings.periods + 1) * campaign.days / PERIOD_DAYS
         calendar = np.exp(campaign.uneven * rng.standard_normal(campaign.waves) - 0.5 * campaign.uneven**2)
         luck = np.exp(campaign.surprise * rng.standard_normal(campaign.waves) - 0.5 * campaign.surprise**2)
         foreseen = -np.expm1(-calendar[:, None] * often)

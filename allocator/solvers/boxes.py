@@ -50,6 +50,10 @@ class Box:
         """Whether all sides are finite."""
         return bool(np.isfinite(self.low).all() and np.isfinite(self.high).all())
 
+    def holds(self, prices: np.ndarray) -> bool:
+        """Whether these prices lie inside."""
+        return bool((prices >= self.low).all() and (prices <= self.high).all())
+
     def open_piece(self, piece: Piece) -> Piece:
         """Fix every user of a piece whose choice is constant in this box."""
         return piece.inside(0.5 * (self.low + self.high), 0.5 * (self.high - self.low)) if self.is_bounded else piece

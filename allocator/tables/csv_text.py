@@ -155,6 +155,20 @@ def are_integers(column: pa.Array) -> bool:
     return _parsed(column, ["integer"], pa.array(MISSING, pa.string()))[0] in ("integer", EMPTY)
 
 
+def possible_kinds(chunk: pa.Array, kinds: Sequence[str], missing: Sequence[str] = MISSING) -> list[str]:
+    """Return which of these kinds every entry of a piece of a column is: its column is of the first that all pieces are."""
+    tokens = pa.array(missing, pa.string())
+    return [kind for kind in kinds if _parsed(chunk, [kind], tokens)[0] in (kind, EMPTY)]
+
+
+def as_kind(chunk: pa.Array, kind: str | None, missing: Sequence[str] = MISSING) -> pa.Array:
+    """Return a piece of a column as a kind that all of its entries are; `None`: as the text that it is."""
+    if kind is None:
+        return chunk
+    gaps = pc.is_in(chunk, value_set=pa.array(missing, pa.string()))
+    return pc.if_else(gaps, pa.scalar(None, pa.string()), chunk).cast(KINDS[kind])
+
+
 def _fault(file: Path, words: str, numbers: Sequence[str]) -> str:
     """Find what Arrow's complaint comes from."""
     if "columns, got" in words and _is_utf8(file):

@@ -25,6 +25,8 @@ CSV = (".csv", ".csv.gz")
 MAGIC = b"PAR1"
 AMOUNTS = ("value", "cost", *frames.OPTIONAL)
 SAME_NAMES = {"user": "user_id", "customer_id": "user_id", "coupon_id": "coupon"}
+# What exports call the column of users; the project's tables say `user_id`.
+USER_NAMES = ("household_id", "household_key", "customer_id", "member_id", "client_id", "user", "customer")
 FROM_CSV = {b"format": b"csv"}  # marks tables whose integers came from text, and can go back to it unchanged
 
 
@@ -53,14 +55,35 @@ def read_offers(path: str | Path, *, extra: Sequence[str] | None = None) -> pa.T
 
 
 def read_users(path: str | Path) -> pa.Table:
-    """Read a users table: `user_id`, int64 or text, and attributes.
+    """Read a users table: `user_id` (or one of `USER_NAMES`), int64 or text, and attributes.
 
     Raises
     ------
     DataError
         Where a file cannot be read, `user_id` is missing, or files do not fit together.
     """
-    return _read(path, ("user_id",), None, coded=())
+    there = users_column(path)
+    table = _read(path, (there,), None, coded=())
+    named = table.rename_columns(["user_id" if name == there else name for name in table.column_names])
+    return named.replace_schema_metadata(table.schema.metadata)
+
+
+def users_column(path: str | Path) -> str:
+    """Return what a table calls `user_id`: that, or one of `USER_NAMES` where it is missing. Raises `DataError`."""
+    file = files_of(path)[0]
+    is_csv = format_of(file) == "csv"
+    with in_words(file):
+        names = csv_text.header(file) if is_csv else parquet_data.schema(file, ()).names
+    plain: dict[str, str] = {}
+    for name in names:
+        plain.setdefault(name.strip().lower(), name)
+    return next((plain[word] for word in ("user_id", *USER_NAMES) if word in plain), "user_id")
+
+
+def users_notes(path: str | Path) -> tuple[str, ...]:
+    """Say which column of a users table was taken for `user_id`, where it has another name."""
+    there = users_column(path)
+    return () if there == "user_id" else (f"{path}: column {there!r} is read as 'user_id'",)
 
 
 def read_plain(path: str | Path) -> pa.Table:
@@ -196,9 +219,12 @@ def _read(path: str | Path, required: Sequence[str], extra: Sequence[str] | None
         _check_extra(path, extra, names)
         names = [name for name in names if name in {*required, *frames.OPTIONAL, *extra}]
     if is_csv:
-        table, lengths = csv_text.read(files, names, AMOUNTS if "value" in required else ())
+        amounts = AMOUNTS if "value" in required else ()
+        table, lengths = csv_text.read(files, names, amounts, required[:1] or ("user_id",))
     else:
-        table, lengths = parquet_data.read(files, parquet_data.common_schema(files, schemas, names), coded)
+        table, lengths = parquet_data.read(
+            files, parquet_data.common_schema(files, schemas, names, required[:1]), coded
+        )
     if table.num_rows == 0:
         raise DataError(f"{path}: no rows; write one row for each {'offer' if 'value' in required else 'user'}")
     origin = Origin(tuple(zip(map(str, files), lengths, strict=True)))
@@ -224,7 +250,7 @@ def _check_columns(
     common_columns(file, names, first, expected)
 
 
-def common_columns(file: Path, names: Sequence[str], first: Path, expected: Sequence[str]) -> None:
+def common_columns(file: object, names: Sequence[str], first: object, expected: Sequence[str]) -> None:
     """Refuse doubled columns, and others than in the first file, with `DataError`."""
     doubled = sorted({name for name in names if names.count(name) > 1})
     if doubled:

@@ -21,7 +21,7 @@ import pyarrow.parquet as pq
 from allocator.errors import DataError
 from allocator.tables import csv_text, frames
 from allocator.tables.faults import in_words
-from allocator.tables.files import MAGIC, files_of, read_offers, read_users
+from allocator.tables.files import MAGIC, files_of, read_offers, read_users, users_column
 from allocator.tables.frames import decoded, is_text, values_type
 
 COUPON, USER = "coupon", "user_id"
@@ -102,25 +102,28 @@ def row_of_user(path: str | Path, user: str) -> pa.Table:
     if not _is_parquet(files[0]):
         table = read_users(path)  # types are those of whole columns: a limit's `zip = "0123"` must match text
         return table.filter(pc.equal(table[USER].cast(pa.string()), user))
+    there = users_column(path)
     tables = []
     for file in files:
         with in_words(file):
-            tables.append(_parquet_rows(file, USER, user, _columns(file)))
-    return pa.concat_tables(tables, promote_options="permissive")
+            tables.append(_parquet_rows(file, there, user, _columns(file)))
+    found = pa.concat_tables(tables, promote_options="permissive")
+    return found.rename_columns([USER if name == there else name for name in found.column_names])
 
 
 def distinct_ids(path: str | Path) -> pa.Array:
     """Return the distinct user ids of a table as text, in no particular order."""
     found: list[pa.Array] = []
+    there = users_column(path)
     for file in files_of(path):
         with in_words(file):
             if _is_parquet(file):
-                with pq.ParquetFile(file, read_dictionary=[USER]) as source:
-                    groups = (source.read_row_group(g, [USER])[USER] for g in range(source.num_row_groups))
+                with pq.ParquetFile(file, read_dictionary=[there]) as source:
+                    groups = (source.read_row_group(g, [there])[there] for g in range(source.num_row_groups))
                     found += [pc.unique(decoded(group)).cast(pa.large_string()) for group in groups]
             else:
-                batches = _csv_batches(file, pa.schema([(USER, pa.string())]))
-                found += [pc.unique(batch[USER]).cast(pa.large_string()) for batch in batches]
+                batches = _csv_batches(file, pa.schema([(there, pa.string())]))
+                found += [pc.unique(batch[there]).cast(pa.large_string()) for batch in batches]
     return pc.unique(pa.chunked_array(found, type=pa.large_string()))
 
 

@@ -16,12 +16,14 @@ from typing import Any
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from allocator.errors import DataError
+from allocator.errors import DataError, nearest
 from allocator.tables import csv_text, parquet_data
 from allocator.tables.faults import in_words
-from allocator.tables.files import FROM_CSV, common_columns, files_of, format_of, listed
-from allocator.tables.frames import decoded, is_text, values_type
+from allocator.tables.files import FROM_CSV, USER_NAMES, common_columns, files_of, format_of, listed
+from allocator.tables.frames import decoded, is_text, to_arrow, values_type
 from allocator.tables.origin import Origin
+
+__all__ = ["USER_NAMES", "Column", "Holds", "Layout", "layout_of", "name_frame", "plain_id", "read_layout"]
 
 
 class Holds(StrEnum):
@@ -98,8 +100,17 @@ class Layout:
         return is_text(values_type(self.schema.field(self.names[name]).type))
 
 
-def layout_of(path: str | Path, columns: Sequence[Column]) -> Layout:
+def layout_of(
+    path: str | Path, columns: Sequence[Column], *, chosen: Mapping[str, str] | None = None, ignored: Sequence[str] = ()
+) -> Layout:
     """Find a table's files and columns; no row is read.
+
+    Parameters
+    ----------
+    chosen
+        For columns of the project the name in the files, where the caller says it.
+    ignored
+        Columns of the files that are passed over.
 
     Raises
     ------
@@ -116,20 +127,49 @@ def layout_of(path: str | Path, columns: Sequence[Column]) -> Layout:
     for file in files:
         with in_words(file):
             schemas.append(csv_text.schema(file) if is_csv else parquet_data.schema(file, coded))
-    found = schemas[0].names
-    chosen = _choose(files[0], found, columns)
+    whole = schemas[0].names
+    found = _without(files[0], whole, ignored)
+    names = _choose(files[0], found, columns, chosen or {})
     for file, schema in zip(files, schemas, strict=True):
-        common_columns(file, schema.names, files[0], found)
+        common_columns(file, schema.names, files[0], whole)
     if is_csv:
         schema = schemas[0]
     else:
-        exact = [there for column in columns if column.holds is Holds.ID and (there := chosen.get(column.name))]
+        exact = [there for column in columns if column.holds is Holds.ID and (there := names.get(column.name))]
         schema = parquet_data.common_schema(files, schemas, found, exact)
         for column in columns:
-            if column.name in chosen:
-                _check_type(files[0], column, schema.field(chosen[column.name]))
-    others = tuple(name for name in found if name not in chosen.values())
-    return Layout(str(path), tuple(files), is_csv, chosen, others, schema)
+            if column.name in names:
+                _check_type(files[0], column, schema.field(names[column.name]))
+    others = tuple(name for name in found if name not in names.values())
+    return Layout(str(path), tuple(files), is_csv, names, others, schema)
+
+
+def name_frame(
+    frame: Any, columns: Sequence[Column], source: str, *, chosen: Mapping[str, str] | None = None,
+    ignored: Sequence[str] = (),
+) -> tuple[pa.Table, tuple[str, ...]]:  # fmt: skip
+    """Return a table in memory (pandas, polars, pyarrow) under the project's names, and notes of what was taken for what.
+
+    Raises
+    ------
+    DataError
+        As `layout_of`.
+    """
+    table = to_arrow(frame, source)
+    found = _without(source, table.column_names, ignored)
+    names = _choose(source, found, columns, chosen or {})
+    common_columns(source, found, source, found)
+    table = table.select(found)
+    for column in columns:
+        there = names.get(column.name)
+        if there is not None:
+            _check_type(source, column, table.schema.field(there))
+            if column.holds is Holds.ID:
+                table = table.set_column(found.index(there), there, plain_id(decoded(table[there]), source, there))
+    back = {there: name for name, there in names.items()}
+    table = table.rename_columns([back.get(name, name) for name in found])
+    unsaid = {name: there for name, there in names.items() if name not in (chosen or {})}
+    return table, Layout(source, (), False, unsaid, (), table.schema).notes
 
 
 def read_layout(layout: Layout, columns: Sequence[Column], *, others: bool = True) -> pa.Table:
@@ -183,14 +223,28 @@ def plain_id(column: Any, source: object, name: str) -> Any:
         raise DataError(f"{source}: column {name!r} holds integers beyond 2^63 - 1; write these ids as text") from error
 
 
-def _choose(file: Path, found: Sequence[str], columns: Sequence[Column]) -> dict[str, str]:
-    """Return the name in the file of each column that is there."""
+def _without(file: object, found: Sequence[str], ignored: Sequence[str]) -> list[str]:
+    for name in ignored:
+        if name not in found:
+            raise DataError(
+                f"{file}: there is no column {name!r}{nearest(name, found, 0.6)} to ignore; found: {listed(found)}"
+            )
+    return [name for name in found if name not in ignored]
+
+
+def _choose(file: object, found: Sequence[str], columns: Sequence[Column], given: Mapping[str, str]) -> dict[str, str]:
+    """Return the name in the file of each column that is there; `given` says it of some."""
+    for name in given.values():
+        if name not in found:
+            raise DataError(f"{file}: there is no column {name!r}{nearest(name, found, 0.6)}; found: {listed(found)}")
     plain: dict[str, str] = {}
     for name in found:
         plain.setdefault(name.strip().lower(), name)
-    chosen: dict[str, str] = {}
+    chosen: dict[str, str] = dict(given)
     missing = []
     for column in columns:
+        if column.name in given:
+            continue
         there = [plain[name] for name in (column.name, *column.aliases) if name in plain]
         there = [name for name in there if name not in chosen.values()]
         if there:
@@ -214,14 +268,14 @@ def _choose(file: Path, found: Sequence[str], columns: Sequence[Column]) -> dict
         raise DataError(f"{file}: {', '.join(hints)}; the columns found are {listed(found)}. Needed: {needed}")
     for column in columns:
         others = [name for name in found if name not in chosen.values() and name.strip().lower() == column.name]
-        if others and column.name in chosen:
+        if others and column.name in chosen and column.name not in given:
             raise DataError(
                 f"{file}: columns {chosen[column.name]!r} and {others[0]!r} both mean {column.name!r}; keep one"
             )
     return chosen
 
 
-def _check_type(file: Path, column: Column, field: pa.Field) -> None:
+def _check_type(file: object, column: Column, field: pa.Field) -> None:
     kind = values_type(field.type)
     number = pa.types.is_integer(kind) or pa.types.is_floating(kind) or pa.types.is_decimal(kind)
     sound = {

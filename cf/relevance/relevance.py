@@ -94,9 +94,7 @@ class Relevance:
                 "pairs of user and scope; relevance needs some of both sorts: give a longer history or other scopes"
             )
         chance, short, spend = self._boosted(rows, interactions.money is not None, progress)
-        crowd = crowd_of(sample, covers, self.window, self.seed)
-        shift = self._shift(sample, covers, crowd, chance)
-        return RelevanceModel(self, sample, covers, crowd, tuple(chance), short, spend, shift)
+        return Boosters(self, tuple(chance), short, spend)._of(sample, covers)
 
     def _boosted(self, rows: Rows, money: bool, progress: Progress) -> tuple[list[Trees], Trees | None, Trees | None]:
         """Return the boosters of the probability, of that of users with few visits, and of spend; two are fitted at a time."""
@@ -234,6 +232,32 @@ class Foretold:
 
 
 @dataclass(frozen=True)
+class Boosters:
+    """What `Relevance` learned, apart from whom it learned it of: it serves later moments and other scopes.
+
+    Attributes
+    ----------
+    chance, short, spend
+        As `RelevanceModel` has them.
+    """
+
+    parameters: Relevance
+    chance: tuple[Trees, ...]
+    short: Trees | None
+    spend: Trees | None
+
+    def at(self, interactions: Interactions, scopes: Scopes) -> RelevanceModel:
+        """Return the model of the window that begins at the interactions' `now`; nothing is boosted anew."""
+        return self._of(self.parameters._sample(interactions), scopes.aligned(interactions.items))
+
+    def _of(self, sample: Interactions, covers: Scopes) -> RelevanceModel:
+        rule = self.parameters
+        crowd = crowd_of(sample, covers, rule.window, rule.seed)
+        shift = rule._shift(sample, covers, crowd, list(self.chance))
+        return RelevanceModel(rule, sample, covers, crowd, self.chance, self.short, self.spend, shift)
+
+
+@dataclass(frozen=True)
 class RelevanceModel:
     """A fitted relevance; `reference` holds the users that it learned from, who speak for any set of scopes."""
 
@@ -245,6 +269,11 @@ class RelevanceModel:
     short: Trees | None
     spend: Trees | None
     shift: float
+
+    @property
+    def boosters(self) -> Boosters:
+        """What is worth keeping for another moment."""
+        return Boosters(self.parameters, self.chance, self.short, self.spend)
 
     def predict(
         self, history: Interactions, users: npt.ArrayLike | None = None, scopes: Scopes | None = None,

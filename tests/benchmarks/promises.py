@@ -22,7 +22,7 @@ import pandas as pd
 
 from allocator import Limit, Problem, solve
 from allocator.campaign import Campaign, parse_campaign
-from allocator.learning import Model, TrialTable, default_candidates, read_trial, train
+from allocator.learning import Model, TrialArrays, default_candidates, read_trial, train
 from allocator.learning.calibrating import ONE, Calibration
 from allocator.learning.offers import Scorer
 from allocator.learning.training import purchase_trial
@@ -59,7 +59,7 @@ class Outcome:
         return abs(self.predicted - self.observed) <= 1.959963984540054 * self.error
 
 
-def half(table: TrialTable, rows: np.ndarray) -> TrialTable:
+def half(table: TrialArrays, rows: np.ndarray) -> TrialArrays:
     """Return these rows of a trial."""
     arrays = ("arm", "purchased", "spend", "redeemed", "visited", "weight")  # chances are the same for all
     cut = {n: getattr(table, n)[rows] for n in arrays if getattr(table, n) is not None}
@@ -68,7 +68,7 @@ def half(table: TrialTable, rows: np.ndarray) -> TrialTable:
 
 
 def outcome(
-    model: Model, users: pd.DataFrame, held: TrialTable, campaign: Campaign, truth: np.ndarray | None
+    model: Model, users: pd.DataFrame, held: TrialArrays, campaign: Campaign, truth: np.ndarray | None
 ) -> Outcome:
     """Plan the held half with a model, and hold the plan against the trial."""
     table = users.assign(user_id=np.arange(len(users)))
@@ -103,14 +103,14 @@ def raw(model: Model) -> Model:
     return dataclasses.replace(model, calibration=Calibration(model.calibration.averages, ONE, ONE, ONE))
 
 
-def hillstrom(split: int, file: Path = FILE) -> tuple[TrialTable, pd.DataFrame, Campaign, None]:
+def hillstrom(split: int, file: Path = FILE) -> tuple[TrialArrays, pd.DataFrame, Campaign, None]:
     """Return the trial, its users, and a campaign."""
     table = read_trial(file, columns={"coupon": "segment"}, control="No E-Mail", ignore=["history_segment"])
     table = dataclasses.replace(table, propensity=np.full((1, 3), 1 / 3))
     return table, pd.DataFrame(table.features), parse_campaign(HILLSTROM), None
 
 
-def world(split: int) -> tuple[TrialTable, pd.DataFrame, Campaign, np.ndarray]:
+def world(split: int) -> tuple[TrialArrays, pd.DataFrame, Campaign, np.ndarray]:
     """Draw a trial of 60,000 users with spend."""
     made = World.draw(200 + split)
     trial, truth = made.trial(60_000, seed=1)

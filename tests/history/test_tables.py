@@ -47,6 +47,8 @@ def test_chances_of_every_arm_give_that_of_the_arm_received(tmp_path: Path) -> N
 @pytest.mark.parametrize(
     ("change", "words"),
     [
+        ({"purchased": 0, "spend": 0.0, "redeemed": 0}, "'purchased' is 0 in every row; there is nothing to learn"),
+        ({"coupon": "none", "redeemed": 0}, "nobody was given a coupon"),
         ({"purchased": 2}, "'purchased' is neither 0 nor 1 in 900 rows .rows 1, 2, 3; the first is 2"),
         ({"purchased": None}, "'purchased' is neither 0 nor 1"),
         ({"spend": -1.0}, "'spend' is missing, negative or not finite"),
@@ -58,7 +60,7 @@ def test_chances_of_every_arm_give_that_of_the_arm_received(tmp_path: Path) -> N
         ({"propensity": 0.0}, "'propensity' is 0 for the arm that the user got"),
         ({"propensity[10off]": 0.5}, r"lacks column 'propensity\[15off\]'"),
         ({"propensity[10off]": 0.9, "propensity[15off]": 0.9}, "does not add up to 1"),
-        ({"weight": 0.0}, "'weight' is 0"),
+        ({"weight": 0.0}, "'weight' is missing, 0, negative or not finite"),
         ({"time": "soon"}, "'time' is missing, no date"),
     ],
 )

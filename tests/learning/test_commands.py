@@ -97,6 +97,20 @@ def test_observational_effects_are_named_in_every_output(files: Path, allocate: 
     assert pq.read_schema("o.parquet").metadata[b"allocate.effects"] == b"observational"
     planned = allocate("--offers", "o.parquet", "--campaign", "campaign.toml", "-o", "plan")
     assert planned.code == 0, planned.err
+    words = "effects are observational: nobody drew lots"
+    assert words in " ".join(planned.out.split())
+    coupon = next(iter(read_plan_folder("plan").summary["coupons"]))["name"]
+    user = str(read_plan_folder("plan").plan["user_id"][0])
+    for command in (
+        ("explain", "plan", "--user", user),
+        ("explain", "plan", "--coupon", coupon),
+        ("compare", "plan", "plan"),
+    ):
+        ran = allocate(*command)
+        assert ran.code == 0, ran.err
+        assert words in " ".join(ran.out.split()), command
+    Path("plan/report.html").unlink()
+    assert allocate("report", "plan").code == 0
     told = read_plan_folder("plan").summary["model"]
     assert told["observational"]
     assert "observational history of 2,500 users" in told["kind"]

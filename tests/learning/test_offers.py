@@ -152,7 +152,7 @@ def test_users_unlike_the_trial_are_counted(model: Model, campaign: Campaign, tm
     assert summary.unlike.by_feature["region"] == 5
     assert summary.unlike.by_feature["loyal"] >= 7
     assert summary.unlike.strange >= 10
-    assert any("unlike anyone in the trial" in note for note in summary.notes)
+    assert any("unlike anyone in the training" in note for note in summary.notes)
 
 
 def test_what_grows_by_the_calendar_alone_alarms_nobody() -> None:
@@ -170,5 +170,5 @@ def test_what_grows_by_the_calendar_alone_alarms_nobody() -> None:
 def test_doubled_users_are_refused(model: Model, campaign: Campaign, tmp_path: Path) -> None:
     table = pd.concat([worlds.users(30, seed=7)] * 2)
     table.to_parquet(tmp_path / "users.parquet")
-    with pytest.raises(DataError, match=r"30 user_id are there more than once \(e\.g\. 1000, 1001, 1002\)"):
+    with pytest.raises(DataError, match=r"30 rows repeat a user_id \(rows 31, 32, 33: 1000, 1001, 1002\)"):
         score_file(Scorer(model, campaign), tmp_path / "users.parquet", tmp_path / "offers.parquet")

@@ -135,6 +135,24 @@ def test_observational_data_say_so() -> None:
     assert made.observational
     assert "OBSERVATIONAL" in made.card.text()
     assert any("not drawn by lot" in line for line in made.card.limits)
+    said = made.card.text() + str(made.card.findings())
+    assert "the trial" not in said and "the history shows" in said
+    assert all(item.outside < 0.01 for item in made.card.overlap)  # as it was by lot, all overlaps
+
+
+def test_users_with_nobody_alike_on_the_other_side_are_counted_where_nobody_drew_lots() -> None:
+    table = worlds.trial(4000)
+    rng = np.random.default_rng(3)
+    picked = rng.random(4000) < np.where(table["loyal"] > 0, 0.98, 0.02)
+    table["coupon"] = np.where(picked, "2off", "control")
+    table["redeemed"] = 0
+    made = train(table, observational=True, candidates=(LogisticCandidate(0.01, "logistic"),))
+    (item,) = made.card.overlap
+    assert 0.2 < item.below < 0.7 and 0.2 < item.above < 0.7
+    assert any("have nobody alike on the other side" in line for line in made.card.limits)
+    assert "above 95%" in made.card.text()
+    by_lot = train(table, candidates=(LogisticCandidate(0.01, "logistic"),))
+    assert not by_lot.card.overlap
 
 
 def test_terms_of_the_trial_must_be_of_its_coupons() -> None:

@@ -36,12 +36,14 @@ def test_a_trial_without_control_is_refused_with_what_to_do_instead() -> None:
     ("change", "words"),
     [
         ({"purchased": 2}, r"'purchased' is neither 0 nor 1 in 50 rows"),
-        ({"spend": -1.0}, r"'spend' is below 0"),
-        ({"purchased": 0, "spend": 1.0}, r"spent something without a purchase"),
+        ({"spend": -1.0}, r"'spend' is missing, negative or not finite"),
+        ({"purchased": 0, "spend": 1.0}, r"'spend' is above 0 where purchased is 0"),
         ({"coupon": "control", "redeemed": 1}, r"nobody was given a coupon"),
-        ({"redeemed": 1}, r"redeemed a coupon that they were not given"),
+        ({"redeemed": 1}, r"nobody redeems a coupon that was not given"),
         ({"noise": pd.Timestamp("2026-01-01")}, r"column 'noise' is timestamp.*--ignore noise"),
-        ({"propensity": 0.0}, r"'propensity' must be above 0"),
+        ({"noise": np.inf}, r"column 'noise' is infinite in 50 rows \(rows 1, 2, 3\)"),
+        ({"user_id": 7}, r"49 rows repeat a user_id"),
+        ({"propensity": 0.0}, r"'propensity' is 0 for the arm"),
     ],
 )
 def test_impossible_rows_are_named(change: dict[str, object], words: str) -> None:

@@ -6,6 +6,7 @@ import json
 from pathlib import Path
 
 import numpy as np
+import pyarrow as pa
 import pyarrow.parquet as parquet
 import pytest
 from typer.testing import CliRunner
@@ -14,9 +15,12 @@ from allocator import Problem, solve
 from allocator.cli.app import app
 from allocator.errors import UsageError
 from allocator.reporting import paced
+from allocator.simulation.logged import value_on_log
+from allocator.simulation.market import Market
 from allocator.simulation.paces import Paced, compare_paces
 from allocator.simulation.pacing import ByPrices, EqualSplit, GreedyFirst, dual_price
 from allocator.simulation.waves import Campaign, Stage, hindsight, run
+from allocator.tables.plan_folder import PlanFolder
 
 PRICES, EQUAL, GREEDY = ByPrices.name, EqualSplit.name, GreedyFirst.name
 
@@ -62,15 +66,45 @@ def test_counting_what_was_really_spent_keeps_realised_spend_nearer_to_the_budge
     assert off < blind
 
 
-def test_no_user_gets_more_than_the_cap_in_any_window() -> None:
-    stage = Stage.draw(Campaign(users=400, waves=6, cap=1, window=3, explore=0.5, budget=1e6), 2)
+@pytest.mark.parametrize(("cap", "days"), [(1, 28), (2, 7)])
+def test_no_user_gets_more_than_the_cap_in_any_window(cap: int, days: int) -> None:
+    stage = Stage.draw(Campaign(users=400, waves=6, cap=cap, window=3, explore=0.5, budget=1e6, days=days), 2)
     logs = run(stage, ByPrices()).logs
     got = np.zeros((6, 400), int)
     for wave, log in enumerate(logs):
         coupon = np.array(log["coupon"].to_pylist())
         got[wave, log["user_id"].to_numpy()[coupon != "control"]] = 1
-    assert got.sum() > 400
-    assert max(got[low : low + 3].sum(axis=0).max() for low in range(4)) == 1
+    assert got.sum() > 200
+    assert max(got[low : low + 3].sum(axis=0).max() for low in range(4)) == cap
+
+
+def test_waves_of_a_week_are_dated_by_weeks_and_bring_a_quarter_of_the_visits() -> None:
+    market = Market.draw(4_000, 3)
+    weekly, nobody = market.in_waves(7), np.full(4_000, -1)
+    assert weekly.truth.spend_without.sum() == pytest.approx(market.truth.spend_without.sum() / 4, rel=0.1)
+    after = weekly.after(nobody, weekly.outcomes(nobody))
+    assert (after.first_day(after.period) - weekly.first_day(0)).days == 7
+    assert market.in_waves(28).truth.spend_with.tobytes() == market.truth.spend_with.tobytes()
+    with pytest.raises(UsageError, match="1 to 366"):
+        market.in_waves(0)
+
+
+def test_a_plan_is_valued_on_a_waves_log_at_what_it_truly_brings(tmp_path: Path) -> None:
+    """The log's propensities are exact, so that the doubly robust value is that of the market's own expectations."""
+    stage = Stage.draw(Campaign(users=6_000, waves=1, explore=0.6, budget=1e6), 4)
+    (log,) = run(stage, GreedyFirst()).logs
+    market, rows = stage.market, log["user_id"].to_numpy()
+    arm = np.where(
+        np.arange(6_000) % 3 == 0, 1, 0
+    )  # the second coupon for a third of the users, the first for the others
+    plan = pa.table({"user_id": np.arange(6_000), "coupon": np.array(market.coupon_ids)[arm]})
+    folder = PlanFolder(tmp_path, plan, {"schema_version": 1}, {})
+    found = value_on_log(folder, log)
+    truth = float(market.truth.spend_with[rows, arm[rows]].mean())
+    for value in found.values:
+        assert abs(value.mean.value - truth) < 4 * value.mean.standard_error, value.name
+        assert value.mean.standard_error < 0.5 * truth
+    assert abs(found.weight_mean.value - 1.0) < 4 * found.weight_mean.standard_error
 
 
 def test_logged_propensities_are_those_of_the_lots() -> None:
@@ -107,6 +141,8 @@ def test_the_command_tells_json_and_writes_logs(tmp_path: Path, expected: Paced)
     assert {"user_id", "coupon", "propensity", "spend"} <= set(log.column_names)
     again = CliRunner().invoke(app, [*words])
     assert again.stdout == found.stdout
+    refused = CliRunner().invoke(app, ["waves", "--learn", "--days", "7"])
+    assert (refused.exit_code, "leave out --days 7" in refused.output) == (2, True)
 
 
 @pytest.mark.slow

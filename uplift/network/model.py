@@ -14,8 +14,9 @@ from uplift.effects import Effects
 from uplift.errors import TrialError
 from uplift.features import DriftReport
 from uplift.network.checkpoints import Checkpoint, fingerprint
+from uplift.network.fitting import FittedStage, fit_stage
 from uplift.network.settings import Progress, Settings
-from uplift.network.stage import FittedStage, Stage, fit_stage
+from uplift.network.stage import Stage
 from uplift.trial import OutcomeKind, Terms, Trial
 
 
@@ -85,6 +86,8 @@ class UpliftNetwork:
 def _key(trial: Trial, settings: Settings, seed: int) -> str:
     arrays = [trial.arm, trial.outcome, trial.propensity, trial.weight, *trial.steps]
     columns = [column if column.dtype.kind == "f" else column.astype(str) for column in trial.features.columns]
+    if trial.features.pairs is not None:
+        arrays.append(trial.features.pairs)
     return fingerprint([*arrays, *columns], (settings, seed, trial.features.names))
 
 
@@ -141,7 +144,7 @@ class FittedNetwork:
     kind: OutcomeKind
     out_of_fold: Effects | None
 
-    def predict(self, features: Any, *, terms: Terms | None = None) -> Effects:
+    def predict(self, features: Any, *, terms: Terms | None = None, pair_features: Any = None) -> Effects:
         """Estimate the outcome of users without and with each coupon.
 
         Parameters
@@ -150,6 +153,8 @@ class FittedNetwork:
             Columns as in training; levels never seen count as rare, see `drift`.
         terms
             Of other coupons, whose groups must be among the trial's; by default the trial's own coupons.
+        pair_features
+            `(n, coupons, d)` of the coupons asked for, where the trial had them.
 
         Raises
         ------
@@ -168,6 +173,7 @@ class FittedNetwork:
             if self.amount is not None:
                 raise TrialError("amounts of coupons never tried are not modelled; train on the purchase instead")
             pair = (self.terms, terms)
+        features = self.stages[0].schema.table(features, pair_features)
         parts = [stage.predict(features, pair) for stage in self.stages]
         if self.amount is not None:
             control, treated = self.amount.predict(features)

@@ -1,26 +1,23 @@
-"""One outcome, learned: a tower of the outcome, candidates for the effects, and the stack that weighs them."""
+"""One learned outcome: what its tower, its candidates for the effects and their stack say of users."""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
-from dataclasses import dataclass
+from collections.abc import Iterator
+from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
 
 from uplift.effects import Effects
-from uplift.errors import TrialError
 from uplift.features import Schema
 from uplift.links import Link
-from uplift.network.checkpoints import Checkpoint
-from uplift.network.settings import Progress, Settings
-from uplift.network.structure import Structure, blend, steps_taken
-from uplift.network.training import Lesson, outputs, train
-from uplift.splitting import assign_folds
-from uplift.stacking import Stack, fit_stack
-from uplift.trees import Forest, Growth, Sample, bin_edges, binned, grow_out_of_fold
-from uplift.trial import Terms, Trial
-from uplift.wide import Moments, Wide, diagonal_basis, fit_wide, fold_moments
+from uplift.network.structure import blend, steps_taken
+from uplift.network.training import outputs
+from uplift.pairs import PairSchema
+from uplift.stacking import Stack
+from uplift.trees import Forest, binned
+from uplift.trial import Terms
+from uplift.wide import Wide
 
 # Width of the intervals over what leaving out folds shows: the members share the bias of shrinkage, which no
 # resampling sees. Chosen on synthetic worlds so that 90 % intervals cover 90 % of the true effects.
@@ -43,8 +40,12 @@ class Stage:
         One forest a fold, whose outputs are added to those of the base network.
     base_line
         Intercept and slope that their sum is recalibrated with.
+    log_unit
+        Logarithm of the unit that counts and money were fitted in, which the intercept has in it; 0 for purchases.
     shares
         `(steps, coupons)` steps that each coupon takes; `None` without terms.
+    pair_schema
+        Of the pair features; `None` where they are not used.
     """
 
     schema: Schema
@@ -56,20 +57,19 @@ class Stage:
     trees: tuple[Forest, ...]
     base_trees: tuple[Forest, ...]
     base_line: tuple[float, float]
+    log_unit: float
     stack: Stack
     shares: np.ndarray | None
+    pair_schema: PairSchema | None = None
 
     def predict(self, features: Any, terms: tuple[Terms, Terms] | None = None) -> Effects:
         """Estimate effects; with `terms` (trained, asked) those of other coupons than the trial's."""
-        return self.predict_encoded(self.schema.encode(features), terms)
-
-    def predict_encoded(self, users: np.ndarray, terms: tuple[Terms, Terms] | None = None) -> Effects:
-        """Estimate effects of encoded users `(n, width)` float32."""
         mixed = None if terms is None else blend(*terms)
         coupons = self.share.size - 1 if mixed is None else mixed.shape[1]
+        users, pairs = self._encode(features, coupons)
         control = np.empty(users.shape[0])
         treated, error = np.empty((users.shape[0], coupons)), np.empty((users.shape[0], coupons))
-        for rows, start, asked in self._folds(users, terms, mixed):
+        for rows, start, asked in self._folds(users, pairs, terms, mixed):
             control[rows] = self.link.mean(start)
             treated[rows] = self.link.mean(start[:, None] + asked.mean(axis=0))
             error[rows] = self._error(asked, mixed) * self.link.curvature(treated[rows])
@@ -86,12 +86,12 @@ class Stage:
             `(parts, n, coupons)` float32, unit of the outcome: independent errors that all users share, each of
             deviation 1 times these numbers. Their squares add up to the squared standard error.
         """
-        users = self.schema.encode(features)
         coupons = self.share.size - 1
+        users, pairs = self._encode(features, coupons)
         control, treated = np.empty(users.shape[0]), np.empty((users.shape[0], coupons))
         parts = np.empty((self.folds + coupons, users.shape[0], coupons), dtype=np.float32)
         averages = _shared_errors(np.array(self.stack.average_errors), self.share)
-        for rows, start, asked in self._folds(users, None, None):
+        for rows, start, asked in self._folds(users, pairs, None, None):
             effect = asked.mean(axis=0)
             control[rows] = self.link.mean(start)
             treated[rows] = self.link.mean(start[:, None] + effect)
@@ -103,21 +103,31 @@ class Stage:
         error = np.sqrt(np.square(parts, dtype=np.float64).sum(axis=0))
         return Effects(control, treated, error), parts
 
+    def _encode(self, features: Any, coupons: int) -> tuple[np.ndarray, np.ndarray | None]:
+        table = self.schema.table(features)
+        pairs = None if self.pair_schema is None else self.pair_schema.encode(table.paired(coupons))
+        return self.schema.encode(table), pairs
+
     def _folds(
-        self, users: np.ndarray, terms: tuple[Terms, Terms] | None, mixed: np.ndarray | None
+        self,
+        users: np.ndarray,
+        pairs: np.ndarray | None,
+        terms: tuple[Terms, Terms] | None,
+        mixed: np.ndarray | None,
     ) -> Iterator[tuple[slice, np.ndarray, np.ndarray]]:
         """Yield rows, their linear predictor without a coupon, and the effects `(folds, rows, coupons)` on it."""
         shares = self.shares if terms is None else steps_taken(*terms)
-        for rows, raw in outputs(self.network, users):
+        for rows, raw in outputs(self.network, users, pairs):
             candidates = self._candidates(raw, users[rows])
-            trained = self._combine(candidates, self.shares)
             level = raw["base"].mean(axis=0)[:, 0].astype(np.float64)
             if self.base_trees:
                 bins = binned(users[rows], self.base_trees[0].edges)
                 level += np.mean([forest.predict_binned(bins)[:, 0] for forest in self.base_trees], axis=0)
             base = self.base_line[0] + self.base_line[1] * level
+            trained = self._combine(candidates, base, asked=mixed is not None)
+            # Of the trial's own coupons asked-for pair features say nothing: there they count as the average.
             start = base + self.stack.level - trained.mean(axis=0) @ self.share[1:]
-            yield rows, start, trained if mixed is None else self._blended(candidates, mixed, shares)
+            yield rows, start, trained if mixed is None else self._blended(candidates, trained, mixed, shares)
 
     def _candidates(self, raw: dict[str, np.ndarray], users: np.ndarray) -> dict[str, np.ndarray]:
         """`(folds, n, outputs)` of each candidate: the average member of each fold."""
@@ -133,20 +143,31 @@ class Stage:
             parts["trees"] = np.stack([forest.predict_binned(bins) for forest in self.trees])
         return parts
 
-    def _combine(self, candidates: dict[str, np.ndarray], shares: np.ndarray | None) -> np.ndarray:
-        return self.stack.combine({n: _on_coupons(n, values, shares) for n, values in candidates.items()}) + np.zeros(
-            (self.folds, 1, 1)
-        )
+    def _combine(self, candidates: dict[str, np.ndarray], base: np.ndarray, *, asked: bool) -> np.ndarray:
+        stack = self.stack
+        if asked and stack.weights.get("paired", 0.0) > 0:
+            # Its outputs are of the coupons asked for already.
+            stack = replace(stack, weights={**stack.weights, "paired": 0.0})
+        effects = {name: on_coupons(name, values, self.shares) for name, values in candidates.items()}
+        # The scale is that of the base in the unit that the stack was fitted in.
+        return stack.combine(effects, self.link, base - self.log_unit) + np.zeros((self.folds, 1, 1))
 
-    def _blended(self, candidates: dict[str, np.ndarray], mixed: np.ndarray, shares: np.ndarray | None) -> np.ndarray:
+    def _blended(
+        self, candidates: dict[str, np.ndarray], trained: np.ndarray, mixed: np.ndarray, shares: np.ndarray | None
+    ) -> np.ndarray:
         """Effects of coupons never tried: the structured candidate knows depth, what remains is read off neighbours."""
-        trained = self._combine(candidates, self.shares)
-        weight = self.stack.weights.get("structured", 0.0)
-        if weight == 0:
-            return trained @ mixed
-        known = _on_coupons("structured", candidates["structured"], self.shares)
-        asked = _on_coupons("structured", candidates["structured"], shares)
-        return (trained - weight * known) @ mixed + weight * asked
+        slopes = np.array(self.stack.slopes)
+        total = trained @ mixed
+        if self.stack.weights.get("paired", 0.0) > 0:
+            apart = candidates["paired"] - np.array(self.stack.centers["paired"]) @ mixed
+            shared = self.stack.shared * apart.mean(axis=-1, keepdims=True)
+            total = total + self.stack.weights["paired"] * ((slopes @ mixed) * apart + shared)
+        weight = self.stack.weights.get("structured", 0.0) * slopes
+        if not weight.any():
+            return np.asarray(total)
+        known = on_coupons("structured", candidates["structured"], self.shares)
+        asked = on_coupons("structured", candidates["structured"], shares)
+        return np.asarray(total - (weight * known) @ mixed + (weight @ mixed) * asked)
 
     def _error(self, effects: np.ndarray, mixed: np.ndarray | None) -> np.ndarray:
         """Standard error on the linear predictor by the delete-a-group jackknife (Shao and Wu 1989)."""
@@ -166,269 +187,9 @@ def _shared_errors(errors: np.ndarray, share: np.ndarray) -> np.ndarray:
     return np.asarray(errors[:, None] * np.linalg.cholesky(correlation))
 
 
-def _on_coupons(name: str, values: np.ndarray, shares: np.ndarray | None) -> np.ndarray:
+def on_coupons(name: str, values: np.ndarray, shares: np.ndarray | None) -> np.ndarray:
+    """Turn a candidate's outputs into effects `(..., coupons)`: the structured one speaks of contact and steps."""
     if name != "structured":
         return values
     assert shares is not None  # there is no structured candidate without terms
     return np.asarray(values[..., :1] + values[..., 1:] @ shares.astype(np.float32))
-
-
-@dataclass(frozen=True, eq=False)
-class FittedStage:
-    """A stage and what it says of the users it was trained on, each by members that did not see them."""
-
-    stage: Stage
-    out_of_fold: Effects
-    fold: np.ndarray
-
-
-def fit_stage(
-    trial: Trial,
-    settings: Settings,
-    *,
-    seed: int,
-    name: str = "",
-    on_epoch: Callable[[Progress], None] | None = None,
-    checkpoint: Checkpoint | None = None,
-) -> FittedStage:
-    """Learn one outcome of a trial."""
-    return _Fitting(trial, settings, seed, name, on_epoch, checkpoint).run()
-
-
-class _Fitting:
-    """The steps of `fit_stage`, with what they share."""
-
-    def __init__(
-        self,
-        trial: Trial,
-        settings: Settings,
-        seed: int,
-        name: str,
-        on_epoch: Callable[[Progress], None] | None,
-        checkpoint: Checkpoint | None,
-    ) -> None:
-        self.trial, self.settings, self.name = trial, settings, name
-        self.on_epoch, self.checkpoint = on_epoch, checkpoint
-        smallest = int(np.bincount(trial.arm, minlength=trial.n_arms).min())
-        if smallest < 2 * settings.folds:
-            raise TrialError(
-                f"an arm has {smallest} users; {settings.folds} folds need at least {2 * settings.folds} in each"
-            )
-        self.seeds = [int(s) for s in np.random.SeedSequence([seed, 7]).generate_state(8)]
-        self.schema = Schema.fit(trial.features)
-        self.users = self.schema.encode(trial.features)
-        self.link = Link.of(trial.kind)
-        # Effects are centred on one set of shares, so that they can be predicted where no propensity is known; users
-        # whose own chances differ are weighted to those shares.
-        self.share = trial.propensities().mean(axis=0)
-        self.weight = trial.weight * (self.share[trial.arm] / trial.received())
-        self.weight = self.weight / self.weight.mean()
-        self.scale = 1.0 if self.link.binary else max(float(np.average(trial.outcome, weights=self.weight)), 1e-12)
-        self.outcome = trial.outcome / self.scale
-        self.fold = assign_folds(trial, settings.folds, np.random.default_rng(self.seeds[0]))
-        self.design = np.eye(trial.n_arms)[trial.arm][:, 1:] - self.share[1:]
-
-    def run(self) -> FittedStage:
-        base, offset, line = self._base()
-        self.offset = offset
-        dispersion = self._dispersion(offset)
-        networks, unseen = {"base": base}, {}
-        structure = None if self.trial.terms is None else Structure.of(self.trial.terms)
-        if self.settings.structured and structure is not None and self.trial.n_coupons > 1:
-            networks["structured"], unseen["structured"] = self._candidate("structured", structure)
-        if self.settings.free:
-            networks["free"], unseen["free"] = self._candidate("free", None)
-        wide: tuple[Wide, ...] = ()
-        trees: tuple[Forest, ...] = ()
-        moments = fold_moments(self.users, self.outcome, offset, self.design, self.weight, self.fold, self.link)
-        if self.settings.wide:
-            wide, unseen["wide"] = self._wide(moments, dispersion)
-        if self.settings.trees:
-            trees, unseen["trees"] = self._trees(moments, dispersion)
-        stack = fit_stack(unseen, self.outcome, offset, self.design, self.weight, self.link, dispersion)
-        stage = self._stage(networks, wide, trees, line, stack, structure)
-        return FittedStage(stage, self._out_of_fold(stack, unseen), self.fold)
-
-    def _stage(
-        self,
-        networks: dict[str, Any],
-        wide: tuple[Wide, ...],
-        trees: tuple[Forest, ...],
-        line: tuple[float, float],
-        stack: Stack,
-        structure: Structure | None,
-    ) -> Stage:
-        from uplift.network.graph import joined
-
-        # A candidate that the stack does not believe is not kept.
-        kept = {name: net for name, net in networks.items() if name == "base" or stack.weights[name] > 0}
-        return Stage(
-            schema=self.schema,
-            link=self.link,
-            share=self.share,
-            folds=self.settings.folds,
-            network=joined(self.users.shape[1], kept),
-            wide=wide if stack.weights.get("wide", 0.0) > 0 else (),
-            trees=trees if stack.weights.get("trees", 0.0) > 0 else (),
-            base_trees=self.base_trees,
-            base_line=(line[0] + np.log(self.scale), line[1]),
-            stack=stack,
-            shares=None if structure is None else np.array(structure.share),
-        )
-
-    def _dispersion(self, offset: np.ndarray) -> float:
-        """Variance of the outcome over the one that the link implies."""
-        if self.link.binary:
-            return 1.0
-        mean = self.link.mean(offset)
-        return float(np.average((self.outcome - mean) ** 2 / np.maximum(mean, 1e-9), weights=self.weight))
-
-    def _members(self, repeats: int) -> np.ndarray:
-        """`(n, members)` weight of each user for each member: 0 for the fold that the member leaves out."""
-        folds = np.arange(self.settings.folds * repeats) % self.settings.folds
-        seen = self.fold[:, None] != folds[None, :]
-        return np.asarray(seen * self.weight[:, None], dtype=np.float32)
-
-    def _lesson(self, offset: np.ndarray, design: np.ndarray, repeats: int) -> Lesson:
-        return Lesson(
-            self.users,
-            self.outcome.astype(np.float32),
-            offset.astype(np.float32),
-            design.astype(np.float32),
-            self._members(repeats),
-        )
-
-    def _unseen(self, network: Any) -> np.ndarray:
-        """`(n, outputs)` average of the members that did not see each user."""
-        made: np.ndarray | None = None
-        for rows, values in outputs(network, self.users):
-            if made is None:
-                made = np.empty((len(self.trial), values.shape[-1]))
-            by_fold = values.reshape(-1, self.settings.folds, *values.shape[1:]).mean(axis=0)
-            made[rows] = by_fold[self.fold[rows], np.arange(by_fold.shape[1])]
-        assert made is not None
-        return made
-
-    def _base(self) -> tuple[Any, np.ndarray, tuple[float, float]]:
-        """Train the tower of the outcome; return it, its out-of-fold predictor, and the line that calibrates it."""
-        from uplift.network.graph import base_network
-
-        start = self.link.inverse(float(np.average(self.outcome, weights=self.weight)))
-        width, folds = self.users.shape[1], self.settings.folds
-        network = base_network(width, folds, self.settings.base_hidden, start, self.seeds[1])
-        ones = np.ones((len(self.trial), 1))
-        self._train(network, self._lesson(np.zeros(len(self.trial)), ones, 1), "base", self.seeds[2])
-        raw = self._unseen(network)[:, 0]
-        raw = raw + self._base_steps(raw)
-        line = _recalibrate(raw, self.outcome, self.weight, self.link)
-        return network, line[0] + line[1] * raw, line
-
-    def _base_steps(self, offset: np.ndarray) -> np.ndarray:
-        """Grow trees on what the tower of the outcome left over; return what they add, out of fold."""
-        self.base_trees: tuple[Forest, ...] = ()
-        if not self.settings.trees:
-            return np.zeros(offset.size)
-        dispersion = self._dispersion(offset)
-        ones = np.ones((self.trial.n_arms, 1))
-        forests, added = self._forests(self.settings.base_growth, offset, ones, np.ones(1), np.eye(1), dispersion)
-        self.base_trees = forests if forests[0].leaf.shape[0] else ()
-        return added[:, 0]
-
-    def _candidate(self, kind: str, structure: Structure | None) -> tuple[Any, np.ndarray]:
-        """Train a network of effects; return it and its out-of-fold effects `(n, coupons)`."""
-        from uplift.network.graph import free_network, structured_network
-
-        width, members = self.users.shape[1], self.settings.folds * self.settings.repeats
-        hidden = self.settings.effect_hidden
-        if structure is None:
-            network = free_network(width, members, hidden, self.trial.n_coupons, self.seeds[3])
-            design, seed = self.design, self.seeds[4]
-        else:
-            network = structured_network(width, members, hidden, structure, self.seeds[5])
-            # Contact acts with any coupon, a step with every coupon that takes it.
-            design = np.column_stack([self.design.sum(axis=1), self.design @ np.array(structure.share).T])
-            seed = self.seeds[6]
-        self._train(network, self._lesson(self.offset, design, self.settings.repeats), kind, seed)
-        raw = self._unseen(network)
-        return network, _on_coupons(kind, raw, None if structure is None else np.array(structure.share))
-
-    def _train(self, network: Any, lesson: Lesson, stage: str, seed: int) -> None:
-        schedule = self.settings.base if stage == "base" else self.settings.effect
-        train(
-            network,
-            lesson,
-            self.link,
-            schedule,
-            stage=f"{self.name}{stage}",
-            seed=seed,
-            on_epoch=self.on_epoch,
-            checkpoint=self.checkpoint,
-        )
-
-    def _wide(self, moments: list[Moments], dispersion: float) -> tuple[tuple[Wide, ...], np.ndarray]:
-        fits = []
-        unseen = np.empty((len(self.trial), self.trial.n_coupons))
-        for f in range(self.settings.folds):
-            rest = [m for g, m in enumerate(moments) if g != f]
-            fit = fit_wide(sum(rest[1:], rest[0]), self.share, dispersion)
-            fits.append(fit)
-            unseen[self.fold == f] = fit.predict(self.users[self.fold == f])
-        return tuple(fits), unseen
-
-    def _trees(self, moments: list[Moments], dispersion: float) -> tuple[tuple[Forest, ...], np.ndarray]:
-        relation = fit_wide(sum(moments[1:], moments[0]), self.share, dispersion).relation
-        basis, spread = diagonal_basis(self.share, relation)
-        design = (np.eye(self.trial.n_arms)[:, 1:] - self.share[1:]) @ basis
-        return self._forests(self.settings.growth, self.offset, design, spread, basis, dispersion)
-
-    def _forests(
-        self,
-        growth: Growth,
-        offset: np.ndarray,
-        design: np.ndarray,
-        spread: np.ndarray,
-        basis: np.ndarray,
-        dispersion: float,
-    ) -> tuple[tuple[Forest, ...], np.ndarray]:
-        """Grow a forest for each fold; return them and what they say out of fold."""
-        edges = bin_edges(self.users)
-        sample = Sample(
-            bins=binned(self.users, edges),
-            outcome=self.outcome,
-            offset=offset,
-            arm=self.trial.arm,
-            weight=self.weight,
-            design=design,
-            spread=spread,
-            link=self.link,
-            dispersion=dispersion,
-        )
-        forests = grow_out_of_fold(sample, edges, self.fold, basis, growth, self.seeds[7])
-        unseen = np.empty((len(self.trial), basis.shape[0]))
-        for f, forest in enumerate(forests):
-            unseen[self.fold == f] = forest.predict(self.users[self.fold == f])
-        return forests, unseen
-
-    def _out_of_fold(self, stack: Stack, unseen: dict[str, np.ndarray]) -> Effects:
-        effect = stack.combine(unseen) + np.zeros((len(self.trial), 1))
-        start = self.offset + stack.level - effect @ self.share[1:]
-        control = self.link.mean(start) * self.scale
-        return Effects.create(control, self.link.mean(start[:, None] + effect) * self.scale)
-
-
-def _recalibrate(raw: np.ndarray, outcome: np.ndarray, weight: np.ndarray, link: Link) -> tuple[float, float]:
-    """Intercept and slope of the outcome on an out-of-fold predictor, by Newton's method."""
-    x = np.column_stack([np.ones(raw.size), raw])
-    theta = np.array([0.0, 1.0])
-    for _ in range(25):
-        mean = link.mean(x @ theta)
-        curvature = weight * np.maximum(link.curvature(mean), 1e-9)
-        hessian = (x * curvature[:, None]).T @ x + np.diag([1e-6, 1e-6])
-        step = np.linalg.solve(hessian, x.T @ (weight * (outcome - mean)) - 1e-6 * (theta - np.array([0.0, 1.0])))
-        theta = theta + step * min(1.0, 1.0 / max(float(np.abs(step).max()), 1e-12))
-        if np.abs(step).max() < 1e-9:
-            break
-    # A slope below 0 would turn a base that learned nothing around: then only the average is kept.
-    if theta[1] < 0:
-        return link.inverse(float(np.average(outcome, weights=weight))), 0.0
-    return float(theta[0]), float(theta[1])

@@ -15,7 +15,9 @@ from allocator.cli.screen import Screen
 
 def register(app: typer.Typer) -> None:
     """Add the command."""
-    app.command("check", epilog="Example: allocate check spring/")(check)
+    app.command(
+        "check", short_help="Check every file of a campaign before you plan.", epilog="Example: allocate check spring/"
+    )(check)
 
 
 def check(
@@ -23,7 +25,7 @@ def check(
         Path | None,
         typer.Argument(
             metavar="DIR",
-            help="A folder with campaign.toml and tables named transactions, products, users, trial, offers.",
+            help="A folder with campaign.toml and tables named transactions, products, users, trial, sent, offers.",
         ),
     ] = None,
     transactions: Annotated[
@@ -35,6 +37,10 @@ def check(
     trial: Annotated[
         str | None,
         typer.Option("--trial", metavar="PATH", help="A past campaign with a control arm, and its outcomes."),
+    ] = None,
+    sent: Annotated[
+        str | None,
+        typer.Option("--sent", metavar="PATH", help="Without a trial: who was sent which coupon when."),
     ] = None,
     users: Annotated[str | None, typer.Option("--users", metavar="PATH", help="Attributes of the users.")] = None,
     offers: Annotated[
@@ -52,7 +58,7 @@ def check(
     """
     from allocator.checking import Inputs
 
-    given = Inputs(campaign, transactions, products, users, trial, offers)
+    given = Inputs(campaign, transactions, products, users, trial, sent, offers)
     exits.leave(lambda: _run(folder, given, as_json, Screen(quiet=quiet, verbose=verbose)), verbose=verbose)
 
 

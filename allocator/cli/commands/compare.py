@@ -15,7 +15,9 @@ from allocator.cli.screen import Screen
 
 def register(app: typer.Typer) -> None:
     """Add the command."""
-    app.command(epilog="Example: allocate compare plan-a/ plan-b/")(compare)
+    app.command(
+        short_help="What changed from one plan to another.", epilog="Example: allocate compare plan-a/ plan-b/"
+    )(compare)
 
 
 def compare(

@@ -18,7 +18,8 @@ from allocator.errors import UsageError
 def register(app: typer.Typer) -> None:
     """Add the command to the command line."""
     app.command(
-        epilog="Example: allocate demand plan/ --stock stock.csv --transactions transactions.parquet --products products.parquet"
+        short_help="Does the stock last, with the plan and without it?",
+        epilog="Example: allocate demand plan/ --stock stock.csv --transactions transactions.parquet --products products.parquet",
     )(demand)
 
 

@@ -39,9 +39,10 @@ class Asked:
 
 def register(app: typer.Typer) -> None:
     """Add the command."""
-    app.command(epilog="Example: allocate design --effect 0.5 --users 120k --sd 20 --correlation 0.7 --power 0.8")(
-        design
-    )
+    app.command(
+        short_help="How many users to hold out, for which precision.",
+        epilog="Example: allocate design --effect 0.5 --users 120k --sd 20 --correlation 0.7 --power 0.8",
+    )(design)
 
 
 def design(

@@ -17,7 +17,10 @@ from allocator.errors import UsageError
 
 def register(app: typer.Typer) -> None:
     """Add the command."""
-    app.command(epilog="Example: allocate explain plan/ --user 1842")(explain)
+    app.command(
+        short_help="Why a user gets what they get; who gets a coupon.",
+        epilog="Example: allocate explain plan/ --user 1842",
+    )(explain)
 
 
 def explain(

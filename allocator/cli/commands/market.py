@@ -20,7 +20,10 @@ MISSPECIFIED = 0.8  # how odd users are then, see `allocator.simulation.Settings
 
 def register(app: typer.Typer) -> None:
     """Add the command to the command line."""
-    app.command(epilog="Example: allocate market shop/ --users 100k --seed 1")(market)
+    app.command(
+        short_help="Make up a market whose truth is known, to try things on.",
+        epilog="Example: allocate market shop/ --users 100k --seed 1",
+    )(market)
 
 
 def market(

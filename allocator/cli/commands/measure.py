@@ -11,7 +11,8 @@ import typer
 
 from allocator.cli import exits
 from allocator.cli.amounts import parse_share
-from allocator.cli.options import AsJson, Quiet, Verbose
+from allocator.cli.names import check_page, name_pair
+from allocator.cli.options import AsJson, Force, Quiet, Verbose
 from allocator.cli.screen import Screen
 from allocator.errors import UsageError
 
@@ -32,12 +33,19 @@ class Asked:
     clip: float | None
     confidence: float
     seed: int
+    columns: dict[str, str]
+    control: str | None
+    output: Path | None
+    force: bool
     as_json: bool
 
 
 def register(app: typer.Typer) -> None:
     """Add the command."""
-    app.command(epilog="Example: allocate measure plan/ --outcomes after.parquet --absent zero")(measure)
+    app.command(
+        short_help="Did it work? Lift, revenue and return, with intervals.",
+        epilog="Example: allocate measure plan/ --outcomes after.parquet -o measured.html",
+    )(measure)
 
 
 def measure(
@@ -95,18 +103,40 @@ def measure(
         float, typer.Option("--confidence", parser=parse_share, metavar="SHARE", help="Of every interval.")
     ] = 0.95,
     seed: Annotated[int, typer.Option("--seed", min=0, metavar="NUMBER", help="Seed of the reward model's folds.")] = 0,
+    column: Annotated[
+        list[str] | None,
+        typer.Option("--column", metavar="NAME=COLUMN", help="Where the table has another name: spend=sales_28d."),
+    ] = None,
+    control: Annotated[
+        str | None, typer.Option("--control", metavar="WORD", help="What stands in coupon for users who got none.")
+    ] = None,
+    output: Annotated[
+        Path | None,
+        typer.Option(
+            "-o", "--output", metavar="FILE", help="Also write a page, FILE.html, to pass on: no user ids in it."
+        ),
+    ] = None,
     as_json: AsJson = False,
+    force: Force = False,
     quiet: Quiet = False,
     verbose: Verbose = False,
 ) -> None:
     """Measure what a campaign did, against the users that --holdout kept without a coupon."""
-    asked = Asked(
-        plan, outcomes, logged, other, users, tuple(by or ()), absent, margin, start, clip, confidence, seed, as_json
-    )  # fmt: skip
-    exits.leave(lambda: _run(asked, Screen(quiet=quiet, verbose=verbose)), verbose=verbose)
+
+    def job() -> int:
+        named = dict(name_pair(words) for words in column or ())
+        asked = Asked(
+            plan, outcomes, logged, other, users, tuple(by or ()), absent, margin, start, clip, confidence, seed, named, control,
+            output, force, as_json,
+        )  # fmt: skip
+        return _run(asked, Screen(quiet=quiet, verbose=verbose))
+
+    exits.leave(job, verbose=verbose)
 
 
 def _run(asked: Asked, screen: Screen) -> int:
+    if asked.output is not None:
+        check_page(asked.output, asked.force)
     if (asked.outcomes is None) == (asked.logged is None):
         raise UsageError("give --outcomes after.parquet (or --logged trial.parquet, one of the two)")
     return _outcomes(asked, screen) if asked.logged is None else _logged(asked, screen)
@@ -115,7 +145,7 @@ def _run(asked: Asked, screen: Screen) -> int:
 def _outcomes(asked: Asked, screen: Screen) -> int:
     if asked.clip is not None:
         raise UsageError("--clip goes with --logged")
-    from allocator.reporting import measurement
+    from allocator.reporting import measured, measurement
     from allocator.reporting.summary import to_json
     from allocator.simulation import measure as measured_by
     from allocator.tables.plan_folder import read_plan_folder
@@ -138,7 +168,11 @@ def _outcomes(asked: Asked, screen: Screen) -> int:
             start=asked.start,
             confidence=asked.confidence,
             seed=asked.seed,
+            columns=asked.columns,
+            control=asked.control,
         )
+    if asked.output is not None:
+        _write(asked.output, measured.page(found), asked.force, screen)
     if asked.as_json:
         sys.stdout.write(to_json(measurement.measurement_document(found)))
     else:
@@ -157,14 +191,27 @@ def _logged(asked: Asked, screen: Screen) -> int:
     for option, value in given.items():
         if value:
             raise UsageError(f"{option} goes with --outcomes, not with --logged")
-    from allocator.reporting import measurement
+    from allocator.reporting import measured, measurement
     from allocator.reporting.summary import to_json
     from allocator.simulation.logged import value_on_log
 
     with screen.stage("measure"):
-        found = value_on_log(asked.plan, asked.logged, clip=asked.clip, confidence=asked.confidence, seed=asked.seed)
+        found = value_on_log(
+            asked.plan, asked.logged, clip=asked.clip, confidence=asked.confidence, seed=asked.seed, columns=asked.columns,
+            control=asked.control,
+        )  # fmt: skip
+    if asked.output is not None:
+        _write(asked.output, measured.logged_page(found, asked.plan.name), asked.force, screen)
     if asked.as_json:
         sys.stdout.write(to_json(measurement.logged_document(found)))
     else:
         measurement.show_logged(found, str(asked.plan))
     return 0
+
+
+def _write(output: Path, page: str, force: bool, screen: Screen) -> None:
+    from allocator.tables.output import write_file
+
+    with screen.stage("write"):
+        write_file(output, page, force=force)
+    screen.note(f"Written to {output}")

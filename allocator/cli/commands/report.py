@@ -15,7 +15,9 @@ REPORT = "report.html"
 
 def register(app: typer.Typer) -> None:
     """Add `allocate report` to the command line."""
-    app.command(epilog="Example: allocate report plan/ --open")(report)
+    app.command(
+        short_help="Make the report of a plan again, and open it.", epilog="Example: allocate report plan/ --open"
+    )(report)
 
 
 def report(

@@ -33,7 +33,9 @@ class Name(StrEnum):
 
 def register(app: typer.Typer) -> None:
     """Add the command to the command line."""
-    app.command(epilog="Example: allocate scenario visits --share 2%")(scenario)
+    app.command(
+        short_help="Time a large shop's day on this machine.", epilog="Example: allocate scenario visits --share 2%"
+    )(scenario)
 
 
 def scenario(
@@ -50,7 +52,7 @@ def scenario(
     screen = Screen(quiet=quiet, verbose=verbose)
 
     def job() -> int:
-        with screen.stage(name.value):
+        with screen.stage("scenario"):
             found = _run(name, share, seed)
         if as_json:
             sys.stdout.write(json.dumps({"schema_version": 1, **asdict(found)}, indent=2) + "\n")

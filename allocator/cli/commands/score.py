@@ -21,7 +21,8 @@ if TYPE_CHECKING:
 def register(app: typer.Typer) -> None:
     """Add `allocate score`."""
     app.command(
-        epilog="Example: allocate score --model model/ --users users.parquet --campaign campaign.toml -o offers.parquet"
+        short_help="Predict what each offer would earn.",
+        epilog="Example: allocate score --model model/ --users users.parquet --campaign campaign.toml -o offers.parquet",
     )(score)
 
 
@@ -81,7 +82,14 @@ def score(
 
         check_parquet(output, force)
         inputs = ready(model, users, terms, transactions, products)
-        scored = predict(inputs, output, screen, draws=draws, seed=seed, resume=resume, force=force)
+        try:
+            scored = predict(inputs, output, screen, draws=draws, seed=seed, resume=resume, force=force)
+        except KeyboardInterrupt:
+            from allocator.tables.blocks import UNFINISHED
+
+            if (output.parent / UNFINISHED.format(output.name)).is_dir():
+                return exits.interrupted(f"{output} was not written; add --resume to go on where this run stopped")
+            raise
         document = {"offers_file": str(output), "effects": scored.effects, **scored.document()}
         sys.stdout.write(
             json.dumps(document, indent=2, allow_nan=False) + "\n" if as_json else _text(scored, scored.effects)

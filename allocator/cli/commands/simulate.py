@@ -21,7 +21,10 @@ if TYPE_CHECKING:
 
 def register(app: typer.Typer) -> None:
     """Add the command to the command line."""
-    app.command(epilog="Example: allocate simulate plan/ --runs 1000 --seed 7")(simulate)
+    app.command(
+        short_help="What could happen: spend, earnings and stock, many times.",
+        epilog="Example: allocate simulate plan/ --runs 1000 --seed 7",
+    )(simulate)
 
 
 def simulate(

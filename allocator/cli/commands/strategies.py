@@ -17,7 +17,10 @@ from allocator.errors import UsageError
 
 def register(app: typer.Typer) -> None:
     """Add the command to the command line."""
-    app.command(epilog="Example: allocate strategies --users 20k --markets 5 --quick")(strategies)
+    app.command(
+        short_help="Compare strategies on markets whose truth is known.",
+        epilog="Example: allocate strategies --users 20k --markets 5 --quick",
+    )(strategies)
 
 
 def strategies(

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from allocator.cli import exits
+from allocator.cli.names import name_pair
 from allocator.cli.options import Force, Quiet, Verbose
 from allocator.cli.screen import Screen
 from allocator.errors import UsageError
@@ -29,7 +30,10 @@ NOTHING = (
 
 def register(app: typer.Typer) -> None:
     """Add `allocate train`."""
-    app.command(epilog="Example: allocate train --trial trial.parquet --campaign campaign.toml -o model/")(train)
+    app.command(
+        short_help="Learn from a trial what each coupon changes.",
+        epilog="Example: allocate train --trial trial.parquet --campaign campaign.toml -o model/",
+    )(train)
 
 
 def train(
@@ -102,7 +106,7 @@ def train(
         from allocator.tables.output import check_target
 
         check_target(output, force, "model")
-        columns = dict(_pair(text) for text in column or [])
+        columns = dict(name_pair(text) for text in column or [])
         options: dict[str, Any] = {
             "columns": columns,
             "control": control,
@@ -114,13 +118,6 @@ def train(
         return _train(trial, campaign, options, tensorboard, seed, output, force, as_json, screen)
 
     exits.leave(job, verbose=verbose)
-
-
-def _pair(text: str) -> tuple[str, str]:
-    name, sign, column = text.partition("=")
-    if not sign or not name or not column:
-        raise UsageError(f"--column {text!r}: write NAME=COLUMN, such as coupon=segment")
-    return name.strip(), column.strip()
 
 
 def _check(trial: str | None, options: dict[str, Any]) -> None:

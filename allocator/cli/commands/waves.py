@@ -12,6 +12,7 @@ from allocator.cli import exits
 from allocator.cli.amounts import parse_amount, parse_share, whole_users
 from allocator.cli.options import AsJson, Force, Quiet, Verbose
 from allocator.cli.screen import Screen
+from allocator.errors import UsageError
 
 if TYPE_CHECKING:
     from allocator.simulation.paces import Paced
@@ -20,7 +21,10 @@ if TYPE_CHECKING:
 
 def register(app: typer.Typer) -> None:
     """Add the command to the command line."""
-    app.command(epilog="Example: allocate waves --users 5k --waves 6 --markets 3 --explore 5% -o waves/")(waves)
+    app.command(
+        short_help="Pace one budget over many waves.",
+        epilog="Example: allocate waves --users 5k --waves 6 --markets 3 --explore 5% -o waves/",
+    )(waves)
 
 
 def waves(
@@ -28,7 +32,8 @@ def waves(
         float,
         typer.Option("--users", parser=parse_amount, metavar="NUMBER", help="Users of each market; 20k by default."),
     ] = 20_000.0,
-    number: Annotated[int, typer.Option("--waves", min=1, metavar="NUMBER", help="Waves, 28 days each.")] = 8,
+    number: Annotated[int, typer.Option("--waves", min=1, metavar="NUMBER", help="How many waves.")] = 8,
+    days: Annotated[int, typer.Option("--days", min=1, max=366, metavar="NUMBER", help="Days of each wave.")] = 28,
     budget: Annotated[
         float | None,
         typer.Option(
@@ -77,15 +82,18 @@ def waves(
         from allocator.reporting.summary import to_json
         from allocator.simulation.beliefs import Told, refitted_logistic
         from allocator.simulation.paces import compare_paces
+        from allocator.simulation.settings import PERIOD_DAYS
         from allocator.simulation.waves import Campaign
         from allocator.tables.output import check_target, write_folder
 
         n_users = whole_users(users)
         if output is not None:
             check_target(output, force)
+        if learn and days != PERIOD_DAYS:
+            raise UsageError(f"--learn learns from a trial of {PERIOD_DAYS} days; with it leave out --days {days}")
         if learn:
             exits.need_learning()
-        campaign = Campaign(n_users, number, budget, cap, window, explore, most, observe=not expected)
+        campaign = Campaign(n_users, number, budget, cap, window, explore, most, observe=not expected, days=days)
         with screen.stage("waves"):
             found = compare_paces(
                 campaign, refitted_logistic() if learn else Told(), markets=markets, seed=seed, progress=screen.progress

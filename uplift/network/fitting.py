@@ -1,0 +1,306 @@
+"""Train one outcome: the tower of the outcome, the candidates for the effects, the stack, each out of fold."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+
+from uplift.effects import Effects
+from uplift.errors import TrialError
+from uplift.features import Schema
+from uplift.links import Link
+from uplift.network.checkpoints import Checkpoint
+from uplift.network.settings import Progress, Settings
+from uplift.network.stage import Stage, on_coupons
+from uplift.network.structure import Structure
+from uplift.network.training import Lesson, Whole, outputs, train
+from uplift.pairs import PairSchema
+from uplift.splitting import assign_folds
+from uplift.stacking import Stack, fit_stack
+from uplift.trees import Forest, Growth, Sample, bin_edges, binned, grow_out_of_fold
+from uplift.trial import Trial
+from uplift.wide import Moments, Wide, diagonal_basis, fit_wide, fold_moments
+
+
+@dataclass(frozen=True, eq=False)
+class FittedStage:
+    """A stage and what it says of the users it was trained on, each by members that did not see them."""
+
+    stage: Stage
+    out_of_fold: Effects
+    fold: np.ndarray
+
+
+def fit_stage(
+    trial: Trial,
+    settings: Settings,
+    *,
+    seed: int,
+    name: str = "",
+    on_epoch: Callable[[Progress], None] | None = None,
+    checkpoint: Checkpoint | None = None,
+) -> FittedStage:
+    """Learn one outcome of a trial."""
+    return _Fitting(trial, settings, seed, name, on_epoch, checkpoint).run()
+
+
+class _Fitting:
+    """The steps of `fit_stage`, with what they share."""
+
+    def __init__(
+        self,
+        trial: Trial,
+        settings: Settings,
+        seed: int,
+        name: str,
+        on_epoch: Callable[[Progress], None] | None,
+        checkpoint: Checkpoint | None,
+    ) -> None:
+        self.trial, self.settings, self.name = trial, settings, name
+        self.on_epoch, self.checkpoint = on_epoch, checkpoint
+        smallest = int(np.bincount(trial.arm, minlength=trial.n_arms).min())
+        if smallest < 2 * settings.folds:
+            raise TrialError(
+                f"an arm has {smallest} users; {settings.folds} folds need at least {2 * settings.folds} in each"
+            )
+        self.seeds = [int(s) for s in np.random.SeedSequence([seed, 7]).generate_state(10)]
+        self.schema = Schema.fit(trial.features)
+        self.users = self.schema.encode(trial.features)
+        found = trial.features.pairs if settings.paired else None
+        self.pair_schema = None if found is None else PairSchema.fit(found)
+        self.pairs = None if found is None or self.pair_schema is None else self.pair_schema.encode(found)
+        self.link = Link.of(trial.kind)
+        # Effects are centred on one set of shares, so that they can be predicted where no propensity is known; users
+        # whose own chances differ are weighted to those shares.
+        self.share = trial.propensities().mean(axis=0)
+        self.weight = trial.weight * (self.share[trial.arm] / trial.received())
+        self.weight = self.weight / self.weight.mean()
+        self.scale = 1.0 if self.link.binary else max(float(np.average(trial.outcome, weights=self.weight)), 1e-12)
+        self.outcome = trial.outcome / self.scale
+        self.fold = assign_folds(trial, settings.folds, np.random.default_rng(self.seeds[0]))
+        self.by_arm = np.eye(trial.n_arms)[:, 1:] - self.share[1:]
+        self.design = self.by_arm[trial.arm]
+
+    def run(self) -> FittedStage:
+        base, offset, line = self._base()
+        self.offset = offset
+        dispersion = self._dispersion(offset)
+        networks, unseen = {"base": base}, {}
+        structure = None if self.trial.terms is None else Structure.of(self.trial.terms)
+        if self.settings.structured and structure is not None and self.trial.n_coupons > 1:
+            networks["structured"], unseen["structured"] = self._candidate("structured", structure)
+        if self.settings.free:
+            networks["free"], unseen["free"] = self._candidate("free", None)
+        if self.pairs is not None:
+            networks["paired"], unseen["paired"] = self._paired(self.pairs)
+        wide: tuple[Wide, ...] = ()
+        trees: tuple[Forest, ...] = ()
+        moments = fold_moments(self.users, self.outcome, offset, self.design, self.weight, self.fold, self.link)
+        if self.settings.wide:
+            wide, unseen["wide"] = self._wide(moments, dispersion)
+        if self.settings.trees:
+            trees, unseen["trees"] = self._trees(moments, dispersion)
+        stack = fit_stack(unseen, self.outcome, offset, self.design, self.weight, self.link, dispersion)
+        stage = self._stage(networks, wide, trees, line, stack, structure)
+        return FittedStage(stage, self._out_of_fold(stack, unseen), self.fold)
+
+    def _stage(
+        self,
+        networks: dict[str, Any],
+        wide: tuple[Wide, ...],
+        trees: tuple[Forest, ...],
+        line: tuple[float, float],
+        stack: Stack,
+        structure: Structure | None,
+    ) -> Stage:
+        from uplift.network.graph import joined
+
+        # A candidate that the stack does not believe is not kept.
+        kept = {name: net for name, net in networks.items() if name == "base" or stack.weights[name] > 0}
+        return Stage(
+            schema=self.schema,
+            link=self.link,
+            share=self.share,
+            folds=self.settings.folds,
+            network=joined(self.users.shape[1], kept, 0 if self.pair_schema is None else self.pair_schema.width),
+            pair_schema=self.pair_schema if "paired" in kept else None,
+            wide=wide if stack.weights.get("wide", 0.0) > 0 else (),
+            trees=trees if stack.weights.get("trees", 0.0) > 0 else (),
+            base_trees=self.base_trees,
+            base_line=(line[0] + np.log(self.scale), line[1]),
+            log_unit=float(np.log(self.scale)),
+            stack=stack,
+            shares=None if structure is None else np.array(structure.share),
+        )
+
+    def _dispersion(self, offset: np.ndarray) -> float:
+        """Variance of the outcome over the one that the link implies."""
+        if self.link.binary:
+            return 1.0
+        mean = self.link.mean(offset)
+        return float(np.average((self.outcome - mean) ** 2 / np.maximum(mean, 1e-9), weights=self.weight))
+
+    def _members(self, repeats: int) -> np.ndarray:
+        """`(n, members)` weight of each user for each member: 0 for the fold that the member leaves out."""
+        folds = np.arange(self.settings.folds * repeats) % self.settings.folds
+        seen = self.fold[:, None] != folds[None, :]
+        return np.asarray(seen * self.weight[:, None], dtype=np.float32)
+
+    def _lesson(
+        self, offset: np.ndarray | None, by_arm: np.ndarray, repeats: int, pairs: np.ndarray | None = None
+    ) -> Lesson:
+        """`by_arm` `(arms, outputs)`: how much of each output acts on the users of an arm."""
+        start = np.zeros(len(self.trial)) if offset is None else offset
+        rest = (self.outcome, start, by_arm[self.trial.arm], self._members(repeats))
+        inputs = (self.users,) if pairs is None else (self.users, pairs)
+        return Whole(inputs, tuple(part.astype(np.float32) for part in rest))
+
+    def _unseen(self, network: Any, pairs: np.ndarray | None = None) -> np.ndarray:
+        """`(n, outputs)` average of the members that did not see each user."""
+        made: np.ndarray | None = None
+        for rows, values in outputs(network, self.users, pairs):
+            if made is None:
+                made = np.empty((len(self.trial), values.shape[-1]))
+            by_fold = values.reshape(-1, self.settings.folds, *values.shape[1:]).mean(axis=0)
+            made[rows] = by_fold[self.fold[rows], np.arange(by_fold.shape[1])]
+        assert made is not None
+        return made
+
+    def _base(self) -> tuple[Any, np.ndarray, tuple[float, float]]:
+        """Train the tower of the outcome; return it, its out-of-fold predictor, and the line that calibrates it."""
+        from uplift.network.graph import base_network
+
+        start = self.link.inverse(float(np.average(self.outcome, weights=self.weight)))
+        width, folds = self.users.shape[1], self.settings.folds
+        network = base_network(width, folds, self.settings.base_hidden, start, self.seeds[1])
+        ones = np.ones((self.trial.n_arms, 1))
+        self._train(network, self._lesson(None, ones, 1), "base", self.seeds[2])
+        raw = self._unseen(network)[:, 0]
+        raw = raw + self._base_steps(raw)
+        line = _recalibrate(raw, self.outcome, self.weight, self.link)
+        return network, line[0] + line[1] * raw, line
+
+    def _base_steps(self, offset: np.ndarray) -> np.ndarray:
+        """Grow trees on what the tower of the outcome left over; return what they add, out of fold."""
+        self.base_trees: tuple[Forest, ...] = ()
+        if not self.settings.trees:
+            return np.zeros(offset.size)
+        dispersion = self._dispersion(offset)
+        ones = np.ones((self.trial.n_arms, 1))
+        forests, added = self._forests(self.settings.base_growth, offset, ones, np.ones(1), np.eye(1), dispersion)
+        self.base_trees = forests if forests[0].leaf.shape[0] else ()
+        return added[:, 0]
+
+    def _candidate(self, kind: str, structure: Structure | None) -> tuple[Any, np.ndarray]:
+        """Train a network of effects; return it and its out-of-fold effects `(n, coupons)`."""
+        from uplift.network.graph import free_network, structured_network
+
+        width, members = self.users.shape[1], self.settings.folds * self.settings.repeats
+        hidden = self.settings.effect_hidden
+        if structure is None:
+            network = free_network(width, members, hidden, self.trial.n_coupons, self.seeds[3])
+            by_arm, seed = self.by_arm, self.seeds[4]
+        else:
+            network = structured_network(width, members, hidden, structure, self.seeds[5])
+            # Contact acts with any coupon, a step with every coupon that takes it.
+            by_arm = np.column_stack([self.by_arm.sum(axis=1), self.by_arm @ np.array(structure.share).T])
+            seed = self.seeds[6]
+        self._train(network, self._lesson(self.offset, by_arm, self.settings.repeats), kind, seed)
+        raw = self._unseen(network)
+        return network, on_coupons(kind, raw, None if structure is None else np.array(structure.share))
+
+    def _paired(self, pairs: np.ndarray) -> tuple[Any, np.ndarray]:
+        """Train the network of pair features; return it and its out-of-fold effects `(n, coupons)`."""
+        from uplift.network.graph import paired_network
+
+        members = self.settings.folds * self.settings.repeats
+        network = paired_network(
+            self.users.shape[1], pairs.shape[2], members, self.settings.effect_hidden, self.seeds[8]
+        )
+        lesson = self._lesson(self.offset, self.by_arm, self.settings.repeats, pairs)
+        self._train(network, lesson, "paired", self.seeds[9])
+        return network, self._unseen(network, pairs)
+
+    def _train(self, network: Any, lesson: Lesson, stage: str, seed: int) -> None:
+        schedule = self.settings.base if stage == "base" else self.settings.effect
+        train(
+            network,
+            lesson,
+            self.link,
+            schedule,
+            stage=f"{self.name}{stage}",
+            seed=seed,
+            on_epoch=self.on_epoch,
+            checkpoint=self.checkpoint,
+        )
+
+    def _wide(self, moments: list[Moments], dispersion: float) -> tuple[tuple[Wide, ...], np.ndarray]:
+        fits = []
+        unseen = np.empty((len(self.trial), self.trial.n_coupons))
+        for f in range(self.settings.folds):
+            rest = [m for g, m in enumerate(moments) if g != f]
+            fit = fit_wide(sum(rest[1:], rest[0]), self.share, dispersion)
+            fits.append(fit)
+            unseen[self.fold == f] = fit.predict(self.users[self.fold == f])
+        return tuple(fits), unseen
+
+    def _trees(self, moments: list[Moments], dispersion: float) -> tuple[tuple[Forest, ...], np.ndarray]:
+        relation = fit_wide(sum(moments[1:], moments[0]), self.share, dispersion).relation
+        basis, spread = diagonal_basis(self.share, relation)
+        design = (np.eye(self.trial.n_arms)[:, 1:] - self.share[1:]) @ basis
+        return self._forests(self.settings.growth, self.offset, design, spread, basis, dispersion)
+
+    def _forests(
+        self,
+        growth: Growth,
+        offset: np.ndarray,
+        design: np.ndarray,
+        spread: np.ndarray,
+        basis: np.ndarray,
+        dispersion: float,
+    ) -> tuple[tuple[Forest, ...], np.ndarray]:
+        """Grow a forest for each fold; return them and what they say out of fold."""
+        edges = bin_edges(self.users)
+        sample = Sample(
+            bins=binned(self.users, edges),
+            outcome=self.outcome,
+            offset=offset,
+            arm=self.trial.arm,
+            weight=self.weight,
+            design=design,
+            spread=spread,
+            link=self.link,
+            dispersion=dispersion,
+        )
+        forests = grow_out_of_fold(sample, edges, self.fold, basis, growth, self.seeds[7])
+        unseen = np.empty((len(self.trial), basis.shape[0]))
+        for f, forest in enumerate(forests):
+            unseen[self.fold == f] = forest.predict(self.users[self.fold == f])
+        return forests, unseen
+
+    def _out_of_fold(self, stack: Stack, unseen: dict[str, np.ndarray]) -> Effects:
+        effect = stack.combine(unseen, self.link, self.offset) + np.zeros((len(self.trial), 1))
+        start = self.offset + stack.level - effect @ self.share[1:]
+        control = self.link.mean(start) * self.scale
+        return Effects.create(control, self.link.mean(start[:, None] + effect) * self.scale)
+
+
+def _recalibrate(raw: np.ndarray, outcome: np.ndarray, weight: np.ndarray, link: Link) -> tuple[float, float]:
+    """Intercept and slope of the outcome on an out-of-fold predictor, by Newton's method."""
+    x = np.column_stack([np.ones(raw.size), raw])
+    theta = np.array([0.0, 1.0])
+    for _ in range(25):
+        mean = link.mean(x @ theta)
+        curvature = weight * np.maximum(link.curvature(mean), 1e-9)
+        hessian = (x * curvature[:, None]).T @ x + np.diag([1e-6, 1e-6])
+        step = np.linalg.solve(hessian, x.T @ (weight * (outcome - mean)) - 1e-6 * (theta - np.array([0.0, 1.0])))
+        theta = theta + step * min(1.0, 1.0 / max(float(np.abs(step).max()), 1e-12))
+        if np.abs(step).max() < 1e-9:
+            break
+    # A slope below 0 would turn a base that learned nothing around: then only the average is kept.
+    if theta[1] < 0:
+        return link.inverse(float(np.average(outcome, weights=weight))), 0.0
+    return float(theta[0]), float(theta[1])
