@@ -26,6 +26,7 @@ from allocator.solvers.piece import Piece
 from allocator.solvers.prices import Prices as Minimum
 from allocator.solvers.prices import Search
 from allocator.solvers.relaxation import limit_matrix
+from allocator.solvers.tally import Tally
 from allocator.solvers.warming import small_problems, warm
 
 if TYPE_CHECKING:
@@ -214,6 +215,7 @@ def _with_plan(
 ) -> Result:  # fmt: skip
     assert found.offers is not None
     plan = Plan.of(problem, found.offers)
+    tally = Tally.of(problem, plan.offer)
     # Rounding in the sums must not put the bound below the plan's own value.
     bound = max(min(price_bound, found.bound), found.objective)
     searched = found.bound < price_bound
@@ -231,22 +233,15 @@ def _with_plan(
         plan=plan,
         passes=passes,
         seconds=seconds,
-        limits=_uses(problem, plan, prices),
-        spend=exact_sum(plan.cost),
+        limits=_uses(problem, tally, prices),
+        spend=tally.spend,
     )
 
 
-def _uses(problem: Problem, plan: Plan, prices: np.ndarray) -> tuple[LimitUse, ...]:
+def _uses(problem: Problem, tally: Tally, prices: np.ndarray) -> tuple[LimitUse, ...]:
     return tuple(
-        LimitUse(
-            limit.name,
-            limit.measure_name,
-            exact_sum(numbers),
-            limit.at_least,
-            limit.at_most,
-            float(prices[r]),
-        )
-        for r, (limit, numbers) in enumerate(zip(problem.limits, problem.measures(plan.offer), strict=True))
+        LimitUse(limit.name, limit.measure_name, used, limit.at_least, limit.at_most, float(price))
+        for limit, used, price in zip(problem.limits, tally.used, prices, strict=True)
     )
 
 
