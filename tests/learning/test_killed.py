@@ -44,7 +44,17 @@ def place(model: Model, tmp_path: Path) -> Path:
 
 
 def scoring(place: Path, *more: str) -> subprocess.Popen[str]:
-    words = ["score", "--model", "model", "--users", "users.parquet", "--campaign", "campaign.toml", "-o", "offers.parquet"]
+    words = [
+        "score",
+        "--model",
+        "model",
+        "--users",
+        "users.parquet",
+        "--campaign",
+        "campaign.toml",
+        "-o",
+        "offers.parquet",
+    ]
     return subprocess.Popen(
         [sys.executable, "-m", "allocator", *words, *more], cwd=place, env=ENVIRONMENT, text=True,
         stdout=subprocess.PIPE, stderr=subprocess.PIPE,
