@@ -8,7 +8,7 @@ from rich.console import Console
 from rich.text import Text
 
 from allocator.problem import Problem
-from allocator.reporting import words
+from allocator.reporting import hedged, words
 from allocator.reporting.consoles import console_on_stdout as _console
 from allocator.reporting.consoles import line as _line
 from allocator.reporting.consoles import set_off as _print
@@ -16,7 +16,7 @@ from allocator.reporting.consoles import table_of as _table
 from allocator.reporting.findings import worth
 from allocator.reporting.summary import StrategyLine, Summary, Terms, covered
 from allocator.result import LimitUse
-from allocator.solving import FrontierRow
+from allocator.tracing import FrontierRow
 
 BAR = 24  # characters
 MOST_LIMITS, MOST_COUPONS = 15, 12
@@ -35,6 +35,7 @@ def show(summary: Summary) -> None:
     for warning in words.warnings(summary):
         _line(console, warning, style="yellow")
     _line(console, words.spend(summary))
+    hedged.show(console, summary)
     if summary.holdout is not None:
         _line(console, words.holdout(summary))
     _coupons(console, summary)

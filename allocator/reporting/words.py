@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from allocator.reporting.summary import StrategyLine, Summary
+from allocator.reporting.summary import HedgeLine, StrategyLine, Summary
 
 MONEY = ("cost", "value", "liability")
 FEW = 30  # redemptions
@@ -34,16 +34,38 @@ def decimals(number: float) -> int:
 
 def headline(summary: Summary) -> str:
     """Say what the plan does and earns."""
+    hedge, earned = summary.hedge, f"to earn {money(summary.objective, summary.currency)}"
+    if hedge is not None:
+        earned = (
+            f"to earn {money(hedge.mean, summary.currency)} on average over {hedge.draws} draws of the offers' values, and "
+            f"{money(hedge.tail, summary.currency)} in {bad_draws(hedge)}"
+        )
     return (
         f"{summary.issued:,} of {summary.offers:,} candidate offers are issued among {summary.users:,} users: expected "
         f"to spend {money(summary.spend, summary.currency)} of {money(summary.budget, summary.currency)} "
-        f"and to earn {money(summary.objective, summary.currency)}."
+        f"and {earned}."
     )
+
+
+def bad_draws(hedge: HedgeLine) -> str:
+    """Name the draws that a careful plan is made for: `the worst 2 of 20 draws`."""
+    if hedge.share >= 1.0:
+        return "the mean of the draws"
+    number = hedge.share * hedge.draws
+    if number <= 1.0:
+        return f"the worst of {hedge.draws} draws"
+    return f"the worst {number:.3g} of {hedge.draws} draws"
 
 
 def proof(summary: Summary) -> str:
     """Say how good the plan is and why one can believe it."""
     bound = money(summary.bound, summary.currency)
+    if summary.hedge is not None:
+        return (
+            f"In {bad_draws(summary.hedge)} no plan that keeps the limits can earn more than {bound}, {_short(summary)}. The "
+            "bound follows from weights of the draws and the limits' prices: anyone can recompute it in one pass over the "
+            f"offers.{' An independent check of the plan and of this bound agrees.' if summary.verified else ''}"
+        )
     checked = " An independent check of the plan and of this bound agrees." if summary.verified else ""
     if summary.status == "optimal":
         claim = f"Proven optimal: no plan that keeps the limits can earn more than {bound}, {_short(summary)}."

@@ -24,8 +24,9 @@ import scipy.sparse as sp
 from allocator.solvers import boxes, newton
 from allocator.solvers.piece import Curvature, Piece
 
-FIRST_SAMPLE = 8_000  # users
-USERS_FOR_EACH = 200  # limit in a sample, where there are very many: of few users a sample says nothing of each
+FIRST_SAMPLE = 1_000  # users at least: what few can tell at high temperatures costs next to nothing
+USERS_FOR_EACH = 200  # limit in a sample: of few users a sample says nothing of each
+ENOUGH_USERS = 8_000  # for all but very many limits
 GROWTH = 8  # from one sample to the next
 FEW = 0.15  # share of the users; while a box leaves more of them open, a larger sample is worth its passes
 ERRORS = 4.5  # half width of the box in standard errors
@@ -105,9 +106,8 @@ class Search:
 
         Where all but the users of `piece` are known to choose the same throughout `outer`, the search begins there.
         """
-        piece, outer, size = piece or self.whole, outer or self.signs, FIRST_SAMPLE
-        if piece.folding.is_listed:
-            size = max(size, USERS_FOR_EACH * prices.size)
+        piece, outer, size = piece or self.whole, outer or self.signs, max(FIRST_SAMPLE, USERS_FOR_EACH * prices.size)
+        size = size if piece.folding.is_listed else min(size, ENOUGH_USERS)
         error = np.zeros(prices.size)
         while size * 3 < piece.shard.n_users and monotonic() < self.deadline:
             sample = piece.sample(size, self.rng)
@@ -148,7 +148,8 @@ class Search:
             root = inverse(descent.hessian / size, near)
             error = np.where(near, np.sqrt(np.maximum((root @ spread @ root).diagonal(), 0.0)), error)
             smooth = (tau * descent.hessian.diagonal() <= SMOOTH_ENOUGH * size * spread.diagonal())[near].all()
-            if descent.value < floor or smooth or monotonic() > self.deadline:
+            tied = self.is_cold(tau, descent.value, sample)  # equal users stay undecided together, however cold it is
+            if descent.value < floor or smooth or tied or monotonic() > self.deadline:
                 return Survey(prices, descent.value, tau, spread, error)
             tau /= COOLING
 

@@ -63,7 +63,7 @@ class Tuned:
         share = trial.propensities().mean(axis=0)
         offset, effect = _logits(best[2], share)
         design = np.eye(trial.n_arms)[trial.arm][:, 1:] - share[1:]
-        stack = fit_stack({"uplift": effect}, trial.outcome, offset, design, trial.weight, Link(True))
+        stack = fit_stack({"uplift": effect}, trial.outcome, offset, design, trial.weight, Link(True), scaled=False)
         return _Calibrated(best[1].fit(trial, seed=seed), stack, share)
 
 
@@ -75,7 +75,7 @@ class _Calibrated:
 
     def predict(self, features: Any) -> Effects:
         offset, effect = _logits(self.model.predict(features), self.share)
-        made = self.stack.combine({"uplift": effect}) + np.zeros_like(effect)
+        made = self.stack.combine({"uplift": effect}, Link(True), offset) + np.zeros_like(effect)
         start = offset - made @ self.share[1:]
         link = Link(True)
         return Effects.create(link.mean(start), link.mean(start[:, None] + made))
