@@ -58,29 +58,25 @@ def strategies(summary: Summary) -> str:
     """Return what simpler ways to hand out the same coupons would earn."""
     if not summary.strategies:
         return ""
-    ordered = sorted(summary.strategies, key=lambda row: -row.objective)
-    top = max([summary.objective, *(row.objective for row in ordered)])
-    fails = any(row.unmet for row in ordered)
+    ordered = words.by_rank(summary.strategies)
+    broken = words.breaking(ordered)
+    top = max([summary.objective, *(row.objective for row in ordered if row.meets_limits)])
     rows: list[Row] = [_strategy("this plan", summary.objective, summary.spend, summary.issued, None, "", top)]
     for row in ordered:
-        more = summary.objective / row.objective - 1.0 if row.objective > 0 else None
-        rows.append(_strategy(row.name, row.objective, row.spend, row.issued, more, ", ".join(row.unmet), top))
-    if not fails:
+        more = summary.objective / row.objective - 1.0 if row.objective > 0 and row.meets_limits else None
+        rows.append(_strategy(row.name, row.objective, row.spend, row.issued, more, words.some(row.unmet), top))
+    if not broken:
         rows = [row[:-1] for row in rows]
-    best = next((row for row in ordered if row.meets_limits), ordered[0])
-    ahead = summary.objective - best.objective
-    lead = f"The best simpler one, {best.name}, earns {words.money(best.objective, summary.currency)}"
-    lead += "" if best.meets_limits else f", but fails {_some(best.unmet)}"
-    if ahead >= 0:
-        lead += f": this plan earns {words.money(ahead, summary.currency)} more."
-    else:
-        lead += f", {words.money(-ahead, summary.currency)} more than this plan."
-    if ordered[0].objective > best.objective:
-        other = words.money(ordered[0].objective, summary.currency)
-        lead += f" {ordered[0].name.capitalize()} earns {other}, but fails {_some(ordered[0].unmet)}."
-    titles = ["strategy", "earns", "", "spends", "offers", "this plan is ahead by", "fails"]
-    kinds = {"fails": "text"}
-    columns = [Column(title, kinds.get(title, "")) for title in (titles if fails else titles[:-1])]
+    best = ordered[0]
+    lead = "No simpler strategy keeps every limit."
+    if best.meets_limits:
+        ahead = summary.objective - best.objective
+        lead = f"The best simpler one, {best.name}, earns {words.money(best.objective, summary.currency)}"
+        lead += f": this plan earns {words.money(abs(ahead), summary.currency)} {'more' if ahead >= 0 else 'less'}."
+    titles = ["strategy", "earns", "", "spends", "offers", "this plan is ahead by", "breaks"]
+    kinds = {"breaks": "text"}
+    columns = [Column(title, kinds.get(title, "")) for title in (titles if broken else titles[:-1])]
+    lead = f"{lead} {broken[:1].upper()}{broken[1:]}".rstrip()
     return section("strategies", "Against simpler strategies", text(lead), table("Simpler strategies", columns, rows))
 
 

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
-from allocator.reporting.summary import HedgeLine, Summary
+from collections.abc import Sequence
+
+from allocator.reporting.summary import HedgeLine, StrategyLine, Summary
 
 MONEY = ("cost", "value", "liability")
 FEW = 30  # redemptions
@@ -112,6 +114,26 @@ def _ground(summary: Summary) -> str:
             "the rest was proven by branch and bound."
         )
     return "The bound follows from the limits' prices: anyone can recompute it in one pass over the offers."
+
+
+def some(names: Sequence[str], most: int = 3) -> str:
+    """Return the first of some names in a row, and how many more there are."""
+    return ", ".join(names[:most]) + (f" and {len(names) - most} more" if len(names) > most else "")
+
+
+def by_rank(strategies: Sequence[StrategyLine]) -> list[StrategyLine]:
+    """Return strategies that keep every limit first, the best first; then those that do not."""
+    return sorted(strategies, key=lambda row: (not row.meets_limits, -row.objective))
+
+
+def breaking(strategies: Sequence[StrategyLine]) -> str:
+    """Say which strategies keep not every limit, so that what they earn is no measure; empty where all do."""
+    broken = [row for row in by_rank(strategies) if not row.meets_limits]
+    if not broken:
+        return ""
+    names = " and ".join(f"{row.name} ({some(row.unmet)})" for row in broken)
+    one = len(broken) == 1
+    return f"{names} {'breaks a limit' if one else 'break limits'}: what {'it earns' if one else 'they earn'} could not be issued."
 
 
 def loosen(summary: Summary) -> str:

@@ -38,7 +38,7 @@ def test_the_card_holds_predictions_against_the_trial(model: Model) -> None:
     text = model.card.text()
     assert "a trial: 6,000 users" in text
     assert all(kept.kept for kept in model.card.kept)
-    assert {mark.name for mark in model.card.marks} == {"logistic", "logistic, strongly shrunk", "average effects"}
+    assert {mark.name for mark in model.card.marks} == {"pooled logistic", "logistic", "average effects"}
     assert model.card.chosen in text
     assert "What it cannot know" in text
 
