@@ -8,7 +8,8 @@ from allocator.limit import Limit
 from allocator.plan import Plan
 from allocator.problem import Problem
 from allocator.result import Prices, Proof, Result, Status
-from allocator.solving import frontier, solve
+from allocator.solving import solve
+from allocator.tracing import frontier
 from allocator.verification import verify
 
 __all__ = [

@@ -2,18 +2,20 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+import dataclasses
 from functools import partial
 
 import numpy as np
 
 from allocator.hedging import robust
 from allocator.hedging.robust import Care, Hedged, draws_of
+from allocator.kernels.sums import exact_sum
+from allocator.plan import Plan
 from allocator.problem import Problem
-from allocator.result import Result
+from allocator.result import LimitUse, Prices, Proof, Result, Status
 from allocator.solving import solve
 
-NEAR = 1e-7  # relative gap of each plain solve; the last digits come from the weights
+CENT = 0.01  # currency; a gap below it counts as optimal
 
 
 def hedge(
@@ -65,9 +67,45 @@ def trade_off(
     return robust.trade_off(problem, order, rule.share, _solver(threads, seed), steps=steps, time_limit=time_limit)
 
 
-def _solver(threads: int | None, seed: int) -> Callable[[Problem, float], Result]:
+def as_result(problem: Problem, item: Hedged, seconds: float = 0.0) -> Result:
+    """Return a careful plan as a `Result`, whose objective and bound are of what `item.care` maximises."""
+    gap = item.bound - item.objective
+    proven = gap < CENT or gap <= robust.NEAR * abs(item.objective)
+    names = tuple(limit.name for limit in problem.limits)
+    return Result(
+        status=Status.OPTIMAL if proven else Status.FEASIBLE,
+        objective=item.objective,
+        bound=item.bound,
+        price_bound=item.bound,
+        prices=Prices(names, item.prices),
+        proof=Proof.PRICES,
+        plan=Plan.of(problem, item.plan.offer),
+        passes=0.0,  # each of the plain solves counts its own
+        seconds={"prices": seconds, "integer": 0.0, "total": seconds},
+        limits=tuple(
+            LimitUse(limit.name, limit.measure_name, exact_sum(numbers), limit.at_least, limit.at_most, float(item.prices[r]))
+            for r, (limit, numbers) in enumerate(zip(problem.limits, problem.measures(item.plan.offer), strict=True))
+        ),
+        spend=exact_sum(problem.column("cost", item.plan.offer)),
+    )  # fmt: skip
+
+
+def weighted(problem: Problem, draws: np.ndarray, item: Hedged) -> tuple[Problem, Result]:
+    """Return the plain problem whose bound is that of a careful plan, and the plan there: what `verify` can check.
+
+    `draws` as `draws_of` returns them.
+    """
+    plain = robust.weighted_problem(problem, draws, robust.mixed_weights(item.care, item.weights))
+    found = as_result(plain, item)
+    objective = exact_sum(plain.column("value", item.plan.offer))
+    return plain, dataclasses.replace(
+        found, objective=objective, bound=max(item.bound, objective), price_bound=max(item.bound, objective)
+    )
+
+
+def _solver(threads: int | None, seed: int) -> robust.Plain:
     return partial(_solve, threads=threads, seed=seed)
 
 
-def _solve(problem: Problem, seconds: float, *, threads: int | None, seed: int) -> Result:
-    return solve(problem, seconds, NEAR, threads, seed)
+def _solve(problem: Problem, seconds: float, gap: float, *, threads: int | None, seed: int) -> Result:
+    return solve(problem, seconds, gap, threads, seed)

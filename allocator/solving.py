@@ -1,11 +1,10 @@
-"""The front door: `solve` and `frontier`. It assembles; the work is done in `solvers`."""
+"""The front door: `solve`. It assembles; the work is done in `solvers`."""
 
 from __future__ import annotations
 
 import dataclasses
 import math
-from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable
 from time import monotonic
 from typing import TYPE_CHECKING
 
@@ -20,19 +19,18 @@ from allocator.hedging.chance import Priced, Tools, solve_with_chance
 from allocator.kernels.sums import exact_sum
 from allocator.plan import Plan
 from allocator.problem import Problem
-from allocator.problem.intake import positive_budget
 from allocator.result import Diagnosis, LimitUse, Prices, Proof, Result, Status
 from allocator.solvers import core, ties
-from allocator.solvers.curve import Curve
 from allocator.solvers.folding import fold
 from allocator.solvers.piece import Piece
 from allocator.solvers.prices import Prices as Minimum
 from allocator.solvers.prices import Search
 from allocator.solvers.relaxation import limit_matrix
+from allocator.solvers.tally import Tally
 from allocator.solvers.warming import small_problems, warm
 
 if TYPE_CHECKING:
-    import pandas as pd
+    pass
 
 CENT = 0.01  # currency; a gap below it counts as optimal
 PRICING = 2 / 3  # of the time, at most, for prices: a plan is wanted too
@@ -74,7 +72,7 @@ def solve(
     """
     if not time_limit > 0 or not gap >= 0 or (threads is not None and threads < 1):
         raise UsageError("time_limit must be above 0, gap at least 0 and threads at least 1")
-    _compile()
+    compile_kernels()
     if problem.chance is not None:
         return solve_with_chance(problem, _tools(gap, threads, seed, progress), time_limit, gap)
     begin = monotonic()
@@ -82,8 +80,8 @@ def solve(
     broken = _broken_rules(problem)
     if broken:
         return _without_plan(problem, Status.INFEASIBLE, Proof.RULES, 0.0, begin, diagnosis=Diagnosis((), broken))
-    piece = _piece(problem, threads)
-    search, tau = _search(problem, piece, begin + PRICING * time_limit, seed, report)
+    piece = whole_piece(problem, threads)
+    search, tau = price_search(problem, piece, begin + PRICING * time_limit, seed, report)
     minimum = search.run(np.zeros(piece.folding.n_limits), tau)
     priced = monotonic()
     passes = piece.executor.counter
@@ -92,7 +90,7 @@ def solve(
         return _explained(problem, piece, minimum.prices, begin, time_limit, seed, report)
     report("integer", 0.0)
     tolerance = max(CENT, gap * abs(bound)) * 0.9
-    prices, found = _integer(problem, search, minimum, bound, tolerance, begin, time_limit, tau, seed)
+    prices, found = near_bound(problem, search, minimum, bound, tolerance, begin, time_limit, tau, seed)
     if prices is not minimum.prices:
         other = piece.exact(prices)[0] + core.required_value(problem)
         prices, bound = (prices, other) if other < bound else (minimum.prices, bound)
@@ -104,14 +102,14 @@ def solve(
     return _with_plan(problem, prices, bound, found, passes.passes, seconds, gap)
 
 
-def _integer(
+def near_bound(
     problem: Problem, search: Search, minimum: Minimum, bound: float, tolerance: float, begin: float, time_limit: float,
     tau: float, seed: int,
 ) -> tuple[np.ndarray, core.CorePlan]:  # fmt: skip
     """Return a plan near the bound, and the prices that it comes from (those of `minimum`, unless ties had to be broken)."""
     piece, deadline = search.whole, begin + time_limit
     tied = not minimum.exact and monotonic() < search.deadline
-    if minimum.exact and ties.is_tied(minimum.piece, minimum.prices):
+    if minimum.exact and minimum.plan is None and ties.is_tied(minimum.piece, minimum.prices):
         # Ties may not matter: offers that use and earn the same are as good as one.
         effort = core.Effort(tolerance, monotonic(), deadline, deadline, seed)
         best = core.first_plan(problem, piece, minimum.piece, minimum.prices, bound, effort)
@@ -127,7 +125,7 @@ def _integer(
     now = monotonic()
     found = core.search(
         problem, piece, minimum.piece, minimum.prices, bound,
-        tolerance=tolerance, deadline=deadline, seed=seed, patience=now + PATIENCE * (deadline - now),
+        tolerance=tolerance, deadline=deadline, seed=seed, patience=now + PATIENCE * (deadline - now), start=minimum.plan,
     )  # fmt: skip
     return minimum.prices, found
 
@@ -141,8 +139,8 @@ def _tools(gap: float, threads: int | None, seed: int, progress: Progress | None
     def price(problem: Problem, start: np.ndarray | None, deadline: float, enough: float) -> Priced:
         if _broken_rules(problem):
             return Priced(np.zeros(len(problem.limits)), -math.inf, hopeless=True, chosen=np.empty(0, np.int64))
-        piece = _piece(problem, threads)
-        search, tau = _search(
+        piece = whole_piece(problem, threads)
+        search, tau = price_search(
             problem, piece, max(deadline, monotonic() + LEAST_SECONDS), seed, lambda stage, share: None
         )
         # Where the ranges of a box leave no plan, the dual has no minimum; inside bounds it has, and they can move.
@@ -163,13 +161,13 @@ class _Compiled:
     done = False
 
 
-def _compile() -> None:
+def compile_kernels() -> None:
     """Have the kernels compiled, or loaded, before a clock starts: on a fresh machine that takes half a minute."""
     if not _Compiled.done:
         _Compiled.done = True
         for problem in small_problems():
             solve(problem)
-            warm(_piece(problem, None))
+            warm(whole_piece(problem, None))
 
 
 def _last_attempt(problem: Problem, piece: Piece, prices: np.ndarray, deadline: float, seed: int) -> core.CorePlan:
@@ -179,13 +177,14 @@ def _last_attempt(problem: Problem, piece: Piece, prices: np.ndarray, deadline: 
     return core.CorePlan(offers, objective, math.inf)
 
 
-def _piece(problem: Problem, threads: int | None) -> Piece:
+def whole_piece(problem: Problem, threads: int | None) -> Piece:
+    """Return all of a problem, nothing fixed yet."""
     folding = fold(problem)
     executor = LocalExecutor(threads, PassCounter(0, problem.offers.n_offers))
     return Piece(whole(problem, folding.columns), folding, executor, 0.0, ())
 
 
-def _search(problem: Problem, piece: Piece, deadline: float, seed: int, report: Progress) -> tuple[Search, float]:
+def price_search(problem: Problem, piece: Piece, deadline: float, seed: int, report: Progress) -> tuple[Search, float]:
     """Return a search for prices, and the temperature to begin at."""
     rng = np.random.default_rng(seed)
     folding = piece.folding
@@ -216,6 +215,7 @@ def _with_plan(
 ) -> Result:  # fmt: skip
     assert found.offers is not None
     plan = Plan.of(problem, found.offers)
+    tally = Tally.of(problem, plan.offer)
     # Rounding in the sums must not put the bound below the plan's own value.
     bound = max(min(price_bound, found.bound), found.objective)
     searched = found.bound < price_bound
@@ -233,22 +233,15 @@ def _with_plan(
         plan=plan,
         passes=passes,
         seconds=seconds,
-        limits=_uses(problem, plan, prices),
-        spend=exact_sum(plan.cost),
+        limits=_uses(problem, tally, prices),
+        spend=tally.spend,
     )
 
 
-def _uses(problem: Problem, plan: Plan, prices: np.ndarray) -> tuple[LimitUse, ...]:
+def _uses(problem: Problem, tally: Tally, prices: np.ndarray) -> tuple[LimitUse, ...]:
     return tuple(
-        LimitUse(
-            limit.name,
-            limit.measure_name,
-            exact_sum(numbers),
-            limit.at_least,
-            limit.at_most,
-            float(prices[r]),
-        )
-        for r, (limit, numbers) in enumerate(zip(problem.limits, problem.measures(plan.offer), strict=True))
+        LimitUse(limit.name, limit.measure_name, used, limit.at_least, limit.at_most, float(price))
+        for limit, used, price in zip(problem.limits, tally.used, prices, strict=True)
     )
 
 
@@ -304,91 +297,3 @@ def _broken_rules(problem: Problem) -> str:
     if twice.size:
         return f"user {int(twice[0, 0])} has two required offers of one exclusive group; require one of them"
     return ""
-
-
-@dataclass(frozen=True)
-class FrontierRow:
-    """One budget of a frontier; `price` is what one more unit of budget would earn."""
-
-    budget: float
-    objective: float
-    bound: float
-    spend: float
-    issued: int
-    price: float
-
-
-@dataclass(frozen=True)
-class Frontier:
-    """What each budget earns."""
-
-    rows: tuple[FrontierRow, ...]
-
-    def __len__(self) -> int:
-        """Return the number of budgets."""
-        return len(self.rows)
-
-    def to_pandas(self) -> pd.DataFrame:
-        """Return a table: budget, objective, bound, spend, issued, price."""
-        import pandas as pd
-
-        return pd.DataFrame(
-            [dataclasses.asdict(row) for row in self.rows], columns=list(FrontierRow.__dataclass_fields__)
-        )
-
-
-def frontier(
-    problem: Problem,
-    budgets: Sequence[float],
-    *,
-    limit: str = "budget",
-    time_limit: float = 60.0,
-    threads: int | None = None,
-    seed: int = 0,
-) -> Frontier:
-    """Solve for each budget; all share the work of setting users aside whose choice does not change between them.
-
-    `time_limit` (seconds) is each budget's. Raises `UsageError` where the problem has no limit of that name, or a budget is not above 0.
-    """
-    _compile()
-    at = problem.limit_index(limit)
-    numbers = sorted({positive_budget(budget) for budget in budgets})
-    if not numbers:
-        return Frontier(())
-    if problem.chance is not None:
-        each = {budget: _row_with_chance(problem, limit, budget, time_limit, threads, seed) for budget in numbers}
-        return Frontier(tuple(each[float(budget)] for budget in budgets))
-    problem = problem.with_bounds(limit, at_least=problem.limits[at].at_least, at_most=numbers[-1])
-    piece = _piece(problem, threads)
-    search, tau = _search(problem, piece, monotonic() + time_limit, seed, lambda stage, share: None)
-    rows: dict[float, FrontierRow] = {}
-    for position, everyone, minimum in Curve(search, at).minima(numbers, np.zeros(piece.folding.n_limits), tau):
-        budget = numbers[position]
-        changed = problem.with_bounds(limit, at_least=problem.limits[at].at_least, at_most=budget)
-        bound = minimum.value + core.required_value(problem)
-        here = dataclasses.replace(search, whole=everyone, deadline=monotonic() + time_limit)
-        tolerance = max(CENT, 1e-6 * abs(bound))
-        _, found = _integer(changed, here, minimum, bound, tolerance, monotonic(), time_limit, tau, seed)
-        search.deadline = monotonic() + time_limit
-        offers = np.empty(0, np.int64) if found.offers is None else found.offers
-        rows[budget] = FrontierRow(
-            budget,
-            found.objective if found.offers is not None else math.nan,
-            min(bound, found.bound),
-            exact_sum(problem.column("cost", offers)),
-            int(offers.size),
-            float(minimum.prices[at]),
-        )
-    return Frontier(tuple(rows[float(budget)] for budget in budgets))
-
-
-def _row_with_chance(
-    problem: Problem, limit: str, budget: float, time_limit: float, threads: int | None, seed: int
-) -> FrontierRow:
-    """Return the row of one budget that must hold with a probability; each is solved for itself."""
-    changed = problem.with_bounds(limit, at_least=problem.limits[problem.limit_index(limit)].at_least, at_most=budget)
-    result = solve(changed, time_limit, 1e-6, threads, seed)
-    price = result.prices[-1] if result.chance is not None and problem.chance and problem.chance.limit == limit else 0.0
-    if result.chance is not None:
-        price += result.prices[limit]
-    return FrontierRow(budget, result.objective, result.bound, result.spend, len(result.plan), price)

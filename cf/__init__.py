@@ -43,11 +43,11 @@ from cf.recommending import (
     recommend_all,
     similar_items,
 )
-from cf.relevance import Foretold, Judgement, Relevance, RelevanceModel, Scopes, judge
+from cf.relevance import Boosters, Foretold, Judgement, Relevance, RelevanceModel, Scopes, judge
 from cf.storage import load, save
 
 __all__ = [
-    "BM25", "KINDS", "Als", "Attributes", "Boosting", "CannotLearn", "CfError", "Comparison", "Content", "Cosine", "Diversity", "Ease",
+    "BM25", "KINDS", "Als", "Attributes", "Boosters", "Boosting", "CannotLearn", "CfError", "Comparison", "Content", "Cosine", "Diversity", "Ease",
     "Evaluation", "EventFiles", "Events", "EventsError", "Explanation", "Faults", "FileError", "Foretold", "Frequency",
     "Hybrid", "Ids", "Interactions", "ItemKNN", "Judgement", "Model", "Pearson", "Plain", "Popularity", "Progress",
     "RandomSplit", "Reason", "Recommendations", "Recommender", "Relevance", "RelevanceModel", "Repeat", "Rules", "Scopes",

@@ -18,6 +18,7 @@ from allocator.cli.app import app
 from allocator.errors import DataError, UsageError
 from allocator.hedging.robust import draws_of
 from allocator.verification.hedging import verify_hedged
+from tests.conftest import Allocate
 
 
 def small(seed: int) -> tuple[Problem, np.ndarray]:
@@ -144,28 +145,84 @@ def test_without_any_plan_the_result_says_why() -> None:
     assert found.diagnosis is not None
 
 
-def test_the_command_writes_the_careful_plan_and_the_curve(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+@pytest.fixture(scope="module")
+def offers(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Write a town's offers in any order, with five draws of their values."""
     problem, draws, _ = town(3, users=200, n_draws=5)
     table = {
         "user_id": np.repeat(np.arange(200), 2),
         "coupon": np.tile(np.array(["a", "b"]), 200),
         "value": problem.offers.value,
         "cost": problem.offers.cost,
+        "liability": 2.0 * problem.offers.cost,
     }
     table |= {f"value_draw_{j}": draws[j].reshape(-1) for j in range(5)}
     order = np.random.default_rng(0).permutation(400)
-    parquet.write_table(pa.table({name: column[order] for name, column in table.items()}), tmp_path / "offers.parquet")
-    words = ["hedge", "--offers", str(tmp_path / "offers.parquet"), "--budget", "50", "--steps", "2", "--rule", "worst"]
-    with pytest.raises(SystemExit) as exit_code:
-        app([*words, "-q", "--json", "-o", str(tmp_path / "plan")])
-    assert exit_code.value.code == 0
-    document = json.loads(capsys.readouterr().out)
-    assert document == json.loads((tmp_path / "plan" / "tradeoff.json").read_text())
-    last = document["rows"][-1]
+    path = tmp_path_factory.mktemp("hedge") / "offers.parquet"
+    parquet.write_table(pa.table({name: column[order] for name, column in table.items()}), path)
+    return path
+
+
+def test_the_command_writes_a_whole_plan_folder_and_the_curve(allocate: Allocate, offers: Path, tmp_path: Path) -> None:
+    words = ["hedge", "--offers", offers, "--budget", 50, "--steps", 2, "--rule", "worst", "-o", tmp_path / "plan"]
+    run = allocate(*words, "-q", "--json")
+    assert run.code == 0, run.err
+    document = json.loads(run.out)
+    written = json.loads((tmp_path / "plan" / "summary.json").read_text())
+    assert document == written
+    assert {path.name for path in (tmp_path / "plan").iterdir()} == {
+        "plan.parquet", "summary.json", "report.html", "manifest.json", "tradeoff.json",
+    }  # fmt: skip
     plan = parquet.read_table(tmp_path / "plan" / "plan.parquet")
-    worst = min(float(np.sum(plan[f"value_draw_{j}"].to_numpy())) for j in range(5))
-    assert plan.num_rows == last["issued"]
-    assert worst == pytest.approx(last["worst"])
+    values = [float(np.sum(plan[f"value_draw_{j}"].to_numpy())) for j in range(5)]
+    hedge, steps = document["hedge"], json.loads((tmp_path / "plan" / "tradeoff.json").read_text())["rows"]
+    assert plan.num_rows == document["issued"] == steps[-1]["issued"]
+    assert hedge["values"] == pytest.approx(values)
+    assert document["objective"] == pytest.approx(min(values))
+    assert hedge["mean"] == pytest.approx(np.mean(values))
+    assert document["verified"] and document["bound"] >= document["objective"]
+    assert {row["name"] for row in document["strategies"]} == {"blanket", "targeted", "tiered", "greedy"}
+    assert all(row["objective"] <= document["bound"] + 1e-9 for row in document["strategies"])
+    page = (tmp_path / "plan" / "report.html").read_text()
+    assert "What does care cost?" in page and "Earns in the bad draws" in page
+    assert allocate("report", tmp_path / "plan", "-o", tmp_path / "again.html").code == 0
+    assert (tmp_path / "again.html").read_text() == page
+
+
+def test_a_careful_plan_is_explained_by_the_values_that_it_was_made_for(
+    allocate: Allocate, offers: Path, tmp_path: Path
+) -> None:
+    allocate(
+        "hedge", "--offers", offers, "--budget", 50, "--steps", 2, "--rule", "worst", "-o", tmp_path / "plan", "-q"
+    )
+    table = parquet.read_table(offers)
+    user = parquet.read_table(tmp_path / "plan" / "plan.parquet")["user_id"][0].as_py()
+    run = allocate("explain", tmp_path / "plan", "--user", user, "--json")
+    assert run.code == 0, run.err
+    weights = json.loads((tmp_path / "plan" / "summary.json").read_text())["hedge"]["weights"]
+    document = json.loads(run.out)
+    mine = {row["coupon"]: row for row in table.to_pylist() if row["user_id"] == user}
+    for line in document["offers"]:
+        expected = sum(weight * mine[line["coupon"]][f"value_draw_{j}"] for j, weight in enumerate(weights))
+        assert line["value"] == pytest.approx(expected)
+    assert "careful" in run.out
+    assert allocate("explain", tmp_path / "plan", "--coupon", "b").code == 0
+
+
+def test_the_command_prints_the_curve_and_refuses_two_kinds_of_care(
+    allocate: Allocate, offers: Path, tmp_path: Path
+) -> None:
+    run = allocate("hedge", "--offers", offers, "--budget", 50, "--steps", 2, "-q")
+    assert run.code == 0 and "From the best mean to care alone" in run.out
+    (tmp_path / "sure.toml").write_text("[campaign]\nbudget = 50\nconfidence = 0.9\n")
+    run = allocate("hedge", "--offers", offers, "--campaign", tmp_path / "sure.toml")
+    assert (run.code, "not yet both" in run.err) == (2, True)
+    text = '[campaign]\nbudget = 1\n[[coupon]]\nid = "a"\n[[coupon]]\nid = "b"\nmin_quantity = 100\n'
+    (tmp_path / "tight.toml").write_text(text)
+    run = allocate(
+        "hedge", "--offers", offers, "--campaign", tmp_path / "tight.toml", "-o", tmp_path / "none", "--json"
+    )
+    assert (run.code, json.loads(run.out)["status"], (tmp_path / "none").exists()) == (4, "infeasible", False)
 
 
 def test_the_command_asks_for_draws(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:

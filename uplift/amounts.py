@@ -108,7 +108,7 @@ def fit_amount(
         theta, offset = _ridge(users, y, weight, float(_STRENGTHS[best]), link), predictors[best]
     mean = link.mean(offset)
     dispersion = float(np.average((y - mean) ** 2 / mean, weights=weight))
-    stack = fit_stack({}, y, offset, design, weight, link, dispersion)
+    stack = fit_stack({}, y, offset, design, weight, link, dispersion, scaled=False)
     averages = np.array(stack.averages)
     theta[0] += np.log(scale) + stack.level
     start = offset + np.log(scale) + stack.level - averages @ share[1:]

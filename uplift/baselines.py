@@ -15,7 +15,7 @@ from typing import Any
 import numpy as np
 
 from uplift.effects import Effects
-from uplift.features import Schema
+from uplift.pairs import Schemas, Users
 from uplift.splitting import assign_folds
 from uplift.trial import OutcomeKind, Trial
 
@@ -110,18 +110,18 @@ class _Outcome:
 class _Fitted:
     """A schema, models, and how they are asked."""
 
-    schema: Schema
+    schema: Schemas
     ask: Any  # encoded users -> (control, treated)
 
-    def predict(self, features: Any) -> Effects:
-        """Estimate effects."""
-        control, treated = self.ask(self.schema.encode(features).astype(np.float64))
+    def predict(self, features: Any, *, pair_features: Any = None) -> Effects:
+        """Estimate effects; `pair_features` `(n, coupons, d)` where the trial had them."""
+        control, treated = self.ask(self.schema.encode(features, pair_features))
         return Effects.create(np.asarray(control, dtype=np.float64), np.asarray(treated, dtype=np.float64))
 
 
-def _start(trial: Trial) -> tuple[Schema, np.ndarray, bool]:
-    schema = Schema.fit(trial.features)
-    return schema, schema.encode(trial.features).astype(np.float64), trial.kind is OutcomeKind.BINARY
+def _start(trial: Trial) -> tuple[Schemas, Users, bool]:
+    schema = Schemas.fit(trial)
+    return schema, schema.encode(trial.features), trial.kind is OutcomeKind.BINARY
 
 
 def _weights(trial: Trial) -> np.ndarray:
@@ -137,7 +137,7 @@ class NoDifference:
 
     def fit(self, trial: Trial, *, seed: int) -> _Fitted:
         """Remember the average."""
-        schema = Schema.fit(trial.features)
+        schema = Schemas.fit(trial)
         average, coupons = float(np.average(trial.outcome, weights=trial.weight)), trial.n_coupons
         return _Fitted(schema, lambda x: (np.full(len(x), average), np.full((len(x), coupons), average)))
 
@@ -150,7 +150,7 @@ class AverageEffect:
 
     def fit(self, trial: Trial, *, seed: int) -> _Fitted:
         """Remember the averages of the arms."""
-        schema, weight = Schema.fit(trial.features), _weights(trial)
+        schema, weight = Schemas.fit(trial), _weights(trial)
         means = np.array(
             [np.average(trial.outcome[trial.arm == k], weights=weight[trial.arm == k]) for k in range(trial.n_arms)]
         )
@@ -168,8 +168,8 @@ class ResponseModel:
         """Fit the outcome whatever the arm, and each arm's average ratio to control."""
         schema, x, binary = _start(trial)
         weight = _weights(trial)
-        model = _Outcome(self.regression, binary, seed).fit(x, trial.outcome, weight)
-        predicted = model.predict(x)
+        model = _Outcome(self.regression, binary, seed).fit(x.plain, trial.outcome, weight)
+        predicted = model.predict(x.plain)
         ratio = np.array(
             [
                 np.average(trial.outcome[trial.arm == k], weights=weight[trial.arm == k])
@@ -177,7 +177,12 @@ class ResponseModel:
                 for k in range(trial.n_arms)
             ]
         )
-        return _Fitted(schema, lambda z: (model.predict(z) * ratio[0], model.predict(z)[:, None] * ratio[1:]))
+
+        def ask(z: Users) -> tuple[np.ndarray, np.ndarray]:
+            means = model.predict(z.plain)
+            return means * ratio[0], means[:, None] * ratio[1:]
+
+        return _Fitted(schema, ask)
 
 
 @dataclass(frozen=True)
@@ -203,17 +208,22 @@ class SLearner:
                 [np.zeros(trial.terms.group.max() + 1), np.eye(trial.terms.group.max() + 1)[trial.terms.group]]
             )
             codes = np.column_stack([codes.max(axis=1, initial=0.0), depth, groups, np.arange(trial.n_arms)])
-            constraint = [0] * x.shape[1] + [0, 1] + [0] * (codes.shape[1] - 2) if self.monotone else None
+            constraint = (
+                [0] * x.plain.shape[1] + [0, 1] + [0] * (codes.shape[1] - 2 + x.own(trial.arm).shape[1])
+                if self.monotone
+                else None
+            )
 
-        def table(z: np.ndarray, code: np.ndarray) -> np.ndarray:
-            products = [z * code[:, [k]] for k in range(code.shape[1])] if linear else []
-            return np.column_stack([z, code, *products])
+        def table(z: Users, arm: np.ndarray) -> np.ndarray:
+            code = codes[arm]
+            products = [z.plain * code[:, [k]] for k in range(code.shape[1])] if linear else []
+            return np.column_stack([z.plain, code, z.own(arm), *products])
 
         model = self.regression.outcome(binary, seed, constraint)
-        _fit(model, table(x, codes[trial.arm]), trial.outcome, _weights(trial))
+        _fit(model, table(x, trial.arm), trial.outcome, _weights(trial))
 
-        def ask(z: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-            means = [_mean(model, table(z, np.tile(codes[k], (len(z), 1)))) for k in range(trial.n_arms)]
+        def ask(z: Users) -> tuple[np.ndarray, np.ndarray]:
+            means = [_mean(model, table(z, np.full(len(z), k))) for k in range(trial.n_arms)]
             return means[0], np.column_stack(means[1:])
 
         return _Fitted(schema, ask)
@@ -232,25 +242,28 @@ class TLearner:
         models = _by_arm(self.regression, trial, x, binary, seed, np.arange(len(trial)))
         return _Fitted(
             schema,
-            lambda z: (models[0].predict(z), np.column_stack([model.predict(z) for model in models[1:]])),
+            lambda z: (
+                models[0].predict(z.plain),
+                np.column_stack([model.predict(z.of(k)) for k, model in enumerate(models[1:], 1)]),
+            ),
         )
 
 
 def _by_arm(
-    regression: Regression, trial: Trial, x: np.ndarray, binary: bool, seed: int, rows: np.ndarray
+    regression: Regression, trial: Trial, x: Users, binary: bool, seed: int, rows: np.ndarray
 ) -> list[_Outcome]:
     models = []
     weight = _weights(trial)
     for k in range(trial.n_arms):
         mine = rows[trial.arm[rows] == k]
-        models.append(_Outcome(regression, binary, seed).fit(x[mine], trial.outcome[mine], weight[mine]))
+        models.append(_Outcome(regression, binary, seed).fit(x.of(k)[mine], trial.outcome[mine], weight[mine]))
     return models
 
 
-def _with_effects(schema: Schema, control: _Outcome, effects: list[Any], binary: bool) -> _Fitted:
-    def ask(z: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-        start = control.predict(z)
-        treated = start[:, None] + np.column_stack([effect.predict(z) for effect in effects])
+def _with_effects(schema: Schemas, control: _Outcome, effects: list[Any], binary: bool) -> _Fitted:
+    def ask(z: Users) -> tuple[np.ndarray, np.ndarray]:
+        start = control.predict(z.plain)
+        treated = start[:, None] + np.column_stack([effect.predict(z.of(k)) for k, effect in enumerate(effects, 1)])
         return start, np.clip(treated, 0.0, 1.0 if binary else None)
 
     return _Fitted(schema, ask)
@@ -268,13 +281,13 @@ class XLearner:
         schema, x, binary = _start(trial)
         models = _by_arm(self.regression, trial, x, binary, seed, np.arange(len(trial)))
         share, weight = trial.propensities().mean(axis=0), _weights(trial)
-        base = models[0].predict(x)
+        base = models[0].predict(x.plain)
         effects = []
         for k in range(1, trial.n_arms):
-            mine, control = trial.arm == k, trial.arm == 0
-            treated = _fit(self.regression.effect(seed), x[mine], trial.outcome[mine] - base[mine], weight[mine])
-            imputed = models[k].predict(x[control]) - trial.outcome[control]
-            untreated = _fit(self.regression.effect(seed), x[control], imputed, weight[control])
+            mine, control, own = trial.arm == k, trial.arm == 0, x.of(k)
+            treated = _fit(self.regression.effect(seed), own[mine], trial.outcome[mine] - base[mine], weight[mine])
+            imputed = models[k].predict(own[control]) - trial.outcome[control]
+            untreated = _fit(self.regression.effect(seed), own[control], imputed, weight[control])
             effects.append(_Mix(treated, untreated, float(share[0] / (share[0] + share[k]))))
         return _with_effects(schema, models[0], effects, binary)
 
@@ -303,12 +316,12 @@ class DRLearner:
         mu = np.empty((len(trial), trial.n_arms))
         for f in range(_FOLDS):
             models = _by_arm(self.regression, trial, x, binary, seed, np.flatnonzero(fold != f))
-            mu[fold == f] = np.column_stack([model.predict(x[fold == f]) for model in models])
+            mu[fold == f] = np.column_stack([model.predict(x.of(k)[fold == f]) for k, model in enumerate(models)])
         rows = np.arange(len(trial))
         scores = mu.copy()
         scores[rows, trial.arm] += (trial.outcome - mu[rows, trial.arm]) / trial.received()
         effects = [
-            _fit(self.regression.effect(seed), x, scores[:, k] - scores[:, 0], trial.weight)
+            _fit(self.regression.effect(seed), x.of(k), scores[:, k] - scores[:, 0], trial.weight)
             for k in range(1, trial.n_arms)
         ]
         control = _by_arm(self.regression, trial, x, binary, seed, rows)[0]
@@ -329,16 +342,16 @@ class RLearner:
         chances = trial.propensities()
         effects = []
         for k in range(1, trial.n_arms):
-            rows = np.flatnonzero((trial.arm == 0) | (trial.arm == k))
+            rows, own = np.flatnonzero((trial.arm == 0) | (trial.arm == k)), x.of(k)
             fold = assign_folds(trial.take(rows), _FOLDS, np.random.default_rng([seed, 10, k]))
             outcome = np.empty(rows.size)
             for f in range(_FOLDS):
                 rest = rows[fold != f]
-                model = _Outcome(self.regression, binary, seed).fit(x[rest], trial.outcome[rest], weight[rest])
-                outcome[fold == f] = model.predict(x[rows[fold == f]])
+                model = _Outcome(self.regression, binary, seed).fit(own[rest], trial.outcome[rest], weight[rest])
+                outcome[fold == f] = model.predict(own[rows[fold == f]])
             arm = (trial.arm[rows] == k) - chances[rows, k] / (chances[rows, 0] + chances[rows, k])
             target = (trial.outcome[rows] - outcome) / arm
-            effects.append(_fit(self.regression.effect(seed), x[rows], target, trial.weight[rows] * arm**2))
+            effects.append(_fit(self.regression.effect(seed), own[rows], target, trial.weight[rows] * arm**2))
         control = _by_arm(self.regression, trial, x, binary, seed, np.arange(len(trial)))[0]
         return _with_effects(schema, control, effects, binary)
 

@@ -115,7 +115,12 @@ class DepthCurve:
 def depth_curve(model: FittedNetwork, features: Any, depths: np.ndarray, *, group: int = 0) -> DepthCurve:
     """Partial dependence of the uplift on the depth of coupons of one group (Friedman 2001, section 8.2)."""
     amounts = np.asarray(depths, dtype=np.float64)
-    effects: Effects = model.predict(features, terms=Terms(amounts, np.full(amounts.size, group, dtype=np.int64)))
+    table = model.stages[0].schema.table(features)
+    if table.pairs is not None and model.terms is not None:
+        # A coupon of any depth is to each user what the group's coupons are on average.
+        mine = np.nanmean(table.pairs[:, model.terms.group == group], axis=1, keepdims=True)
+        table = Features.create(table, pairs=np.repeat(mine, amounts.size, axis=1))
+    effects: Effects = model.predict(table, terms=Terms(amounts, np.full(amounts.size, group, dtype=np.int64)))
     return DepthCurve(amounts, effects.uplift.mean(axis=0), effects.standard_error.mean(axis=0))
 
 

@@ -25,16 +25,21 @@ class Features:
     ----------
     columns
         One `(n,)` array a feature: float64 with NaN where missing, or object (text) with `None` where missing.
+    pairs
+        `(n, coupons, d)` float64, NaN where missing: what is known of each user together with each coupon, such as how
+        likely the user is to buy from the coupon's scope anyway. `None` without.
     """
 
     names: tuple[str, ...]
     columns: tuple[np.ndarray, ...]
+    pairs: np.ndarray | None = None
 
     @classmethod
-    def create(cls, source: Any, names: Sequence[str] | None = None) -> Features:
+    def create(cls, source: Any, names: Sequence[str] | None = None, pairs: Any = None) -> Features:
         """Take an `(n, p)` array of numbers, or a mapping (or data frame) of names to `(n,)` columns.
 
-        Columns of text, bools or categories are categorical; numbers may be missing (NaN).
+        Columns of text, bools or categories are categorical; numbers may be missing (NaN). `pairs` `(n, coupons, d)` are
+        numbers; by default those of `source` where it is `Features` that have them.
 
         Raises
         ------
@@ -42,9 +47,9 @@ class Features:
             Where shapes differ, a column is no column, or a number is infinite.
         """
         if isinstance(source, Features):
-            return source
+            return source if pairs is None else cls(source.names, source.columns, _clean_pairs(pairs, len(source)))
         if isinstance(source, Mapping) or hasattr(source, "items"):
-            pairs = [(str(name), _as_array(column)) for name, column in source.items()]
+            named = [(str(name), _as_array(column)) for name, column in source.items()]
         else:
             table = np.asarray(source)
             if table.ndim != 2:
@@ -52,16 +57,16 @@ class Features:
             titles = [f"x{j}" for j in range(table.shape[1])] if names is None else [str(name) for name in names]
             if len(titles) != table.shape[1]:
                 raise TrialError(f"{len(titles)} names for {table.shape[1]} features")
-            pairs = [(title, table[:, j]) for j, title in enumerate(titles)]
-        if not pairs:
+            named = [(title, table[:, j]) for j, title in enumerate(titles)]
+        if not named:
             raise TrialError("there are no features; give at least one column")
-        if len({name for name, _ in pairs}) != len(pairs):
+        if len({name for name, _ in named}) != len(named):
             raise TrialError("two features have the same name")
-        columns = tuple(_clean(name, column) for name, column in pairs)
+        columns = tuple(_clean(name, column) for name, column in named)
         sizes = {column.size for column in columns}
         if len(sizes) > 1:
             raise TrialError(f"features differ in length: {sorted(sizes)}")
-        return cls(tuple(name for name, _ in pairs), columns)
+        return cls(tuple(name for name, _ in named), columns, _clean_pairs(pairs, columns[0].size))
 
     def __len__(self) -> int:
         """Return the number of users."""
@@ -69,12 +74,39 @@ class Features:
 
     def take(self, rows: np.ndarray | slice) -> Features:
         """Return these rows (indices, mask or slice)."""
-        return Features(self.names, tuple(column[rows] for column in self.columns))
+        pairs = None if self.pairs is None else self.pairs[rows]
+        return Features(self.names, tuple(column[rows] for column in self.columns), pairs)
 
     def replace(self, name: str, column: np.ndarray) -> Features:
         """Return the same features with one column exchanged."""
         j = self.names.index(name)
-        return Features(self.names, (*self.columns[:j], _clean(name, column), *self.columns[j + 1 :]))
+        columns = (*self.columns[:j], _clean(name, column), *self.columns[j + 1 :])
+        return Features(self.names, columns, self.pairs)
+
+    def paired(self, coupons: int) -> np.ndarray:
+        """Return `pairs` of so many coupons; raises `TrialError` where there are none or of another number."""
+        if self.pairs is None:
+            raise TrialError(
+                "the model was trained with pair features: give pair_features, (users, coupons, d), to predict too"
+            )
+        if self.pairs.shape[1] != coupons:
+            raise TrialError(f"pair_features are of {self.pairs.shape[1]} coupons; there are {coupons}")
+        return self.pairs
+
+
+def _clean_pairs(pairs: Any, n: int) -> np.ndarray | None:
+    if pairs is None:
+        return None
+    values = np.asarray(pairs)
+    if values.ndim != 3 or values.shape[0] != n or values.shape[2] == 0 or values.dtype.kind not in "iufb":
+        raise TrialError(
+            f"pair_features have shape {values.shape} and type {values.dtype}; give numbers, ({n}, coupons, d)"
+        )
+    numbers = values.astype(np.float64)
+    if np.isinf(numbers).any():
+        row = int(np.isinf(numbers).any(axis=(1, 2)).argmax())
+        raise TrialError(f"pair_features: infinite values (first in row {row}); use NaN where a number is missing")
+    return numbers
 
 
 def _as_array(column: Any) -> np.ndarray:
@@ -303,9 +335,13 @@ class Schema:
             tuple(column.unseen(values) for column, values in matched),
         )
 
-    def _matched(self, source: Any) -> list[tuple[Any, np.ndarray]]:
+    def table(self, source: Any, pairs: Any = None) -> Features:
+        """Features as they come, an array's columns under the names of training."""
         is_table = isinstance(source, Features | Mapping) or hasattr(source, "items")
-        features = Features.create(source, None if is_table else self.names)
+        return Features.create(source, None if is_table else self.names, pairs)
+
+    def _matched(self, source: Any) -> list[tuple[Any, np.ndarray]]:
+        features = self.table(source)
         given = dict(zip(features.names, features.columns, strict=True))
         absent = [name for name in self.names if name not in given]
         if absent:

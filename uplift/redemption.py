@@ -10,6 +10,7 @@ import numpy as np
 
 from uplift.baselines import Boosting, TLearner
 from uplift.errors import TrialError
+from uplift.features import Features
 from uplift.models import Fitted
 from uplift.network.model import UpliftNetwork
 from uplift.trial import OutcomeKind, Trial
@@ -30,9 +31,10 @@ class FittedRedemption:
     model: Fitted
     coupons: int
 
-    def predict(self, features: Any) -> np.ndarray:
-        """`(n, coupons)` chance that a user who is given the coupon redeems it."""
-        effects = self.model.predict(features)
+    def predict(self, features: Any, *, pair_features: Any = None) -> np.ndarray:
+        """`(n, coupons)` chance that a user who is given the coupon redeems it; `pair_features` as in the trial."""
+        given = features if pair_features is None else Features.create(features, pairs=pair_features)
+        effects = self.model.predict(_beside_the_first(given))
         if self.coupons == 1:
             return effects.control[:, None]
         return np.column_stack([effects.control, effects.treated])
@@ -61,7 +63,7 @@ class Redemption:
         if trial.n_coupons == 1:
             return FittedRedemption(_single(trial, rows, values, seed), 1)
         among = Trial.create(
-            trial.features.take(rows),
+            _beside_the_first(trial.features.take(rows)),
             trial.arm[rows] - 1,
             values[rows],
             kind=OutcomeKind.BINARY,
@@ -71,9 +73,22 @@ class Redemption:
         return FittedRedemption(self.network.fit(among, seed=seed), trial.n_coupons)
 
 
+def _beside_the_first(features: Any) -> Any:
+    """Pair features of the first coupon become features of the user, those of the others differences to them."""
+    if not isinstance(features, Features) or features.pairs is None:
+        return features
+    first = features.pairs[:, 0]
+    names = tuple(f"first coupon's pair feature {j}" for j in range(first.shape[1]))
+    others = features.pairs[:, 1:] - first[:, None]
+    return Features((*features.names, *names), (*features.columns, *first.T), others if others.shape[1] else None)
+
+
 def _single(trial: Trial, rows: np.ndarray, redeemed: np.ndarray, seed: int) -> Fitted:
     """One coupon has no other to be compared with: a model of the outcome alone, by boosting."""
-    part = dataclasses.replace(trial.take(rows), outcome=redeemed[rows], kind=OutcomeKind.BINARY, steps=())
+    mine = trial.take(rows)
+    part = dataclasses.replace(
+        mine, features=_beside_the_first(mine.features), outcome=redeemed[rows], kind=OutcomeKind.BINARY, steps=()
+    )
     # Both arms of the learner are this coupon.
     twice = dataclasses.replace(
         part.take(np.tile(np.arange(rows.size), 2)),

@@ -110,6 +110,7 @@ class Trial:
         terms: Terms | None = None,
         steps: Sequence[Any] = (),
         names: Sequence[str] | None = None,
+        pair_features: Any = None,
     ) -> Trial:
         """Check a trial.
 
@@ -132,15 +133,21 @@ class Trial:
             Of the coupons, without control.
         steps
             `(n,)` 0 and 1 each, in order: what happens before the outcome can.
+        pair_features
+            `(n, coupons, d)` numbers, NaN where missing: what is known of each user together with each coupon (of all
+            coupons, not only of the one that the user got), such as the relevance of its scope. Models that are
+            trained with them ask for them at `predict(features, pair_features=...)`.
 
         Raises
         ------
         TrialError
             Says which array is wrong, where, and what to do.
         """
-        table = Features.create(features, names)
+        table = Features.create(features, names, pair_features)
         n = len(table)
         arms, codes = _check_arm(arm, n, terms)
+        if table.pairs is not None:
+            table.paired(arms - 1)
         values = _check_outcome(outcome, n)
         return cls(
             table,

@@ -97,14 +97,14 @@ def _plan(source: Source, effort: Effort, output: Output, screen: Screen, holdou
         data.terms,
         certificate=certificate,
         strategies=strategies,
-        seconds=_seconds(screen, result),
+        seconds=seconds_of(screen, result),
         findings=findings,
         holdout=held.line(result) if held is not None and has_plan else None,
-        risk=_risk(data, result),
+        risk=risk_of(data, result),
     )
     if output.path is not None and summary.has_plan:
         further = {} if held is None else held.files(result)
-        summary = _write(output, data, result, summary, source, effort, screen, further)
+        summary = write_plan_folder(output, data, result, summary, source, effort, screen, further)
     if output.as_json:
         sys.stdout.write(summaries.to_json(summary.document()))
     else:
@@ -160,7 +160,7 @@ def _findings(data: Input, result: Result, effort: Effort, output: Output, scree
         return insight.full_findings(data.problem, result, background, data.terms.budget, effort.threads, effort.seed)
 
 
-def _risk(data: Input, result: Result) -> SpendRisk | None:
+def risk_of(data: Input, result: Result) -> SpendRisk | None:
     """Return what the plan may spend; `None` without a plan, or where the offers do not tell."""
     from allocator.chance import DEFAULT_CONFIDENCE
     from allocator.risk import spend_parts, spend_risk
@@ -173,7 +173,8 @@ def _risk(data: Input, result: Result) -> SpendRisk | None:
     return spend_risk(parts, terms.shock, terms.confidence or DEFAULT_CONFIDENCE, terms.budget)
 
 
-def _seconds(screen: Screen, result: Result) -> dict[str, float]:
+def seconds_of(screen: Screen, result: Result) -> dict[str, float]:
+    """Return the wall time of each part of a job, as the summary tells it."""
     times = screen.seconds
     named = {
         "read": times["read"],
@@ -191,7 +192,7 @@ def _seconds(screen: Screen, result: Result) -> dict[str, float]:
     return {name: round(number, 4) for name, number in named.items()}
 
 
-def _write(
+def write_plan_folder(
     output: Output, data: Input, result: Result, summary: Summary, source: Source, effort: Effort, screen: Screen,
     further: Mapping[str, Content],
 ) -> Summary:  # fmt: skip

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass
 
 import numpy as np
@@ -69,10 +70,9 @@ class Shard:
 
     def take(self, users: np.ndarray) -> Shard:
         """Return a copy of these users' offers (sorted, distinct shard indices)."""
-        offers = self.offers_of(users)
-        if self.width:
-            start, coupon = NONE, self.coupon
-        else:
+        offers, start, coupon = self.offers_of(users), NONE, self.coupon
+        own = self._own(users, offers)
+        if not self.width:
             start = np.concatenate([[0], np.cumsum(self.start[users + 1] - self.start[users])])
             coupon = self.coupon[offers]
         return Shard(
@@ -80,16 +80,22 @@ class Shard:
             width=self.width,
             start=start,
             coupon=coupon,
-            value=self.value[offers],
-            cost=self.cost[offers],
-            extra=self.extra[:, offers],
+            value=own(self.value),
+            cost=own(self.cost),
+            extra=np.array([own(column) for column in self.extra]).reshape(self.extra.shape[0], offers.size),
             group=self.group[users] if self.group.size else self.group,
             cap=self.cap,
             caps=self.caps[users] if self.caps.size else self.caps,
             exclusive=self.exclusive,
             user=users if self.user is None else self.user[users],
-            origin=offers if self.origin is None else self.origin[offers],
+            origin=offers if self.origin is None else own(self.origin),
         )
+
+    def _own(self, users: np.ndarray, offers: np.ndarray) -> Callable[[np.ndarray], np.ndarray]:
+        """Return what picks these users' offers from a column: by whole rows where the shard is dense, which is faster."""
+        if self.width:
+            return lambda column: column.reshape(-1, self.width)[users].reshape(-1)
+        return lambda column: column[offers]
 
     def coupons_of(self, offers: np.ndarray) -> np.ndarray:
         """Return the coupon index of each of these offers."""

@@ -18,7 +18,6 @@ from allocator.limit import Limit
 from allocator.problem.intake import exclusive_groups
 from allocator.result import Result, Status
 from allocator.tables import lookup
-from allocator.tables.plan_folder import PlanFolder
 from allocator.tables.user_columns import UserColumns
 
 # What `score` writes beside the schema's columns; shown where it is there.
@@ -77,7 +76,7 @@ class Case:
 def case_of_folder(opened: Opened, user: str) -> Case:
     """Look a user of a plan folder up; raises as `explain_user`."""
     rows = opened.offers_of_user(user, PREDICTIONS)
-    mine = _issued(opened.folder, user)
+    mine = _issued(opened.plan, user)
     if not rows.num_rows and not mine:
         _refuse_unknown(opened, user)
     attributes = _attributes(opened, user)
@@ -174,9 +173,9 @@ def _candidates_of(result: Result, user: int, offers: np.ndarray) -> list[Candid
     ]
 
 
-def _issued(folder: PlanFolder, user: str) -> dict[str, tuple[float, float]]:
+def _issued(plan: pa.Table, user: str) -> dict[str, tuple[float, float]]:
     """Return value and cost of each coupon that the plan issues to a user."""
-    ids = folder.plan["user_id"]
+    ids = plan["user_id"]
     if pa.types.is_integer(ids.type):
         # Comparing numbers is quicker than writing millions of them; 007 is not 7.
         number = int(user) if user.lstrip("-").isdecimal() and str(int(user)) == user else None
@@ -186,7 +185,7 @@ def _issued(folder: PlanFolder, user: str) -> dict[str, tuple[float, float]]:
             return {}
     else:
         mask = pc.equal(ids.cast(pa.large_string()), user)
-    found = folder.plan.select(["coupon", "value", "cost"]).filter(mask).to_pylist()
+    found = plan.select(["coupon", "value", "cost"]).filter(mask).to_pylist()
     return {str(row["coupon"]): (float(row["value"]), float(row["cost"])) for row in found}
 
 

@@ -10,6 +10,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
+import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 
@@ -24,6 +25,9 @@ from allocator.tables.output import MANIFEST
 from allocator.tables.plan_folder import PlanFolder, read_plan_folder
 
 CHANCE_MEASURE = "cost at "  # of the budget that holds with a probability, as summaries call it
+
+
+DRAW = "value_draw_"
 
 
 @dataclass(frozen=True)
@@ -122,13 +126,42 @@ class Opened:
         if self.is_demo:
             table = _demo().offers
             return _rows(table, lookup.USER, user).drop_columns([lookup.USER])
-        return lookup.offers_of_user(self._path("offers"), user, measures, beside)
+        draws = [name for name, _ in self.draw_weights]
+        table = self._weighed(lookup.offers_of_user(self._path("offers"), user, measures, [*beside, *draws]))
+        return table.drop_columns([name for name in draws if name in table.column_names and name not in beside])
 
     def offers_of_coupon(self, coupon: str) -> pa.Table:
         """Return a coupon's offers: `user_id` and further columns."""
         if self.is_demo:
             return _rows(_demo().offers, lookup.COUPON, coupon).drop_columns([lookup.COUPON])
-        return lookup.offers_of_coupon(self._path("offers"), coupon)
+        return self._weighed(lookup.offers_of_coupon(self._path("offers"), coupon))
+
+    @functools.cached_property
+    def draw_weights(self) -> tuple[tuple[str, float], ...]:
+        """The draws' columns that a careful plan's values are made of, and the weight of each; none for other plans."""
+        hedge = self.folder.summary.get("hedge")
+        weights = hedge.get("weights") if isinstance(hedge, dict) else None
+        if not isinstance(weights, list) or not all(isinstance(weight, int | float) for weight in weights):
+            return ()
+        self.notes.append(
+            "the plan is careful about uncertain effects: an offer's value is the weighted mean of its draws, in which the bad "
+            "draws count more"
+        )
+        return tuple((f"{DRAW}{place}", float(weight)) for place, weight in enumerate(weights))
+
+    @functools.cached_property
+    def plan(self) -> pa.Table:
+        """The issued offers, with the values that the plan was made for."""
+        return self._weighed(self.folder.plan)
+
+    def _weighed(self, table: pa.Table) -> pa.Table:
+        """Return offers with the values that a careful plan was made for; others as they are."""
+        if not self.draw_weights or not all(name in table.column_names for name, _ in self.draw_weights):
+            return table
+        value = np.zeros(table.num_rows)
+        for name, weight in self.draw_weights:
+            value += weight * table[name].cast(pa.float64()).to_numpy()
+        return table.set_column(table.column_names.index("value"), "value", pa.array(value))
 
     def row_of_user(self, user: str) -> pa.Table:
         """Return a user's row of the users table, where there is one."""

@@ -24,9 +24,13 @@ from allocator.plan import Plan
 from allocator.problem import Problem
 from allocator.result import Result, Status
 
-ROUNDS = 40
-FIRST_RADIUS = 0.5  # of the largest weight
+ROUNDS = 80
+FIRST_RADIUS = 0.2  # of the largest weight
+LEAST_RADIUS = 1e-5
+GROWTH, SHRINK = 1.3, 0.7  # of the radius, where a bound got better, and where not
 CLOSE = 1e-6  # relative gap that counts as closed
+ROUGH, NEAR = 1e-4, 1e-7  # relative gap of a plain solve on the way, and of the last
+Plain = Callable[[Problem, float, float], Result]  # a problem, seconds, a relative gap
 
 
 @dataclass(frozen=True)
@@ -153,14 +157,16 @@ def solve_hedged(
     problem: Problem,
     draws: np.ndarray,
     care: Care,
-    solve: Callable[[Problem, float], Result],
+    solve: Plain,
     *,
     time_limit: float = 60.0,
     known: Sequence[Plan] = (),
+    start: np.ndarray | None = None,
 ) -> Hedged | Result:
     """Maximise what `care` asks for, with a proven bound; the plain `Result` where there is no plan at all.
 
-    `draws` as `draws_of` returns them; `solve(problem, seconds)` the plain solver; `known` plans to begin with.
+    `draws` as `draws_of` returns them; `solve` the plain solver; `known` plans to begin with;
+    `start` weights of the draws to begin at, such as those of a rule much like this one.
     """
     if problem.chance is not None:
         raise UsageError("a plan can be careful about its budget or about its effects, not yet both; leave one out")
@@ -169,11 +175,14 @@ def solve_hedged(
     for plan in known:
         search.add(plan)
     n = draws.shape[0]
-    weights, radius = np.full(n, 1.0 / n), FIRST_RADIUS * care.cap(n)
+    weights = np.full(n, 1.0 / n) if start is None else _summing_to_one(start, care.cap(n))
+    radius = FIRST_RADIUS * care.cap(n)
     center, at_mean, rounds = weights, None, 0
+    alone = care.weight == 0 or care.share == 1.0  # the mean: one solve is all
     while rounds < ROUNDS:
         rounds += 1
-        result = solve(search.weighted(weights), max(0.5, deadline - monotonic()))
+        # Weights on the way need prices, whose bound is as good as any; only the last plan must be near its best.
+        result = solve(search.weighted(weights), max(0.5, deadline - monotonic()), NEAR if alone else ROUGH)
         if result.status not in (Status.OPTIMAL, Status.FEASIBLE):
             if search.best is None:
                 return result
@@ -182,17 +191,16 @@ def solve_hedged(
         at_mean = values if at_mean is None else at_mean
         if search.bounded(result, weights):
             center = weights
-            radius = min(2.0 * radius, 1.0)
+            radius = min(GROWTH * radius, care.cap(n))
         else:
-            radius *= 0.5
-        if (
-            search.gap <= CLOSE * abs(search.objective)
-            or monotonic() > deadline
-            or care.weight == 0
-            or care.share == 1.0
-        ):
+            radius *= SHRINK
+        if alone or search.gap <= CLOSE * abs(search.objective) or monotonic() > deadline or radius < LEAST_RADIUS:
             break
         weights = search.next_weights(center, radius)
+    if not alone and search.proof[0].size:
+        last = solve(search.weighted(search.proof[0]), max(0.5, deadline - monotonic()), NEAR)
+        if last.status in (Status.OPTIMAL, Status.FEASIBLE):
+            search.add(Plan.of(problem, last.plan.offer))
     assert search.best is not None and at_mean is not None
     return Hedged(
         care, search.best, search.values, search.objective, max(search.bound, search.objective), search.proof[0],
@@ -290,14 +298,15 @@ class TradeOff:
 
 
 def trade_off(
-    problem: Problem, draws: np.ndarray, share: float, solve: Callable[[Problem, float], Result], *, steps: int = 5,
+    problem: Problem, draws: np.ndarray, share: float, solve: Plain, *, steps: int = 5,
     time_limit: float = 60.0,
 ) -> list[Hedged] | Result:  # fmt: skip
     """Return plans from the best mean (weight 0) to the best worst share (weight 1); `time_limit` is each one's."""
     found: list[Hedged] = []
     for weight in np.linspace(0.0, 1.0, steps).tolist():
         plans = [item.plan for item in found]
-        item = solve_hedged(problem, draws, Care(share, weight), solve, time_limit=time_limit, known=plans)
+        start = found[-1].weights if len(found) > 1 else None
+        item = solve_hedged(problem, draws, Care(share, weight), solve, time_limit=time_limit, known=plans, start=start)
         if isinstance(item, Result):
             return item
         found.append(item)

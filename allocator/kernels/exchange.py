@@ -322,7 +322,9 @@ def fit(  # type: ignore[no-untyped-def]
                     if sound:
                         best, one, two, three = total, p, q, s
                 evaluations -= looked // 4
-            if evaluations < 0 or stop[0]:
+                if best <= target:
+                    break
+            if evaluations < 0 or stop[0] or best <= target:
                 break
         if one < 0:
             break

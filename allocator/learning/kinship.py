@@ -11,6 +11,7 @@ from allocator.campaign import Coupon
 from allocator.scoring import Discount
 
 LEAST_ERROR = 0.25  # of a borrowed uplift, as a share of it: no trial has tried these terms
+MOST_NAMED = 5  # coupons of which a note says the same
 UNKNOWN_ERROR = 0.5  # where nothing of the terms says which of the trial's coupons is alike
 
 
@@ -27,7 +28,7 @@ class Kinship:
     error
         `(asked,)` standard error of the borrowed uplift, as a share of it; 0 for the trial's own.
     notes
-        One sentence a coupon that is not the trial's own.
+        On coupons that are not the trial's own, a sentence for those of which the same holds.
     """
 
     weights: np.ndarray
@@ -61,7 +62,8 @@ def kinship(
         A usual purchase, currency: what percent and fixed coupons are compared on.
     """
     weights = np.zeros((len(names), len(asked)))
-    own, error, notes = np.zeros(len(asked), dtype=bool), np.zeros(len(asked)), []
+    own, error = np.zeros(len(asked), dtype=bool), np.zeros(len(asked))
+    said: dict[str, list[str]] = {}  # coupons of which the same is to be said, by what that is
     for j, coupon in enumerate(asked):
         known = names.index(coupon.id) if coupon.id in names else None
         if known is not None and (trained is None or _same(coupon, trained[known])):
@@ -76,10 +78,14 @@ def kinship(
         error[j] = min(float(np.hypot(least, between)), 2.0)
         like = " and ".join(names[int(k)] for k in used)
         was = "on other terms" if known is not None else "not in the trial"
-        notes.append(
-            f"{coupon.id}: {was}; taken to act like {like}{words}, with an error of {error[j]:.0%} of its effect on top"
-        )
-    return Kinship(weights, own, error, tuple(notes))
+        note = f"{was}; taken to act like {like}{words}, with an error of {error[j]:.0%} of its effect on top"
+        said.setdefault(note, []).append(coupon.id)
+    return Kinship(weights, own, error, tuple(f"{_listed(ids)}: {note}" for note, ids in said.items()))
+
+
+def _listed(ids: Sequence[str]) -> str:
+    more = len(ids) - MOST_NAMED
+    return ", ".join(ids[:MOST_NAMED]) + (f" and {more} more" if more > 0 else "")
 
 
 def _same(one: Coupon, two: Coupon) -> bool:

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+import cf
 from allocator.campaign import Campaign, Coupon
 from allocator.errors import UsageError
 from allocator.history import ProfileSchema
@@ -28,6 +29,7 @@ from uplift.amounts import Amount
 
 if TYPE_CHECKING:
     from allocator.learning.card import Card
+    from allocator.learning.wanting import Wants
 
 LEAST_CHANCE = 1e-9  # of a purchase, to divide by
 
@@ -137,6 +139,8 @@ class Model:
         Which of the features are made of transactions; `None` where none are.
     observational
         Whether the effects rest on users who were not drawn by lot.
+    relevance
+        What was learned of purchases from scopes; `None` where there were no products, or too short a past.
     card
         What is known of how good it is.
     manifest
@@ -157,6 +161,7 @@ class Model:
     observational: bool
     card: Card
     manifest: Mapping[str, Any]
+    relevance: cf.Boosters | None = None
     home: Path | None = None
 
     @property
@@ -197,7 +202,7 @@ class Model:
         self,
         users: Any,
         coupons: Sequence[Coupon] | Campaign | None = None,
-        wants: tuple[np.ndarray, np.ndarray] | None = None,
+        wants: Wants | None = None,
     ) -> Prediction:
         """Predict purchases, baskets and redemption of users for coupons.
 
@@ -208,7 +213,7 @@ class Model:
         coupons
             Terms of the coupons asked for, or a campaign; by default those of the trial.
         wants
-            Relevance and spend on the coupons' scopes, `(n, K)` each, as `Past.wants` gives them.
+            What the users want of the coupons' scopes; see `allocator.learning.wanting`.
 
         Raises
         ------
@@ -219,21 +224,20 @@ class Model:
         asked = self.asked(coupons)
         kin = self.relate(asked)
         members = self.calibration.apply(self.purchase.predict_members(features))
-        mix = kin.weights
-        uplift = members.uplift @ mix
-        parts = members.deviations @ mix.astype(np.float32)
+        reach = np.ones((len(features), len(asked))) if wants is None else wants.reach
+        uplift, errors = _of_asked(members, kin, reach)
         with_coupon = np.clip(members.control[:, None] + uplift, 0.0, 1.0)
-        spend = None
+        spend, spend_errors = None, None
         if self.spending is not None:
-            spend = self.calibration.apply_to_sales(self.spending.predict_members(features))
+            made = self.calibration.apply_to_sales(self.spending.predict_members(features))
+            further, spend_errors = _of_asked(made, kin, reach)
+            spend = Effects.create(made.control, np.maximum(made.control[:, None] + further, 0.0))
         return Prediction(
             asked,
             self._expected(features, members, with_coupon, spend, kin, wants),
-            np.concatenate([parts, kin.borrowed(uplift)]),
+            errors,
             np.zeros(len(asked)) if spend is not None else self._basket_errors(kin),
-            None
-            if spend is None
-            else np.concatenate([spend.deviations @ mix.astype(np.float32), kin.borrowed(spend.uplift @ mix)]),
+            spend_errors,
             kin,
         )
 
@@ -262,14 +266,28 @@ class Model:
             coupons, self.coupons, self.terms, self.calibration.level.used * np.array(self.calibration.averages), basket
         )
 
+    def kin(self, coupons: Sequence[Coupon]) -> list[list[tuple[float, Coupon]]]:
+        """Return for each coupon whose effect is borrowed from ones of another scope these, with weights."""
+        found = self.relate(coupons)
+        if self.terms is None:
+            return [[] for _ in coupons]
+        near = [
+            [(float(weight), term) for weight, term in zip(found.weights[:, j], self.terms, strict=True) if weight > 0]
+            for j in range(len(coupons))
+        ]
+        return [
+            [] if own or all(term.scope == coupon.scope for _, term in of) else of
+            for coupon, own, of in zip(coupons, found.own.tolist(), near, strict=True)
+        ]
+
     def _expected(
         self,
         features: Features,
         members: Members,
         with_coupon: np.ndarray,
-        spend: Members | None,
+        spend: Effects | None,
         kin: Kinship,
-        wants: tuple[np.ndarray, np.ndarray] | None,
+        wants: Wants | None,
     ) -> Expected:
         n, asked = with_coupon.shape
         unknown = np.full((n, asked), np.nan)
@@ -277,8 +295,7 @@ class Model:
         if spend is not None:
             # Baskets that make the chances of a purchase into the expected spend.
             without = spend.control / np.maximum(members.control, LEAST_CHANCE)
-            total = np.maximum(spend.control[:, None] + spend.uplift @ kin.weights, 0.0)
-            with_each = total / np.maximum(with_coupon, LEAST_CHANCE)
+            with_each = spend.treated / np.maximum(with_coupon, LEAST_CHANCE)
         redeem = unknown
         if self.redemption is not None:
             made = self.redemption.predict(features)
@@ -290,7 +307,7 @@ class Model:
             own = kin.weights.argmax(axis=0)
             seen = self.discounts.of(None if spend is None else spend.control, n)
             taken = np.where(kin.own, seen[:, own], np.nan)
-        relevance, scope = (unknown, unknown) if wants is None else wants
+        relevance, scope = (unknown, unknown) if wants is None else (wants.relevance, wants.spend)
         return Expected(members.control, with_coupon, without, with_each, redeem, relevance, scope, taken)
 
     def _basket_errors(self, kin: Kinship) -> np.ndarray:
@@ -303,3 +320,10 @@ class Model:
         from allocator.learning.storing import save
 
         save(self, Path(folder), force=force)
+
+
+def _of_asked(members: Members, kin: Kinship, reach: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """Return the effects of the coupons asked for, `(n, asked)`, and the parts of their errors, `(parts, n, asked)`."""
+    uplift = members.uplift @ kin.weights * reach
+    parts = members.deviations @ kin.weights.astype(np.float32) * reach.astype(np.float32)
+    return uplift, np.concatenate([parts, kin.borrowed(uplift)])

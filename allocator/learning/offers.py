@@ -17,6 +17,8 @@ from allocator.history import Profiles
 from allocator.learning.asking import who_may
 from allocator.learning.model import Model, Prediction
 from allocator.learning.past import Past, left_out
+from allocator.learning.wanting import Wants, is_new_window
+from allocator.learning.wanting import wants as foretell
 from allocator.progress import Progress, silent
 from allocator.scoring import Assumptions, Expected, Valued, check_basket, value_offers
 from allocator.tables.behind import EFFECTS, MODEL
@@ -41,13 +43,13 @@ class Memory:
     columns
         `(n,)` float32 by name of a profile's feature.
     wants
-        Relevance and spend on the coupons' scopes, `(n, K)` float32 each; `None` where no coupon has one.
+        What the users want of the coupons' scopes; `None` where no coupon has one.
     notes
         As of when, and how many users have no past.
     """
 
     columns: Mapping[str, np.ndarray]
-    wants: tuple[np.ndarray, np.ndarray] | None
+    wants: Wants | None
     notes: tuple[str, ...] = ()
 
     def joined(self, table: pa.Table, first: int, source: str) -> pa.Table:
@@ -62,12 +64,9 @@ class Memory:
         """Return the same for users whose profiles were joined already."""
         return Memory({}, self.wants)
 
-    def wants_of(self, first: int, rows: int) -> tuple[np.ndarray, np.ndarray] | None:
-        """Return the relevance and spend of a block."""
-        if self.wants is None:
-            return None
-        relevance, spend = (part[first : first + rows].astype(np.float64) for part in self.wants)
-        return relevance, spend
+    def wants_of(self, first: int, rows: int) -> Wants | None:
+        """Return what a block of users wants."""
+        return None if self.wants is None else self.wants.block(first, rows)
 
 
 @dataclass(frozen=True, eq=False)
@@ -144,7 +143,18 @@ class Scorer:
             columns, notes = made.columns(), (*notes, *_of_profiles(made, start is not None))
         wants = None
         if any(coupon.scope for coupon in self.coupons):
-            wants = self.past.wants(self.coupons, ids, start, seed=self.seed, progress=progress)
+            learned = self.model.relevance
+            notes = (*notes, *_of_relevance(self.coupons, self.model))
+            wants = foretell(
+                self.past,
+                self.coupons,
+                self.model.kin(self.coupons),
+                ids,
+                start,
+                learned=learned,
+                seed=self.seed,
+                progress=progress,
+            )
         faults = self.past.faults if self.model.profile is None else made.faults
         if columns or wants is not None:
             notes = (*notes, *left_out(self.past.transactions.path, faults))
@@ -232,6 +242,21 @@ class Scorer:
                 moved = np.tensordot(ours[j], parts, axes=1)
                 made[f"value_draw_{j}"] = valued.value + moved + shared * baskets[j]
         return made
+
+
+def _of_relevance(coupons: Sequence[Coupon], model: Model) -> Iterator[str]:
+    """Say where relevance was not learned in training, and what it does to borrowed effects."""
+    anew = is_new_window(coupons, model.relevance)
+    if anew is not None:
+        yield anew
+    elif model.relevance is None:
+        yield "relevance is learned now, from these purchases: the model has none of its training"
+    lent = [coupon.id for coupon, near in zip(coupons, model.kin(coupons), strict=True) if near and coupon.scope]
+    if lent:
+        yield (
+            f"{', '.join(lent)}: their effect on each user is taken to be less in proportion as the user is less likely to buy "
+            "from their scope than from that of the coupons that it is borrowed from"
+        )
 
 
 def _of_profiles(made: Profiles, dated: bool) -> Iterator[str]:

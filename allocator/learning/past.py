@@ -25,7 +25,7 @@ from allocator.history import (
     read_transactions,
 )
 from allocator.history.profiles import same_kind
-from allocator.history.transactions import DAY
+from allocator.history.transactions import DAY, as_numpy
 from allocator.progress import Progress, silent
 from allocator.tables.frames import is_text
 from allocator.tables.streams import MISSING_TIME
@@ -69,46 +69,6 @@ class Past:
         """Return the profiles of these (distinct) users."""
         return profiles(self.transactions, self.products, ids, as_of, schema=schema, progress=progress)
 
-    def wants(
-        self, coupons: Sequence[Coupon], ids: pa.Array, as_of: Any, *, seed: int = 0, progress: Progress = silent
-    ) -> tuple[np.ndarray, np.ndarray]:
-        """Foretell purchases from each coupon's scope in the campaign's window.
-
-        Learned anew from what was known as of then: the windows before it are what it is trained on.
-
-        Returns
-        -------
-        relevance, spend
-            `(n, coupons)` float32: P(buys from the scope), and what such a purchase spends on it (currency). NaN for
-            coupons without a scope.
-
-        Raises
-        ------
-        DataError
-            Where scopes need products that are not there, or a scope covers no product.
-        """
-        scoped = [k for k, coupon in enumerate(coupons) if coupon.scope]
-        relevance = np.full((len(ids), len(coupons)), np.nan, dtype=np.float32)
-        spend = relevance.copy()
-        if not scoped:
-            return relevance, spend
-        sets = {coupons[k].id: self._items(coupons[k]) for k in scoped}
-        known, days = self.fitting(ids, "users")._interactions(as_of), window_of(coupons)
-        self._refuse_short(int(known.now - known.time.min()) if known.time.size else 0, days)
-
-        def told(task: str, done: int, total: int) -> None:
-            progress(task, done / total if total else float("nan"))
-
-        try:
-            model = cf.Relevance(window=days, seed=seed).fit(known, cf.Scopes.of(known.items, sets), told)
-            foretold = model.predict(known, _plain(ids), progress=told)
-        except cf.CfError as error:
-            raise DataError(f"{self.transactions.path}: relevance to the coupons' scopes: {error}") from error
-        relevance[:, scoped] = foretold.probability
-        if foretold.spend is not None:
-            spend[:, scoped] = foretold.spend / np.maximum(foretold.probability, 1e-9)
-        return relevance, spend
-
     def own(self, ids: pa.Array, from_csv: bool) -> pa.Array:
         """Return ids as the transactions have them: integers that CSV alone made so become text where theirs are."""
         return ids.cast(pa.string()) if from_csv and "user_id" in self.transactions.text_ids else ids
@@ -126,7 +86,7 @@ class Past:
         """
         scoped = [coupon for coupon in coupons if coupon.scope]
         for coupon in scoped:
-            self._items(coupon)
+            self.items(coupon)
         if scoped:
             limit = None if as_of is None else moment(as_of)
             first, last, bought = MISSING_TIME, 0, 0
@@ -135,9 +95,10 @@ class Past:
                     first = int(lines.time.min()) if first == MISSING_TIME else min(first, int(lines.time.min()))
                     last, bought = max(last, int(lines.time.max())), bought + len(lines)
             now = last + 1 if limit is None else limit
-            self._refuse_short(now - first if bought else 0, window_of(coupons))
+            self.refuse_short(now - first if bought else 0, window_of(coupons))
 
-    def _refuse_short(self, seconds: int, days: float) -> None:
+    def refuse_short(self, seconds: int, days: float) -> None:
+        """Raise `DataError` where relevance to scopes cannot be learned from so long a past."""
         if seconds < 2 * days * DAY:
             raise DataError(
                 f"{self.transactions.path}: relevance to the coupons' scopes is learned from two windows of {days:g} days "
@@ -145,12 +106,18 @@ class Past:
                 "longer history, or fewer valid_days"
             )
 
-    def _interactions(self, as_of: Any) -> cf.Interactions:
+    def interactions(self, as_of: Any) -> cf.Interactions:
+        """Return all purchases before a moment (`None`: all)."""
         limit = None if as_of is None else np.datetime64(moment(as_of), "s")
         return cf.Interactions.of(_Events(self.transactions), now=limit)
 
-    def _items(self, coupon: Coupon) -> np.ndarray:
-        """Ids of the products in a coupon's scope."""
+    def everything(self) -> np.ndarray:
+        """Return the ids of all products."""
+        assert self.products is not None
+        return as_numpy(self.products.item_ids)
+
+    def items(self, coupon: Coupon) -> np.ndarray:
+        """Return the ids of the products in a coupon's scope; raises `DataError` and `CampaignError`."""
         if self.products is None:
             raise DataError(
                 f"coupon {coupon.id!r} has a scope, so products are needed to tell what it covers; give --products"
@@ -160,7 +127,7 @@ class Past:
             raise DataError(
                 f"{self.products.path}: coupon {coupon.id!r}: no product is in its whole scope {coupon.scope}"
             )
-        return _plain(self.products.item_ids.filter(pa.array(inside)))
+        return as_numpy(self.products.item_ids.filter(pa.array(inside)))
 
 
 def left_out(path: str, faults: Faults) -> tuple[str, ...]:
@@ -182,10 +149,6 @@ class _Events:
     def __iter__(self) -> Iterator[cf.Events]:
         for lines in self.transactions.lines():
             yield cf.Events(lines.users, lines.items, lines.moments, lines.quantity, lines.amount)
-
-
-def _plain(ids: pa.Array) -> np.ndarray:
-    return np.asarray(ids.to_numpy(zero_copy_only=False))
 
 
 def as_moment(day: Any, what: str) -> int:

@@ -12,15 +12,16 @@ import pyarrow.compute as pc
 
 from allocator.campaign import Campaign, Coupon
 from allocator.errors import DataError
-from allocator.history import Products, moment
+from allocator.history.transactions import as_numpy
+from allocator.learning.because import Because, Bought, Purchases, as_text, because, told
 from allocator.learning.model import Model
 from allocator.learning.offers import Memory
 from allocator.learning.past import Past
+from allocator.learning.wanting import is_new_window, model_of, near_scopes, reach_of
 from allocator.tables.frames import decoded, one_chunk
 from uplift import Features
 
 ORDERS = 48  # in which features are taken over, each with another user to compare with
-NAMED = ("name", "title", "description", "product_type", "product_name")  # attributes that tell what an item is
 
 
 @dataclass(frozen=True)
@@ -44,16 +45,6 @@ class Mover:
 
 
 @dataclass(frozen=True)
-class Bought:
-    """What a user bought of one item of a coupon's scope before the campaign; `amount` in currency, `last` a date."""
-
-    item: str
-    times: int
-    amount: float
-    last: str
-
-
-@dataclass(frozen=True)
 class CouponReasons:
     """Why a model expects of a coupon what it does with one user.
 
@@ -66,6 +57,10 @@ class CouponReasons:
     bought
         Items of the coupon's scope that the user bought, the most frequent first; `None` without transactions, or where
         the coupon is good for everything.
+    because
+        How these and other purchases make up the relevance to the scope; `None` where the model learned none.
+    reach
+        What the uplift is multiplied with, where it is borrowed from coupons of another scope.
     """
 
     coupon: str
@@ -73,6 +68,8 @@ class CouponReasons:
     average: float
     movers: tuple[Mover, ...]
     bought: tuple[Bought, ...] | None
+    because: Because | None = None
+    reach: float = 1.0
 
 
 def reasons(
@@ -96,7 +93,7 @@ def reasons(
     """
     start = campaign.campaign.start
     # A user who was drawn to be compared with themself would tell nothing, and profiles are made of distinct users.
-    others = others.filter(pc.invert(pc.equal(_as_text(one_chunk(others["user_id"])), str(user["user_id"][0]))))
+    others = others.filter(pc.invert(pc.equal(as_text(one_chunk(others["user_id"])), str(user["user_id"][0]))))
     if not others.num_rows:
         raise DataError("users: there is only one user; reasons tell one from others, so give more users")
     table = pa.concat_tables([user, others], promote_options="permissive")
@@ -107,7 +104,7 @@ def reasons(
     features = model.features_of(table, "users")
     coupons = model.asked(campaign)
     uplift, average, adds, errors = _contributions(model, coupons, features, seed)
-    bought = _bought(coupons, past, user["user_id"][0].as_py(), start)
+    wanted = _wanted(model, coupons, past, one_chunk(decoded(user["user_id"])), start)
     order = np.argsort(-np.abs(adds), axis=0)
     values = [_value(column[0]) for column in features.columns]
     return tuple(
@@ -116,7 +113,7 @@ def reasons(
             float(uplift[k]),
             float(average[k]),
             tuple(Mover(features.names[j], values[j], float(adds[j, k]), float(errors[j, k])) for j in order[:, k]),
-            bought[k],
+            *wanted[k],
         )
         for k, coupon in enumerate(coupons)
     )
@@ -163,52 +160,32 @@ def _value(value: Any) -> float | str | None:
     return None if value != value else float(value)
 
 
-def _bought(coupons: Sequence[Coupon], past: Past | None, user: Any, start: Any) -> list[tuple[Bought, ...] | None]:
+def _wanted(
+    model: Model, coupons: Sequence[Coupon], past: Past | None, user: pa.Array, start: Any
+) -> list[tuple[tuple[Bought, ...] | None, Because | None, float]]:
+    """Return by coupon what the user bought of its scope, what that adds to the relevance, and the reach."""
+    nothing: tuple[None, None, float] = (None, None, 1.0)
     if past is None or past.products is None or not any(coupon.scope for coupon in coupons):
-        return [None for _ in coupons]
-    found = _purchases(past, user, start)
-    ids = past.products.item_ids.cast(pa.large_string())
-    rows = pc.index_in(pa.array(list(found), pa.large_string()), value_set=ids).to_pylist()
-    made: list[tuple[Bought, ...] | None] = []
-    for coupon in coupons:
+        return [nothing for _ in coupons]
+    products = past.products
+    past = past.fitting(user, "users")
+    purchases = Purchases.of(past, user[0].as_py(), start)
+    kin = model.kin(coupons)
+    asked = None
+    # What was boosted in training answers at once; to boost anew takes longer than anyone waits for an answer.
+    if model.relevance is not None and is_new_window(coupons, model.relevance) is None:
+        asked = model_of(past, coupons, near_scopes(past, kin), start, model.relevance, 0)
+    made: list[tuple[tuple[Bought, ...] | None, Because | None, float]] = []
+    for coupon, near in zip(coupons, kin, strict=True):
         if not coupon.scope:
-            made.append(None)
+            made.append(nothing)
             continue
-        covered = past.products.in_scope(coupon.scope, f"coupon {coupon.id!r}")
-        inside = [
-            Bought(
-                _label(past.products, item, row), times, amount, str(np.datetime64(last, "s").astype("datetime64[D]"))
-            )
-            for (item, (times, amount, last)), row in zip(found.items(), rows, strict=True)
-            if row is not None and covered[row]
-        ]
-        made.append(tuple(sorted(inside, key=lambda entry: (-entry.times, -entry.amount, entry.item))))
+        inside = np.isin(purchases.item, past.items(coupon))
+        bought = purchases.by_item(inside)
+        if asked is None:
+            made.append((told(products, bought), None, 1.0))
+            continue
+        found, adds = because(asked[0].apart_from(as_numpy(user)[0]), asked[1], coupon, purchases, inside)
+        foretold = asked[0].predict(asked[1], as_numpy(user))
+        made.append((told(products, bought, adds), found, float(reach_of(asked[0], foretold, coupon, near)[0])))
     return made
-
-
-def _purchases(past: Past, user: Any, start: Any) -> dict[str, tuple[int, float, int]]:
-    """Return how often, for how much and when last a user bought each item, by the item's id as text."""
-    wanted = pa.scalar(str(user), pa.large_string())
-    found: dict[str, tuple[int, float, int]] = {}
-    limit = None if start is None else moment(start)
-    for lines, _ in past.transactions.batches({"user_id", "item_id", "amount"}, before=limit):
-        mine = np.flatnonzero(pc.equal(_as_text(lines.user), wanted).to_numpy(zero_copy_only=False))
-        items = _as_text(lines.item.take(pa.array(mine))).to_pylist()
-        for item, row in zip(items, mine.tolist(), strict=True):
-            times, amount, last = found.get(item, (0, 0.0, 0))
-            found[item] = times + 1, amount + float(lines.amount[row]), max(last, int(lines.time[row]))
-    return found
-
-
-def _as_text(ids: pa.Array) -> pa.Array:
-    """Return ids, coded or not, as text."""
-    plain = ids.cast(ids.type.value_type) if pa.types.is_dictionary(ids.type) else ids
-    return plain.cast(pa.large_string())
-
-
-def _label(products: Products, item: str, row: int) -> str:
-    name = next((name for name in NAMED if name in products.attributes), products.category_column())
-    if name is None:
-        return item
-    told = decoded(products.table[name])[row].as_py()
-    return item if told is None else f"{told} ({item})"

@@ -13,6 +13,7 @@ from typing import Any
 import numpy as np
 from pydantic import ValidationError
 
+import cf
 from allocator.campaign import Coupon
 from allocator.errors import DataError
 from allocator.history import ProfileSchema
@@ -30,6 +31,7 @@ from allocator.tables.model_folder import (
     DOCUMENT,
     FORMAT,
     NETWORK,
+    RELEVANCE,
     VERSION,
     read_json,
     read_model_folder,
@@ -58,7 +60,7 @@ def manifest_of(sources: Sequence[str | Path], history: Mapping[str, str | Path 
 
 
 def save(model: Model, folder: Path, *, force: bool) -> None:
-    """Write a folder: `model.json`, `card.json`, `purchase/` where the network was kept, `manifest.json` with hashes."""
+    """Write a folder: `model.json`, `card.json`, `purchase/` where the network was kept, `relevance.cf`, `manifest.json` with hashes."""
     hashes: dict[str, str] = {}
     document = json.dumps(_document(model), indent=1)
     card = json.dumps(model.card.document(), indent=1)
@@ -75,7 +77,13 @@ def save(model: Model, folder: Path, *, force: bool) -> None:
         whole = {**head, **model.manifest, "history": history, "files": hashes}
         path.write_text(json.dumps(whole, indent=1), encoding="utf-8")
 
+    def relevance(path: Path) -> None:
+        cf.save(model.relevance, path)
+        hashes[RELEVANCE] = hashlib.sha256(path.read_bytes()).hexdigest()
+
     contents: dict[str, Any] = {DOCUMENT: document, CARD: card}
+    if model.relevance is not None:
+        contents[RELEVANCE] = relevance
     if isinstance(model.purchase, Network):
         contents[NETWORK] = network
     write_folder(folder, {**contents, MANIFEST: manifest}, force=force)
@@ -97,7 +105,7 @@ def load_model(folder: str | Path) -> Model:
         return _model(place, found.document, read_json(place / CARD), found.manifest)
     except (KeyError, TypeError, ValueError, IndexError, ValidationError) as error:
         raise DataError(f"{place / DOCUMENT} is damaged ({error!r}); {AGAIN}") from error
-    except ModelFileError as error:
+    except (ModelFileError, cf.CfError) as error:
         raise DataError(f"{error}; {AGAIN}") from error
 
 
@@ -120,6 +128,7 @@ def _document(model: Model) -> dict[str, Any]:
         "terms": None if model.terms is None else [_terms(coupon) for coupon in model.terms],
         "profile": None if model.profile is None else model.profile.document(),
         "observational": model.observational,
+        "relevance": model.relevance is not None,
         "purchase": purchase,
         "calibration": asdict(model.calibration),
         "baskets": None if model.baskets is None else _baskets(model.baskets),
@@ -149,6 +158,7 @@ def _model(place: Path, document: Mapping[str, Any], card: dict[str, Any], manif
         profile=None if document["profile"] is None else ProfileSchema.of_document(document["profile"]),
         observational=bool(document["observational"]),
         card=Card.of_document(card),
+        relevance=cf.load(place / RELEVANCE, cf.Boosters) if document.get("relevance") else None,
         home=place,
         manifest={name: value for name, value in manifest.items() if name not in ("format", "version", "files")},
     )

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -24,6 +25,7 @@ from allocator.learning.pooled import PooledLearner, fit_spending
 from allocator.learning.redeeming import Discounts
 from allocator.learning.storing import manifest_of
 from allocator.learning.trials import TrialArrays, read_trial
+from allocator.learning.wanting import Learned, learn
 from allocator.progress import Progress as Told
 from allocator.progress import silent
 from allocator.tables.model_folder import PRODUCTS, TRANSACTIONS
@@ -112,8 +114,12 @@ def train(
         raise UsageError("--products tells what kinds of things users buy; that needs --transactions too")
     start = None if campaign is None else campaign.campaign.start
     table, profile = joined(table, None if users is None else read_users(users), past, start, tuple(ignore), told)
+    relevance = Learned(None, None)
+    if past is not None:
+        relevance = learn(past, () if campaign is None else campaign.coupon, start, seed, told)
+        table = dataclasses.replace(table, notes=(*table.notes, *relevance.notes))
     try:
-        return _Training(table, campaign, profile, observational, seed, told).run(
+        return _Training(table, campaign, profile, relevance, observational, seed, told).run(
             default_candidates() if candidates is None else candidates,
             on_epoch,
             manifest_of(sources, {TRANSACTIONS: transactions, PRODUCTS: products}, seed),
@@ -129,6 +135,7 @@ class _Training:
     table: TrialArrays
     campaign: Campaign | None
     profile: ProfileSchema | None
+    relevance: Learned
     observational: bool
     seed: int
     told: Told
@@ -157,7 +164,9 @@ class _Training:
             discounts = self._discounts(trial, everyone, spending.predict(trial.features).control)
             unseen = self._unseen_spend(money, tried.fold)
             calibration = calibrate_sales(calibration, money, unseen)
-        card = draw_card(self.table, trial, tried, chosen.name, calibration, unseen, self.observational)
+        card = draw_card(
+            self.table, trial, tried, chosen.name, calibration, unseen, self.observational, self.relevance.card
+        )
         return Model(
             coupons=self.table.coupons,
             terms=terms,
@@ -171,6 +180,7 @@ class _Training:
             observational=self.observational,
             card=card,
             manifest=manifest,
+            relevance=self.relevance.boosters,
         )
 
     def _baskets(self, trial: Trial) -> Baskets | None:

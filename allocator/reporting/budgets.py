@@ -9,7 +9,7 @@ from allocator.reporting.charts import Chart, Line, Panel
 from allocator.reporting.markup import Column, count, name, number, table, text
 from allocator.reporting.shell import shell
 from allocator.reporting.summary import Terms
-from allocator.solving import FrontierRow
+from allocator.tracing import FrontierRow
 
 LONGEST_UNIT = 12  # characters of a currency beside an axis
 

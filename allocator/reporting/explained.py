@@ -17,6 +17,7 @@ from allocator.reporting.consoles import line as say
 from allocator.reporting.words import money, share
 
 if TYPE_CHECKING:
+    from allocator.learning.because import Because, Bought
     from allocator.learning.reasons import CouponReasons
 
 MOST_CHARGES = 4  # limits with a column of their own
@@ -69,7 +70,15 @@ def _reasons(console: Console, behind: CouponReasons, currency: str) -> None:
         table.add_row(Text(visible(mover.feature)), Text(told), *cells)
     if top:
         set_off(console, table)
-    if behind.bought is not None:
+    if behind.reach < 0.995:
+        say(
+            console,
+            f"The effect is borrowed from coupons of another scope: {share(behind.reach, digits=0)} of it is counted, since the user is "
+            f"that much less likely to buy from the scope of {name}: {behind.reach * behind.uplift * 100:+.2f} points.",
+        )
+    if behind.because is not None and behind.bought is not None:
+        _because(console, behind.because, behind.bought, name, currency)
+    elif behind.bought is not None:
         parts = [
             f"{visible(item.item)} ({item.times} x, {money(item.amount, currency)}, last on {item.last})"
             for item in behind.bought[:MOST_MOVERS]
@@ -78,6 +87,28 @@ def _reasons(console: Console, behind: CouponReasons, currency: str) -> None:
         nothing = "this user never bought any: the relevance comes from what others buy"
         words = f"this user bought {', '.join(parts)}{more}" if parts else nothing
         say(console, f"Of what {name} is good for, {words}.")
+
+
+def _because(console: Console, found: Because, bought: tuple[Bought, ...], name: str, currency: str) -> None:
+    """Print what makes the relevance to a coupon's scope what it is."""
+    say(
+        console,
+        f"Relevance: {share(found.relevance)} is the chance that this user buys from what {name} is good for within {found.days:g} "
+        f"days, without the coupon. For a user of whom nothing is known it is {share(found.base)}; the rest:",
+    )
+    table = table_of("Because this user bought", console, "item")
+    numbers(table, "times", "paid", "last", "adds (points)")
+    told = [item for item in bought if item.adds is not None]
+    for item in told:
+        cells = [f"{item.times:,}", money(item.amount, currency), item.last, f"{(item.adds or 0.0) * 100:+.2f}"]
+        table.add_row(Text(visible(item.item)), *cells)
+    more = len(bought) - len(told)
+    if more:
+        table.add_row(f"{more:,} more items of its scope", "", "", "", f"{found.others * 100:+.2f}")
+    if not bought:
+        table.add_row("nothing of its scope so far", "", "", "", "")
+    table.add_row("everything else", "", "", "", f"{found.elsewhere * 100:+.2f}")
+    set_off(console, table)
 
 
 def _offers(console: Console, found: UserExplanation) -> None:

@@ -7,7 +7,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from allocator.result import LimitUse
-from allocator.solving import FrontierRow
+from allocator.tracing import FrontierRow
 
 
 @dataclass(frozen=True)

@@ -20,8 +20,8 @@ from allocator.problem import Problem
 from allocator.reporting.disclosure import FEW, Partition, suppressed
 from allocator.reporting.findings import Assumption, Findings, Interval, Segment, Segments, UpliftCurve
 from allocator.result import Result, Status
-from allocator.solving import FrontierRow, frontier
 from allocator.tables.user_columns import Attribute, UserColumns
+from allocator.tracing import FrontierRow, frontier
 
 ERROR, DRAW = "value_error", "value_draw_"
 NORMAL_975 = 1.959963984540054
@@ -76,13 +76,17 @@ def full_findings(
     problem: Problem, result: Result, background: Background, budget: float, threads: int | None, seed: int
 ) -> Findings:
     """Return all that the report shows, the frontier of the budget among it."""
+    rows, note = trace(problem, result, budget, threads, seed)
+    found = findings_without_budgets(problem, result, background)
+    return dataclasses.replace(found, frontier=rows, frontier_note=note)
+
+
+def findings_without_budgets(problem: Problem, result: Result, background: Background) -> Findings:
+    """Return all that the report shows but what other budgets would earn."""
     quick = quick_findings(problem, result, background)
     partitions = partition(problem, result, background.users)
-    rows, note = trace(problem, result, budget, threads, seed)
     return dataclasses.replace(
         quick,
-        frontier=rows,
-        frontier_note=note,
         segments=tuple(_segments(result, part) for part in partitions),
         uplift_curve=uplift_curve(problem),
         suppressed=suppressed(problem, result, partitions),

@@ -11,13 +11,14 @@ from typing import Any
 import numpy as np
 
 from allocator.chance import DEFAULT_SHOCK
+from allocator.hedging.robust import TradeOff
 from allocator.problem import Problem
 from allocator.reporting.disclosure import suppressed
 from allocator.reporting.findings import Findings
 from allocator.result import Diagnosis, LimitUse, Result
 from allocator.risk import SpendRisk
 from allocator.solvers.strategies import StrategyResult
-from allocator.solving import FrontierRow
+from allocator.tracing import FrontierRow
 from allocator.verification import Certificate
 
 SCHEMA_VERSION = 1
@@ -117,6 +118,38 @@ class HoldoutLine:
 
 
 @dataclass(frozen=True)
+class HedgeLine:
+    """A plan that is careful about draws of its offers' values: then `objective` and `bound` are of what `rule` maximises.
+
+    Attributes
+    ----------
+    rule, share
+        What was maximised: the mean of the worst `share` of the draws (0: the worst one; 1: the mean).
+    draws
+        How many.
+    mean, tail, worst
+        The plan's value on average over the draws, in the worst share of them, and in the worst one, currency.
+    value
+        Sum of the offers' column `value`, currency.
+    values, weights
+        `(draws,)`: the plan's value under each draw, and the draw's weight in the proof of the bound.
+    steps
+        The plans from the best mean (weight 0) to the rule alone (weight 1), this one the last.
+    """
+
+    rule: str
+    share: float
+    draws: int
+    mean: float
+    tail: float
+    worst: float
+    value: float
+    values: tuple[float, ...]
+    weights: tuple[float, ...]
+    steps: tuple[TradeOff, ...]
+
+
+@dataclass(frozen=True)
 class Summary:
     """The content of summary.json, in its order. Amounts in currency; NaN where there is no plan (null in JSON).
 
@@ -150,6 +183,7 @@ class Summary:
     findings: Findings = field(default_factory=Findings)
     holdout: HoldoutLine | None = None
     risk: SpendRisk | None = None
+    hedge: HedgeLine | None = None
 
     @property
     def has_plan(self) -> bool:
@@ -173,6 +207,7 @@ def summarise(
     findings: Findings | None = None,
     holdout: HoldoutLine | None = None,
     risk: SpendRisk | None = None,
+    hedge: HedgeLine | None = None,
 ) -> Summary:
     """Bring together what a run found.
 
@@ -186,6 +221,8 @@ def summarise(
         What the report shows beside the plan itself.
     risk
         What the plan may spend; `None` where the offers do not tell.
+    hedge
+        Care for uncertain effects; the result's objective and bound are then of its rule.
     """
     return Summary(
         schema_version=SCHEMA_VERSION,
@@ -218,6 +255,7 @@ def summarise(
         findings=Findings(suppressed=suppressed(problem, result, ())) if findings is None else findings,
         holdout=holdout,
         risk=risk,
+        hedge=hedge,
     )
 
 

@@ -8,15 +8,15 @@ from rich.console import Console
 from rich.text import Text
 
 from allocator.problem import Problem
-from allocator.reporting import words
+from allocator.reporting import hedged, words
 from allocator.reporting.consoles import console_on_stdout as _console
 from allocator.reporting.consoles import line as _line
 from allocator.reporting.consoles import set_off as _print
 from allocator.reporting.consoles import table_of as _table
 from allocator.reporting.findings import worth
-from allocator.reporting.summary import Summary, Terms, covered
+from allocator.reporting.summary import StrategyLine, Summary, Terms, covered
 from allocator.result import LimitUse
-from allocator.solving import FrontierRow
+from allocator.tracing import FrontierRow
 
 BAR = 24  # characters
 MOST_LIMITS, MOST_COUPONS = 15, 12
@@ -35,6 +35,7 @@ def show(summary: Summary) -> None:
     for warning in words.warnings(summary):
         _line(console, warning, style="yellow")
     _line(console, words.spend(summary))
+    hedged.show(console, summary)
     if summary.holdout is not None:
         _line(console, words.holdout(summary))
     _coupons(console, summary)
@@ -143,21 +144,37 @@ def _strategies(console: Console, summary: Summary) -> None:
         table.add_column(name, justify="right", no_wrap=True)
     if console.is_terminal:
         table.add_column("", no_wrap=True)
-    table.add_column("fails")
-    top = max([summary.objective, *(row.objective for row in summary.strategies)])
-    lines = [("this plan", summary.objective, summary.spend, summary.issued, "", "")]
+    broken = words.breaking(summary.strategies)
+    if broken:
+        table.add_column("breaks")
+    top = max([summary.objective, *(row.objective for row in summary.strategies if row.meets_limits)])
+    lines = [("this plan", summary.objective, summary.spend, summary.issued, "", "", True)]
     lines += [
-        (row.name, row.objective, row.spend, row.issued, _more(summary.objective, row.objective), ", ".join(row.unmet))
-        for row in sorted(summary.strategies, key=lambda row: -row.objective)
+        (
+            row.name,
+            row.objective,
+            row.spend,
+            row.issued,
+            _more(summary.objective, row),
+            words.some(row.unmet),
+            row.meets_limits,
+        )
+        for row in words.by_rank(summary.strategies)
     ]
-    for name, objective, spend, issued, more, unmet in lines:
-        bar = [_bar(objective, top)] if console.is_terminal else []
-        table.add_row(name, f"{objective:,.2f}", f"{spend:,.2f}", f"{issued:,}", more, *bar, Text(unmet))
+    for name, objective, spend, issued, more, unmet, sound in lines:
+        bar = [_bar(objective, top) if sound else ""] if console.is_terminal else []
+        last = [Text(unmet)] if broken else []
+        table.add_row(
+            name, f"{objective:,.2f}", f"{spend:,.2f}", f"{issued:,}", more, *bar, *last, style="" if sound else "dim"
+        )
     _print(console, table)
+    if broken:
+        _line(console, broken)
 
 
-def _more(ours: float, theirs: float) -> str:
-    return words.share(ours / theirs - 1.0, sign=True) if theirs > 0 else ""
+def _more(ours: float, row: StrategyLine) -> str:
+    """Return by how much this plan earns more; nothing beside a strategy that breaks a limit."""
+    return words.share(ours / row.objective - 1.0, sign=True) if row.objective > 0 and row.meets_limits else ""
 
 
 def _times(summary: Summary) -> str:

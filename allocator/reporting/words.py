@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
-from allocator.reporting.summary import Summary
+from collections.abc import Sequence
+
+from allocator.reporting.summary import HedgeLine, StrategyLine, Summary
 
 MONEY = ("cost", "value", "liability")
 FEW = 30  # redemptions
@@ -25,18 +27,45 @@ def share(number: float, *, sign: bool = False, digits: int = 1) -> str:
     return f"{number * 100:{'+' if sign else ''},.{digits}f} %"
 
 
+def decimals(number: float) -> int:
+    """Return how many decimals a share needs as a percentage: none for 0.95, one for 0.975."""
+    return 0 if abs(100 * number - round(100 * number)) < 1e-9 else 1
+
+
 def headline(summary: Summary) -> str:
     """Say what the plan does and earns."""
+    hedge, earned = summary.hedge, f"to earn {money(summary.objective, summary.currency)}"
+    if hedge is not None:
+        earned = (
+            f"to earn {money(hedge.mean, summary.currency)} on average over {hedge.draws} draws of the offers' values, and "
+            f"{money(hedge.tail, summary.currency)} in {bad_draws(hedge)}"
+        )
     return (
         f"{summary.issued:,} of {summary.offers:,} candidate offers are issued among {summary.users:,} users: expected "
         f"to spend {money(summary.spend, summary.currency)} of {money(summary.budget, summary.currency)} "
-        f"and to earn {money(summary.objective, summary.currency)}."
+        f"and {earned}."
     )
+
+
+def bad_draws(hedge: HedgeLine) -> str:
+    """Name the draws that a careful plan is made for: `the worst 2 of 20 draws`."""
+    if hedge.share >= 1.0:
+        return "the mean of the draws"
+    number = hedge.share * hedge.draws
+    if number <= 1.0:
+        return f"the worst of {hedge.draws} draws"
+    return f"the worst {number:.3g} of {hedge.draws} draws"
 
 
 def proof(summary: Summary) -> str:
     """Say how good the plan is and why one can believe it."""
     bound = money(summary.bound, summary.currency)
+    if summary.hedge is not None:
+        return (
+            f"In {bad_draws(summary.hedge)} no plan that keeps the limits can earn more than {bound}, {_short(summary)}. The "
+            "bound follows from weights of the draws and the limits' prices: anyone can recompute it in one pass over the "
+            f"offers.{' An independent check of the plan and of this bound agrees.' if summary.verified else ''}"
+        )
     checked = " An independent check of the plan and of this bound agrees." if summary.verified else ""
     if summary.status == "optimal":
         claim = f"Proven optimal: no plan that keeps the limits can earn more than {bound}, {_short(summary)}."
@@ -69,7 +98,7 @@ def spend(summary: Summary) -> str:
         )
     words = (
         f"Spend: {money(risk.expected, currency)} expected, at most {money(risk.percentile, currency)} in "
-        f"{share(risk.confidence)} of campaigns, {money(risk.worst, currency)} if everyone redeems. "
+        f"{share(risk.confidence, digits=decimals(risk.confidence))} of campaigns, {money(risk.worst, currency)} if everyone redeems. "
         f"The budget is exceeded with a probability of {share(risk.overrun)} (redemption_shock {risk.shock:g})."
     )
     if risk.redemptions < FEW:
@@ -90,6 +119,26 @@ def _ground(summary: Summary) -> str:
             "the rest was proven by branch and bound."
         )
     return "The bound follows from the limits' prices: anyone can recompute it in one pass over the offers."
+
+
+def some(names: Sequence[str], most: int = 3) -> str:
+    """Return the first of some names in a row, and how many more there are."""
+    return ", ".join(names[:most]) + (f" and {len(names) - most} more" if len(names) > most else "")
+
+
+def by_rank(strategies: Sequence[StrategyLine]) -> list[StrategyLine]:
+    """Return strategies that keep every limit first, the best first; then those that do not."""
+    return sorted(strategies, key=lambda row: (not row.meets_limits, -row.objective))
+
+
+def breaking(strategies: Sequence[StrategyLine]) -> str:
+    """Say which strategies keep not every limit, so that what they earn is no measure; empty where all do."""
+    broken = [row for row in by_rank(strategies) if not row.meets_limits]
+    if not broken:
+        return ""
+    names = " and ".join(f"{row.name} ({some(row.unmet)})" for row in broken)
+    one = len(broken) == 1
+    return f"{names} {'breaks a limit' if one else 'break limits'}: what {'it earns' if one else 'they earn'} could not be issued."
 
 
 def loosen(summary: Summary) -> str:
@@ -156,5 +205,5 @@ def interval(summary: Summary) -> str:
         return f"{span}, from {found.draws} draws of the offers' values"
     return (
         f"{span} if the offers' errors are independent, {found.shared_low:,.0f} to {found.shared_high:,.0f} {unit} if they "
-        "are all one"
+        "all err the same way"
     )

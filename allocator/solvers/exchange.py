@@ -10,7 +10,7 @@ import scipy.linalg as la
 from allocator.kernels import exchange as kernels
 from allocator.solvers.ejection import stopped_at
 from allocator.solvers.piece import Piece
-from allocator.solvers.pool import Pool, pool_of
+from allocator.solvers.pool import OFFERS, Pool, pool_of
 
 SWEPT = (150, 600)  # of them that are tried in pairs with each other; the work is their square, so first with few
 EVALUATIONS = 4_000_000  # pairs of choices looked at, at most, times the effort
@@ -132,14 +132,30 @@ def exchanged(
     start: np.ndarray | None = None,
     deadline: float = np.inf,
 ) -> np.ndarray | None:
-    """Return the problem's offers of a good plan within a piece, or `None` where the limits could not be kept.
+    """Return all of a plan, its fixed choices too: see `exchanged_inside`."""
+    offers = exchanged_inside(piece, prices, most, tolerance, seed, effort, start, deadline)
+    return None if offers is None else np.concatenate([*piece.picked, offers])
 
-    Only offers whose flip loses at most `most` change. Begins with the plan `start` (the problem's offers) where it differs
+
+def exchanged_inside(
+    piece: Piece,
+    prices: np.ndarray,
+    most: float,
+    tolerance: float,
+    seed: int,
+    effort: float = 1.0,
+    start: np.ndarray | None = None,
+    deadline: float = np.inf,
+    offers: int = OFFERS,
+) -> np.ndarray | None:
+    """Return the offers (the problem's indices) of a piece's own users in a good plan, or `None` where limits were broken.
+
+    Only offers whose flip loses at most `most` change, and at most so many `offers`. Begins with the plan `start` (the problem's offers) where it differs
     from the best choices in such offers only, else with the best choices. Stops within `tolerance` (currency) of the
     bound at `prices`, when the `effort` is spent or at the `deadline` (monotonic clock). The sums are not exact: the caller checks the limits.
     """
     _, used, choices = piece.exact(prices)
-    pool = pool_of(piece, prices, choices.picked, most, start)
+    pool = pool_of(piece, prices, choices.picked, most, start, offers)
     if pool is None:
         return None
     for watched in (_within_reach(piece, prices, used, pool), np.ones(prices.size, dtype=bool)):
@@ -149,7 +165,7 @@ def exchanged(
         left = used + pool.du[current[current >= 0]].sum(axis=0)
         if ((left <= piece.folding.at_most) & (left >= piece.folding.at_least))[~watched].all():
             plan = pool.plan(current)
-            return np.concatenate([*piece.picked, plan if piece.shard.origin is None else piece.shard.origin[plan]])
+            return plan if piece.shard.origin is None else piece.shard.origin[plan]
     return None
 
 
@@ -207,9 +223,16 @@ def _kinds(pool: Pool, du: np.ndarray, priced: np.ndarray) -> tuple[np.ndarray, 
 
     One kind for all where nearly every user would be a kind of its own.
     """
+    if not priced.any():
+        return np.zeros(pool.n_users, np.int64), np.zeros((1, du.shape[1]), dtype=bool)
     touched = np.zeros((pool.n_users, du.shape[1]), dtype=bool)
-    np.logical_or.at(touched, pool.owner, (du != 0) & priced)
-    covers, kind_of = np.unique(touched, axis=0, return_inverse=True)
+    for r in np.flatnonzero(priced):
+        touched[pool.owner[du[:, r] != 0], r] = True
+    # Rows as single items: comparing rows as such takes longer than all exchanges together.
+    packed = np.ascontiguousarray(np.packbits(touched, axis=1))
+    rows = packed.view(np.dtype((np.void, packed.shape[1]))).reshape(-1)
+    _, first, kind_of = np.unique(rows, return_index=True, return_inverse=True)
+    covers = touched[first]
     if covers.shape[0] > MOST_KINDS:
         return np.zeros(pool.n_users, np.int64), np.ones((1, du.shape[1]), dtype=bool)
     return kind_of.reshape(-1).astype(np.int64), covers

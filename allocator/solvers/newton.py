@@ -16,6 +16,7 @@ MOST_STEPS = 40
 AT_LEAST = 1.0  # users near a tie, for the curvature of a price to mean something
 NEGLIGIBLE = 30.0  # offers too many or too few in a limit; where curvature says nothing, such a rest is not worth steps
 NEGLIGIBLE_OF_MANY = 0.5  # the same with very many limits: they are small, and all their rests together are not
+SHORTER = (1.0, 0.5, 0.2)  # of a Newton step, where it leads too far
 FLAT = 1e-12  # curvature below this share of the largest counts as none
 
 
@@ -80,6 +81,60 @@ def minimise(
             if trust < 1e-9 * tau:
                 break
     return Descent(prices, value, used, hessian, free, free & near, pressed)
+
+
+@dataclass(frozen=True, eq=False)
+class Sharp:
+    """Where Newton steps on the dual itself ended.
+
+    Attributes
+    ----------
+    prices, value
+        The prices, and the dual there, currency.
+    step
+        `(n_limits,)`: the next step, were there no box.
+    promised
+        By how much it would lower the dual by the model: the dual is about half that above its minimum.
+    """
+
+    prices: np.ndarray
+    value: float
+    step: np.ndarray
+    promised: float
+
+
+def sharpened(
+    piece: Piece,
+    prices: np.ndarray,
+    curvature: np.ndarray,
+    low: np.ndarray,
+    high: np.ndarray,
+    enough: float,
+    steps: int,
+) -> Sharp:
+    """Minimise the dual itself (not smoothed) over a box by Newton steps with a curvature that was estimated elsewhere.
+
+    Ends where the next step promises less than `enough` (currency), after so many `steps`, or where they do not go down.
+    """
+    nowhere = np.full(prices.size, np.inf)
+    value, used, _ = piece.exact(prices)
+    while True:
+        gradient, free = slope(piece, prices, used)
+        step = newton_target(curvature, gradient, free, 1e-6, prices, -nowhere, nowhere, nowhere) - prices
+        here = Sharp(prices, value, step, -float(gradient @ step))
+        if here.promised <= enough or steps == 0:
+            return here
+        steps -= 1
+        pressed = free & (((prices <= low) & (gradient > 0)) | ((prices >= high) & (gradient < 0)))
+        move = newton_target(curvature, gradient, free & ~pressed, 1e-6, prices, low, high, nowhere) - prices
+        promised = -float(gradient @ move)
+        for share in SHORTER if promised > 0 else ():
+            found, usage, _ = piece.exact(prices + share * move)
+            if found < value - 0.1 * share * promised:
+                break
+        else:
+            return here
+        prices, value, used = prices + share * move, found, usage
 
 
 def slope(piece: Piece, prices: np.ndarray, used: np.ndarray) -> tuple[np.ndarray, np.ndarray]:

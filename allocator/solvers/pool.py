@@ -11,6 +11,8 @@ from allocator.solvers.piece import Piece
 from allocator.solvers.relaxation import limit_matrix
 
 OFFERS = 20_000  # with the smallest losses, that are looked at
+MANY_TIMES = 4  # so many offers; of more, the losses that matter are told from some users first
+SAMPLED = 3_000  # users
 CHOICES = 4_000  # that take part
 SURE = 300  # of them, the closest
 FOR_EACH = 40  # of them that use more of a limit, and that use less
@@ -61,12 +63,17 @@ class Pool:
         return current
 
 
-def pool_of(piece: Piece, prices: np.ndarray, base: np.ndarray, most: float, start: np.ndarray | None) -> Pool | None:
-    """Return the choices that take part, those of `start` among them; `None` where there are none."""
+def pool_of(
+    piece: Piece, prices: np.ndarray, base: np.ndarray, most: float, start: np.ndarray | None, offers: int = OFFERS
+) -> Pool | None:
+    """Return the choices that take part, among the so many `offers` of least loss, those of `start` among them.
+
+    `None` where there are none.
+    """
     shard, folding = piece.shard, piece.folding
-    offer, loss, chosen = piece.executor.losses(shard, folding.tables(prices), most)
-    if offer.size > OFFERS:
-        near = np.sort(np.argpartition(loss, OFFERS)[:OFFERS])
+    offer, loss, chosen = piece.executor.losses(shard, folding.tables(prices), min(most, _reach(piece, prices, offers)))
+    if offer.size > offers:
+        near = np.sort(np.argpartition(loss, offers)[:offers])
         offer, loss, chosen = offer[near], loss[near], chosen[near]
     if offer.size == 0:
         return None
@@ -99,6 +106,17 @@ def pool_of(piece: Piece, prices: np.ndarray, base: np.ndarray, most: float, sta
         base, offer, owner[part], dropped[part], added[part], np.ascontiguousarray(du[part]), dv[part], lost[part],
         begun[part], users.size,
     )  # fmt: skip
+
+
+def _reach(piece: Piece, prices: np.ndarray, offers: int) -> float:
+    """Return a loss that about as many offers come below as are looked at, so that others need not be listed."""
+    shard = piece.shard
+    if shard.n_offers <= MANY_TIMES * offers:
+        return np.inf
+    users = np.arange(0, shard.n_users, -(-shard.n_users // SAMPLED))
+    _, loss, _ = piece.executor.losses(shard.take(users), piece.folding.tables(prices), np.inf)
+    place = int(offers * users.size / shard.n_users)
+    return float(np.partition(loss, place)[place]) if place < loss.size else np.inf
 
 
 def _taking_part(du: np.ndarray, lost: np.ndarray, begun: np.ndarray) -> np.ndarray:

@@ -18,6 +18,7 @@ from allocator.tables.output import MANIFEST
 FORMAT, VERSION = "allocate model", 2
 DOCUMENT, NETWORK, CARD = "model.json", "purchase", "card.json"
 AGAIN = "train it again with `allocate train`"
+RELEVANCE = "relevance.cf"
 TRANSACTIONS, PRODUCTS = "transactions", "products"
 
 

@@ -21,6 +21,9 @@ from cf.progress import Progress, silent
 Column = npt.NDArray[Any]
 
 
+FEW_EVENTS = 200_000  # that are copied by one thread
+
+
 @dataclass(frozen=True)
 class Interactions:
     """An event log with ids numbered, sorted by user, then time, then item; build it with `Interactions.of`.
@@ -149,7 +152,7 @@ class Interactions:
         first, last = np.empty(self.n_users, np.int64), np.empty(self.n_users, np.int64)
         after = 0 if begin is None else max(moment(begin), 0)
         stop = self.now if end is None else moment(end)
-        kernels.stretch(self.start, self.time, np.uint32(after), np.uint32(min(stop, 2**32 - 1)), first, last)
+        kernels.stretch(self.start, self.time, np.uint32(after), np.uint32(min(max(stop, 0), 2**32 - 1)), first, last)
         return replace(self._cut(first, last), now=stop)
 
     def last_visits(self, visits: npt.ArrayLike) -> Interactions:
@@ -206,8 +209,13 @@ class Interactions:
 
     def _cut(self, first: npt.NDArray[np.int64], last: npt.NDArray[np.int64]) -> Interactions:
         start = np.concatenate([[0], np.cumsum(last - first)])
+        # Threads that must be woken take longer than a short copy, on a busy machine many times.
+        short = start[-1] < FEW_EVENTS
+        place = np.repeat(first - start[:-1], last - first) + np.arange(start[-1]) if short else None
 
         def taken(column: Column) -> Column:
+            if place is not None:
+                return column[place]
             target = np.empty(start[-1], column.dtype)
             kernels.gather(first, start, column, target)
             return target

@@ -13,7 +13,8 @@ from cf.evaluation.splits import RandomSplit, Split, TemporalSplit
 from cf.ids import Ids
 from cf.interactions import Interactions, Weighting
 from cf.model import Model, Numbers, Reason, Recommender, Scores, at_least_one, not_negative, popularity_of
-from cf.models.blending import POWERS, add_shaped, candidate_blocks, listwise, ndcg, scores_of, shaped
+from cf.models.als import Als
+from cf.models.blending import POWERS, Contest, add_shaped, candidate_blocks, listwise, scores_of, shaped
 from cf.models.ease import Ease
 from cf.models.frequency import Frequency
 from cf.models.knn import ItemKNN, UserKNN
@@ -36,8 +37,10 @@ def usual_parts() -> dict[str, Recommender]:
         "TIFU-kNN": TifuKNN(),
         "user-kNN": UserKNN(k=200, own=0.0, weighting=Weighting(half_life=120.0)),
         "user-kNN lately": UserKNN(k=50, own=0.0, weighting=Weighting(half_life=30.0)),
+        "user-kNN ever": UserKNN(own=0.0, weighting=Weighting(repeats="once")),
         "item-kNN": ItemKNN(own=0.0),
         "EASE": Ease(most_items=4_000),
+        "ALS": Als(),
         "popular lately": Popularity(14.0),
         "popular": Popularity(60.0),
     }
@@ -47,11 +50,12 @@ def usual_parts() -> dict[str, Recommender]:
 class Hybrid:
     """score(u, i) = sum over parts m of a_m f_m + b_m sqrt(f_m), f_m = score of m / the user's highest of m.
 
-    The weights, none below 0, are those under which what was held out is likeliest among the parts' best candidates: a
-    softmax over each user's candidates, as in ListNet (Cao et al., ICML 2007, doi:10.1145/1273496.1273513). Where one part
-    alone ranks what was held out better than the blend does, that part has all the weight. They are learned three times,
-    from all that is known of each user, from the last visit alone, and from nothing, and each serves the users of whom as
-    much is known. Then the parts are fitted again on everything.
+    The weights, none below 0, are those that rank what was held out best (NDCG@10) among the parts' best candidates. They
+    are looked for by coordinate ascent from two starts: the best part alone, so that the blend is no worse than it, and the
+    weights under which what was held out is likeliest, a softmax over each user's candidates, as in ListNet (Cao et al.,
+    ICML 2007, doi:10.1145/1273496.1273513). They are learned three times, from all that is known of each user, from the
+    last visit alone, and from nothing, and each serves the users of whom as much is known. Then the parts are fitted again
+    on everything.
 
     Where nothing that was held out had been had before (films, books), the blend scores no item that the user has had.
 
@@ -67,7 +71,7 @@ class Hybrid:
     candidates
         Best items of each part that compete.
     penalty
-        On the squared weights, in users' worth of likelihood.
+        On the squared weights of the second start, in users' worth of likelihood.
     most_users
         Users that the weights are learned from, drawn with `seed`.
     """
@@ -77,7 +81,7 @@ class Hybrid:
     window: float = 28.0
     candidates: int = 60
     penalty: float = 1.0
-    most_users: int = 5_000
+    most_users: int = 2_000
     seed: int = 0
 
     def __post_init__(self) -> None:
@@ -147,20 +151,20 @@ class Hybrid:
         users = split.users[split.known.visits[split.users] >= most]
         if users.size > self.most_users:
             users = np.sort(np.random.default_rng(self.seed).choice(users, self.most_users, replace=False))
-        blocks = list(candidate_blocks(list(models.values()), split.targets, history, users, self.candidates, fresh))
-        hit = np.concatenate([np.zeros(0, bool), *(block.hit for block in blocks)])
-        if not hit.any():
+        if not users.size:
             return np.full(shape, 1.0), {}
-        features = np.concatenate([block.features for block in blocks])
-        start = np.concatenate([[0], np.cumsum(np.concatenate([block.number for block in blocks]))]).astype(np.int64)
-        weights = listwise(features, hit, start, self.penalty)
-        found = {name: ndcg(features[:, len(POWERS) * place], hit, start) for place, name in enumerate(models)}
-        best = max(found, key=lambda name: found[name])
-        found["blend"] = ndcg(features @ weights, hit, start)
-        if found["blend"] < found[best]:
-            weights = np.zeros(weights.size)
-            weights[len(POWERS) * list(models).index(best)] = 1.0
-        return weights.reshape(shape), found
+        blocks = list(candidate_blocks(list(models.values()), split.targets, history, users, self.candidates, fresh))
+        contest = Contest.of(blocks, np.diff(split.targets.indptr)[users])
+        if not contest.hit.any():
+            return np.full(shape, 1.0), {}
+        alone = {name: contest.ndcg(contest.features[:, len(POWERS) * place]) for place, name in enumerate(models)}
+        single = np.zeros(shape)
+        single[list(models).index(max(alone, key=lambda name: alone[name])), 0] = 1.0
+        likely = listwise(contest.features, contest.hit, contest.start, self.penalty)
+        weights, reached = max(
+            (contest.climbed(first) for first in (likely, single.ravel())), key=lambda found: found[1]
+        )
+        return weights.reshape(shape), alone | {"blend": reached}
 
 
 def share_again(split: Split) -> float:
@@ -182,8 +186,8 @@ class HybridModel:
     fresh
         Whether only items that the user has not had are scored.
     held_out
-        By segment, the NDCG@10 of each part and of the `blend` among the candidates of what was held out. The blend's is
-        of the events that its weights were learned on: a little flattering.
+        By segment, the NDCG@10 of each part and of the `blend` on what was held out. The blend's weights were learned on
+        it, so its figure flatters a little.
     left_out
         Why parts that could not learn are missing.
     """

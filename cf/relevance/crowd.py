@@ -25,6 +25,7 @@ PRIOR = 2.0  # users' worth of the rate that a scope of average items would have
 NEIGHBOURS = 200
 SMOOTHING = (0.5, 0.25, 0.25)  # of the level of the last windows
 PROFILE = Weighting(half_life=180.0)
+ONCE = Weighting(repeats="once")
 NEIGHBOUR_USERS = 3_000
 RARE = 3  # items of fewer users do not enter profiles
 BIN_PENALTY = 300.0
@@ -33,6 +34,8 @@ FACTOR_PENALTY = 0.5
 FULL_PENALTY = 60.0
 BASKET_PENALTY = 60.0
 VISITS = 6  # of each user that stand for first baskets
+LIFT_ITEMS = 20_000  # the most popular ones, whose purchase foretells scopes one by one
+LIFT_PRIOR = 30.0  # visits' worth of the scope's rate that an item's is drawn to
 
 
 @dataclass(frozen=True)
@@ -117,6 +120,9 @@ class Crowd:
     full, basket
         `(inputs, scopes)` ridge regressions of what was bought in the last window on everything known before it, and on a
         single visit before it.
+    telling, lifts
+        `(kept,)` items and `(kept, scopes)`: the log of how much likelier a scope is bought in a window after a visit with
+        the item than after any visit.
     """
 
     now: int
@@ -139,13 +145,15 @@ class Crowd:
     to_scope: Floats
     full: Floats
     basket: Floats
+    telling: npt.NDArray[np.int64]
+    lifts: Floats
 
     def profile(self, history: Interactions) -> sparse.csr_matrix:
         """Return users' TF-IDF profiles of length 1, `(users, items)`."""
         return profile_of(history, self.rarity)
 
     def signals(self, history: Interactions, scopes: Scopes, found: Sums) -> Floats:
-        """Return what others say of each user and scope, `(users, scopes, 7)`."""
+        """Return what others say of each user and scope, `(users, scopes, 9)`."""
         pair = found.pair
         profile = self.profile(history)
         factored = np.asarray(profile @ self.factors, np.float32)
@@ -163,9 +171,17 @@ class Crowd:
                 factored @ self.to_scope,
                 linear(full_inputs(found, factored), self.full),
                 linear(basket_inputs(sums(last, scopes), visit), self.basket),
+                self._lift(last.matrix(ONCE)),
+                self._lift(profile),
             ],
             axis=-1,
         ).astype(np.float32)
+
+    def _lift(self, held: sparse.csr_matrix) -> Floats:
+        """Return the mean of the lifts of the items that users hold, by weight; `(users, scopes)`."""
+        some = held[:, self.telling]
+        total = np.maximum(np.asarray(some.sum(axis=1)), 1e-9)
+        return np.asarray((some @ self.lifts) / total, np.float32)
 
 
 def linear(inputs: Floats, weights: Floats) -> Floats:
@@ -231,6 +247,7 @@ def crowd_of(reference: Interactions, scopes: Scopes, window: float, seed: int) 
         terms=Cosine().terms(profile[some]), names=Ids(reference.users.values[some]), habits=habits[some],
         lately=bought_lately[some].astype(np.float32), rarity=rare, factors=factors,
         to_scope=np.linalg.solve(gram, scores.T @ habits).astype(np.float32), full=told.full, basket=told.basket,
+        telling=told.telling, lifts=told.lifts,
     )  # fmt: skip
 
 
@@ -266,6 +283,8 @@ class Foretelling:
     full: Floats
     basket: Floats
     basket_odds: Floats
+    telling: npt.NDArray[np.int64]
+    lifts: Floats
 
 
 def foretelling(earlier: Interactions, scopes: Scopes, bought: npt.NDArray[np.bool_], rare: npt.NDArray[np.float64], factors: Floats) -> Foretelling:  # fmt: skip
@@ -273,11 +292,11 @@ def foretelling(earlier: Interactions, scopes: Scopes, bought: npt.NDArray[np.bo
     active = np.flatnonzero(np.diff(earlier.start))
     if not active.size:
         empty = np.zeros((0, len(scopes)), np.float32)
-        return Foretelling(empty, empty, np.zeros((len(scopes), 2), np.float32))
+        return Foretelling(empty, empty, np.zeros((len(scopes), 2), np.float32), np.zeros(0, np.int64), empty)
     known, target = earlier.only(active), bought[active]
     factored = np.asarray(profile_of(known, rare) @ factors, np.float32)
     full = ridge(full_inputs(sums(known, scopes), factored), target.astype(np.float32), FULL_PENALTY)
-    inputs, targets, seen = [], [], []
+    inputs, targets, seen, baskets = [], [], [], []
     held = known
     for _ in range(VISITS):  # the last visit, the one before, ...: each as if it were all that is known
         last = held.last_visits(1)
@@ -286,11 +305,26 @@ def foretelling(earlier: Interactions, scopes: Scopes, bought: npt.NDArray[np.bo
         found = sums(visit, scopes)
         inputs.append(basket_inputs(found, np.asarray(profile_of(visit, rare) @ factors, np.float32)))
         targets.append(target[some])
+        baskets.append(visit.matrix(ONCE))
         seen.append(found.pair[..., 0] > 0)
         held = held.without_last_visits(1)
     came, had = np.concatenate(targets), np.concatenate(seen)
     basket = ridge(np.concatenate(inputs), came.astype(np.float32), BASKET_PENALTY)
-    return Foretelling(full, basket, np.stack([odds_within(had, came), odds_within(~had, came)], axis=-1))
+    telling, lifts = lifts_of(sparse.vstack(baskets, format="csr"), came)
+    return Foretelling(
+        full, basket, np.stack([odds_within(had, came), odds_within(~had, came)], axis=-1), telling, lifts
+    )
+
+
+def lifts_of(baskets: sparse.csr_matrix, came: npt.NDArray[np.bool_]) -> tuple[npt.NDArray[np.int64], Floats]:
+    """Return which items tell, and the lifts of the scopes after a visit with each; see `Crowd`."""
+    number = np.bincount(baskets.indices, minlength=baskets.shape[1])
+    telling = np.sort(np.argsort(-number, kind="stable")[:LIFT_ITEMS])
+    telling = telling[number[telling] >= RARE]
+    after = np.asarray(baskets[:, telling].T @ came.astype(np.float32))
+    usual = np.maximum(came.mean(axis=0), 1e-6)
+    share = (after + LIFT_PRIOR * usual) / (number[telling] + LIFT_PRIOR)[:, None]
+    return telling, np.log(share / usual).astype(np.float32)
 
 
 def profile_of(history: Interactions, rare: npt.NDArray[np.float64]) -> sparse.csr_matrix:

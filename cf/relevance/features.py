@@ -29,6 +29,8 @@ NAMES = (
     "factors",
     "ridge on everything",
     "ridge on the last visit",
+    "lifts of the last visit's items",
+    "lifts of all items",
     *(f"visits a window, {life:.0f}-day half-life" for life in kernels.LIVES),
     "days since the last visit",
     "days known",
@@ -84,20 +86,20 @@ def features(history: Interactions, scopes: Scopes, crowd: Crowd, window: float)
     out[..., 12] = pair[..., 11]
     out[..., 13] = np.log1p(pair[..., 8] / np.maximum(count, 1.0))
     out[..., 14] = pair[..., 10] / np.maximum(count, 1.0)
-    out[..., 15:22] = crowd.signals(history, scopes, found)
+    out[..., 15:24] = crowd.signals(history, scopes, found)
     visits = np.maximum(user[:, 0], 1.0)
-    out[..., 22:26] = np.log(user[:, 1:5] / steady * window + 0.05)[:, None]
+    out[..., 24:28] = np.log(user[:, 1:5] / steady * window + 0.05)[:, None]
     for place, column in enumerate(
         (user[:, 5], np.minimum(known, LONGEST), np.log1p(user[:, 7] / visits), np.log1p(user[:, 8]),
          np.log1p(user[:, 9] / visits), np.log1p(np.minimum(user[:, 0], 50.0)))
     ):  # fmt: skip
-        out[..., 26 + place] = column[:, None]
+        out[..., 28 + place] = column[:, None]
     held = count > 0
     recent = held & (pair[..., 5] <= window)
     first = recent & (pair[..., 5] + pair[..., 7] <= window)
-    out[..., 32] = np.log1p(recent.sum(axis=1))[:, None]
-    out[..., 33] = np.log1p(first.sum(axis=1))[:, None]
-    out[..., 34], out[..., 35] = log_odds(crowd.recent), log_odds(crowd.usual)
-    out[..., 36:41], out[..., 41:43] = crowd.loyalty, crowd.basket_odds
-    out[..., 43] = since / np.maximum(np.expm1(crowd.loyalty[:, 4]), 1.0)
+    out[..., 34] = np.log1p(recent.sum(axis=1))[:, None]
+    out[..., 35] = np.log1p(first.sum(axis=1))[:, None]
+    out[..., 36], out[..., 37] = log_odds(crowd.recent), log_odds(crowd.usual)
+    out[..., 38:43], out[..., 43:45] = crowd.loyalty, crowd.basket_odds
+    out[..., 45] = since / np.maximum(np.expm1(crowd.loyalty[:, 4]), 1.0)
     return out

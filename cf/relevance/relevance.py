@@ -4,17 +4,18 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 import numpy as np
 import numpy.typing as npt
-from scipy import optimize
+from scipy import optimize, sparse
 from scipy.special import expit
 
 from cf.boosting import Boosting, Trees
 from cf.errors import UsageError
 from cf.events.columns import DAY
+from cf.ids import Ids
 from cf.interactions import Interactions
 from cf.progress import Progress, silent
 from cf.relevance.crowd import Crowd, crowd_of, outcomes
@@ -94,9 +95,7 @@ class Relevance:
                 "pairs of user and scope; relevance needs some of both sorts: give a longer history or other scopes"
             )
         chance, short, spend = self._boosted(rows, interactions.money is not None, progress)
-        crowd = crowd_of(sample, covers, self.window, self.seed)
-        shift = self._shift(sample, covers, crowd, chance)
-        return RelevanceModel(self, sample, covers, crowd, tuple(chance), short, spend, shift)
+        return Boosters(self, tuple(chance), short, spend)._of(sample, covers)
 
     def _boosted(self, rows: Rows, money: bool, progress: Progress) -> tuple[list[Trees], Trees | None, Trees | None]:
         """Return the boosters of the probability, of that of users with few visits, and of spend; two are fitted at a time."""
@@ -234,6 +233,32 @@ class Foretold:
 
 
 @dataclass(frozen=True)
+class Boosters:
+    """What `Relevance` learned, apart from whom it learned it of: it serves later moments and other scopes.
+
+    Attributes
+    ----------
+    chance, short, spend
+        As `RelevanceModel` has them.
+    """
+
+    parameters: Relevance
+    chance: tuple[Trees, ...]
+    short: Trees | None
+    spend: Trees | None
+
+    def at(self, interactions: Interactions, scopes: Scopes) -> RelevanceModel:
+        """Return the model of the window that begins at the interactions' `now`; nothing is boosted anew."""
+        return self._of(self.parameters._sample(interactions), scopes.aligned(interactions.items))
+
+    def _of(self, sample: Interactions, covers: Scopes) -> RelevanceModel:
+        rule = self.parameters
+        crowd = crowd_of(sample, covers, rule.window, rule.seed)
+        shift = rule._shift(sample, covers, crowd, list(self.chance))
+        return RelevanceModel(rule, sample, covers, crowd, self.chance, self.short, self.spend, shift)
+
+
+@dataclass(frozen=True)
 class RelevanceModel:
     """A fitted relevance; `reference` holds the users that it learned from, who speak for any set of scopes."""
 
@@ -245,6 +270,20 @@ class RelevanceModel:
     short: Trees | None
     spend: Trees | None
     shift: float
+
+    @property
+    def boosters(self) -> Boosters:
+        """What is worth keeping for another moment."""
+        return Boosters(self.parameters, self.chance, self.short, self.spend)
+
+    def apart_from(self, user: Any) -> RelevanceModel:
+        """Return the model for made-up histories of one user: they are nobody's by name, and the user is no neighbour of theirs."""
+        place = int(self.crowd.names.find(np.array([user]))[0])
+        kept = np.ones(len(self.crowd.names), np.float32)
+        kept[place] = 0.0 if place >= 0 else kept[place]
+        profiles = sparse.csr_matrix(self.crowd.profiles @ sparse.diags(kept), dtype=self.crowd.profiles.dtype)
+        profiles.eliminate_zeros()
+        return replace(self, crowd=replace(self.crowd, profiles=profiles, names=Ids()))
 
     def predict(
         self, history: Interactions, users: npt.ArrayLike | None = None, scopes: Scopes | None = None,

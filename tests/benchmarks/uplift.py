@@ -24,7 +24,7 @@ import numpy as np
 from tests.benchmarks import uplift_hillstrom, uplift_thornton
 from tests.benchmarks.uplift_value import Marks, mark
 from tests.benchmarks.uplift_worlds import BoxWorld
-from uplift import Boosting, DRLearner, Effects, Linear, SLearner, Trial, UpliftNetwork, assign_folds
+from uplift import AverageEffect, Boosting, DRLearner, Effects, Linear, SLearner, Trial, UpliftNetwork, assign_folds
 from uplift.links import Link
 from uplift.stacking import fit_stack
 from uplift.synthetic import World
@@ -63,7 +63,7 @@ class Tuned:
         share = trial.propensities().mean(axis=0)
         offset, effect = _logits(best[2], share)
         design = np.eye(trial.n_arms)[trial.arm][:, 1:] - share[1:]
-        stack = fit_stack({"uplift": effect}, trial.outcome, offset, design, trial.weight, Link(True))
+        stack = fit_stack({"uplift": effect}, trial.outcome, offset, design, trial.weight, Link(True), scaled=False)
         return _Calibrated(best[1].fit(trial, seed=seed), stack, share)
 
 
@@ -75,7 +75,7 @@ class _Calibrated:
 
     def predict(self, features: Any) -> Effects:
         offset, effect = _logits(self.model.predict(features), self.share)
-        made = self.stack.combine({"uplift": effect}) + np.zeros_like(effect)
+        made = self.stack.combine({"uplift": effect}, Link(True), offset) + np.zeros_like(effect)
         start = offset - made @ self.share[1:]
         link = Link(True)
         return Effects.create(link.mean(start), link.mean(start[:, None] + made))
@@ -95,6 +95,8 @@ def models(names: Sequence[str]) -> list[Any]:
         "logistic": Tuned(tuple(SLearner(Linear(c)) for c in (3e-4, 1e-3, 3e-3)), "S-learner, logistic, tuned"),
         "boosting": Tuned(boosting, "S-learner, boosting, monotone, tuned"),
         "dr": DRLearner(Linear(1e-3), name="DR-learner, linear"),
+        # What chance alone does to a promise: averages of one half of the users against those of the other.
+        "averages": AverageEffect(),
     }
     return [everything[name] for name in names]
 

@@ -124,3 +124,15 @@ def test_what_cannot_be_learned_is_refused_with_words(scopes: Scopes) -> None:
         Relevance(window=0)
     with pytest.raises(UsageError, match="no scopes"):
         Scopes.of(x.items, {})
+
+
+def test_what_was_learned_serves_a_later_moment_and_other_scopes(shop: Interactions, model: RelevanceModel) -> None:
+    other = Scopes.of(shop.items, {"group 0": [10, 16, 22], "two": [11, 12]})
+    moved = model.boosters.at(shop, other)
+    assert (moved.crowd.now, moved.scopes.names) == (shop.now, ("group 0", "two"))
+    assert moved.chance is model.chance
+    foretold = moved.predict(shop)
+    bought, _ = outcomes(shop.between(np.datetime64(shop.now - 20 * 86_400, "s"), None), other)
+    assert abs(foretold.probability.mean() - bought.mean()) < 0.05
+    same = model.boosters.at(shop.before(180), model.scopes).predict(shop.before(180))
+    assert np.array_equal(same.probability, model.predict(shop.before(180)).probability)

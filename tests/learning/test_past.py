@@ -6,6 +6,7 @@ from pathlib import Path
 
 import numpy as np
 import pandas as pd
+import pyarrow as pa
 import pytest
 
 from allocator.campaign import Campaign, parse_campaign
@@ -13,6 +14,8 @@ from allocator.errors import CampaignError, UsageError
 from allocator.learning import LogisticCandidate, Model, load_model, score, train
 from allocator.learning.offers import Scorer
 from allocator.learning.past import Past
+from allocator.learning.reasons import reasons
+from allocator.learning.wanting import wants
 from allocator.tables.plan_folder import read_plan_folder
 from tests.conftest import Allocate, Run
 
@@ -135,7 +138,7 @@ def test_what_is_missing_is_said(model: Model, shop: Path, campaign: Campaign) -
     past = Past.read(shop / "transactions.parquet", shop / "products.csv")
     wrong = parse_campaign(CAMPAIGN.replace('"tea" }', '"te" }'))
     with pytest.raises(CampaignError, match=r"no product has category = 'te' \(did you mean 'tea'\?\)"):
-        past.wants(wrong.coupon, model_ids(), START)
+        wants(past, wrong.coupon, [[], []], model_ids(), START)
 
 
 def model_ids() -> object:
@@ -245,3 +248,84 @@ def test_a_plan_says_which_purchases_it_was_made_from(moved: Path, allocate: All
     )  # fmt: skip
     assert run.code == 0, run.err
     assert read_plan_folder(moved / "plan").input("transactions") == str(moved / "transactions.parquet")
+
+
+def test_relevance_is_learned_in_training_kept_and_told_of(
+    model: Model, shop: Path, campaign: Campaign, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    known = model.card.relevance
+    assert known is not None
+    assert known.scopes == ("tea", "category = tea", "category = coffee") and known.window == 14
+    assert known.log_loss < known.log_loss_rate
+    assert "Relevance to 3 scopes, foretold for the last 14 days" in model.card.text()
+    model.save(tmp_path / "model")
+    kept = load_model(tmp_path / "model")
+    assert kept.card == model.card
+
+    def never(*_: object, **__: object) -> None:
+        raise AssertionError("relevance was learned anew")
+
+    monkeypatch.setattr("cf.Relevance.fit", never)
+    asked = parse_campaign(CAMPAIGN + '[[coupon]]\nid = "coffee"\nkind = "percent"\namount = 10\nvalid_days = 14\nscope = { category = "coffee" }\n')  # fmt: skip
+    scorer = Scorer(kept, asked, past=Past.read(shop / "transactions.parquet", shop / "products.csv"))
+    offers = scorer.score(pd.read_csv(shop / "users.csv").head(600)).to_pandas()
+    uplift = (offers["purchase_with"] - offers["purchase_without"]).abs()
+    coffee = offers["coupon"] == "coffee"
+    odd = offers["user_id"] % 2 == 1
+    assert offers.loc[coffee & odd, "relevance"].mean() > 1.5 * offers.loc[coffee & ~odd, "relevance"].mean()
+    # What is borrowed from a coupon for everything is less for those who hardly want coffee.
+    every = offers["coupon"] == "all"
+    share = [uplift[coffee & side].sum() / uplift[every & side].sum() for side in (odd, ~odd)]
+    assert 1.0 >= share[0] > 1.3 * share[1]
+    assert any("less in proportion" in note for note in scorer.remember(pa.array(np.arange(9))).notes)
+
+
+def test_relevance_of_other_days_than_the_coupons_is_learned_anew_and_said(model: Model, shop: Path) -> None:
+    other = parse_campaign(CAMPAIGN.replace("valid_days = 14", "valid_days = 28"))
+    scorer = Scorer(model, other, past=Past.read(shop / "transactions.parquet", shop / "products.csv"))
+    notes = scorer.remember(pa.array(np.arange(9))).notes
+    assert any("in training it was of 14 days, the campaign's coupons are valid for 28" in note for note in notes)
+
+
+def test_too_short_a_past_for_relevance_is_noted_and_trained_without(
+    shop: Path, campaign: Campaign, tmp_path: Path
+) -> None:
+    lines = pd.read_parquet(shop / "transactions.parquet")
+    lines[(lines["time"] >= "2025-10-15") & (lines["time"] < START)].to_parquet(tmp_path / "t.parquet")
+    made = train(
+        str(shop / "trial.csv"), campaign=campaign, transactions=tmp_path / "t.parquet", products=shop / "products.csv",
+        candidates=CANDIDATES,
+    )  # fmt: skip
+    assert made.relevance is None and made.card.relevance is None
+    assert any(
+        "relevance to scopes is not learned: it takes two windows of 14 days" in note for note in made.card.notes
+    )
+
+
+def test_coupons_of_which_the_same_is_to_be_said_share_a_note(model: Model, campaign: Campaign) -> None:
+    fresh = [coupon.model_copy(update={"id": name}) for coupon in campaign.coupon for name in ("a", "b")]
+    (note,) = set(model.relate(fresh[:2]).notes)
+    assert note.startswith("a, b: not in the trial; taken to act like")
+
+
+def test_purchases_explain_the_relevance_to_the_last_bit(model: Model, shop: Path, campaign: Campaign) -> None:
+    past = Past.read(shop / "transactions.parquet", shop / "products.csv")
+    people = pa.Table.from_pandas(pd.read_csv(shop / "users.csv"), preserve_index=False)
+    scored = Scorer(model, campaign, past=past).score(people).to_pandas().set_index(["user_id", "coupon"])["relevance"]
+    for user, drinks_tea in (
+        (40, True),
+        (41, False),
+        (301, False),
+        (598, True),
+        (3, False),
+        (650, False),
+    ):  # nobody has seen 650 buy
+        tea, every = reasons(model, campaign, people.slice(user, 1), people.slice(0, 30), past)
+        assert every.because is None and every.bought is None
+        found = tea.because
+        assert found is not None and tea.bought is not None and found.days == 14
+        assert found.relevance == pytest.approx(scored[user, "tea"], abs=1e-6)
+        adds = [item.adds for item in tea.bought if item.adds is not None]
+        assert found.base + sum(adds) + found.others + found.elsewhere == pytest.approx(found.relevance, abs=1e-9)
+        assert (found.relevance > found.base) == drinks_tea
+    assert tea.bought == () and found.elsewhere == 0.0

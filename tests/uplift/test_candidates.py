@@ -120,7 +120,7 @@ def test_the_stack_believes_what_helps_and_drops_noise() -> None:
     stack = fit_stack(candidates, outcome, offset, design, np.ones(40_000), LINK)
     assert stack.weights["noise"] == 0.0
     assert stack.weights["right"] == pytest.approx(0.5, abs=0.08)  # its spread was twice the truth
-    np.testing.assert_allclose(stack.combine(candidates).mean(axis=0), [0.1, 0.2, 0.3], atol=0.08)
+    np.testing.assert_allclose(stack.combine(candidates, LINK, offset).mean(axis=0), [0.1, 0.2, 0.3], atol=0.08)
 
 
 def test_where_nothing_works_nothing_is_promised() -> None:
@@ -145,3 +145,54 @@ def test_coupons_share_steps_within_their_group() -> None:
     mixed = blend(terms, asked)
     np.testing.assert_allclose(mixed.sum(axis=0), 1.0)
     assert mixed[0, 1] == 1.0
+
+
+def test_effects_that_add_up_on_the_outcomes_own_scale_are_not_promised_to_frequent_buyers() -> None:
+    rng = np.random.default_rng(10)
+    n = 60_000
+    arm = rng.permutation(np.arange(n) % 4)
+    chance = rng.uniform(0.03, 0.4, n)
+    outcome = (rng.random(n) < chance + 0.06 * (arm > 0)).astype(float)
+    design = np.eye(4)[arm][:, 1:] - 0.25
+    offset = np.log((chance + 0.045) / (1 - chance - 0.045))
+    promised = {}
+    for scaled in (False, True):
+        stack = fit_stack({}, outcome, offset, design, np.ones(n), LINK, scaled=scaled)
+        effect = stack.combine({}, LINK, offset)
+        start = offset + stack.level - effect.sum(axis=1) * 0.25
+        uplift = sigmoid(start[:, None] + effect) - sigmoid(start)[:, None]
+        promised[scaled] = uplift[chance > 0.3].mean()
+    assert promised[False] > 0.075  # the log odds' own way to spread an average of 6 points
+    assert promised[True] == pytest.approx(0.06, abs=0.008)
+
+
+def test_a_coupon_whose_effects_do_not_differ_is_shrunk_without_the_others() -> None:
+    rng = np.random.default_rng(11)
+    believed = rng.normal(0.0, 0.5, (60_000, 3))
+    _, design, outcome, offset = drawn(believed * np.array([0.0, 1.0, 1.0]) + 0.2, seed=12)
+    stack = fit_stack({"u": believed}, outcome, offset, design, np.ones(60_000), LINK)
+    weights = stack.weights["u"] * (np.array(stack.slopes) + stack.shared / 3)
+    assert weights[0] < 0.3
+    np.testing.assert_allclose(weights[1:], 1.0, atol=0.2)
+    _, design, outcome, offset = drawn(believed + 0.2, seed=15)
+    alike = fit_stack({"u": believed}, outcome, offset, design, np.ones(60_000), LINK)
+    np.testing.assert_allclose(alike.slopes, 1.0, atol=0.05)  # errors alone explain how they differ
+
+
+def test_of_candidates_that_are_as_good_none_takes_it_all() -> None:
+    rng = np.random.default_rng(13)
+    effect = rng.normal(0.0, 0.3, (40_000, 3))
+    _, design, outcome, offset = drawn(effect, seed=14)
+    blurred = {name: effect + rng.normal(0.0, 0.3, effect.shape) for name in ("a", "b")}
+    stack = fit_stack(blurred, outcome, offset, design, np.ones(40_000), LINK)
+    assert 0.6 < stack.weights["a"] / stack.weights["b"] < 1.6
+
+
+def test_a_candidate_that_was_searched_for_on_the_same_users_must_earn_more() -> None:
+    rng = np.random.default_rng(16)
+    effect = rng.normal(0.0, 0.4, (3_000, 3))
+    _, design, outcome, offset = drawn(0.25 * effect, seed=1)
+    plain = fit_stack({"u": effect}, outcome, offset, design, np.ones(3_000), LINK)
+    searched = fit_stack({"u": effect}, outcome, offset, design, np.ones(3_000), LINK, searched=["u"])
+    assert 3.0 < plain.gain < 7.0
+    assert searched.gain == 0.0

@@ -16,7 +16,8 @@ from uplift.network.checkpoints import Checkpoint
 from uplift.network.settings import Progress, Settings
 from uplift.network.stage import Stage, on_coupons
 from uplift.network.structure import Structure
-from uplift.network.training import Lesson, outputs, train
+from uplift.network.training import Lesson, Whole, outputs, train
+from uplift.pairs import PairSchema
 from uplift.splitting import assign_folds
 from uplift.stacking import Stack, fit_stack
 from uplift.trees import Forest, Growth, Sample, bin_edges, binned, grow_out_of_fold
@@ -43,10 +44,10 @@ def fit_stage(
     checkpoint: Checkpoint | None = None,
 ) -> FittedStage:
     """Learn one outcome of a trial."""
-    return _Fitting(trial, settings, seed, name, on_epoch, checkpoint).run()
+    return Fitting(trial, settings, seed, name, on_epoch, checkpoint).run()
 
 
-class _Fitting:
+class Fitting:
     """The steps of `fit_stage`, with what they share."""
 
     def __init__(
@@ -65,9 +66,12 @@ class _Fitting:
             raise TrialError(
                 f"an arm has {smallest} users; {settings.folds} folds need at least {2 * settings.folds} in each"
             )
-        self.seeds = [int(s) for s in np.random.SeedSequence([seed, 7]).generate_state(8)]
+        self.seeds = [int(s) for s in np.random.SeedSequence([seed, 7]).generate_state(10)]
         self.schema = Schema.fit(trial.features)
         self.users = self.schema.encode(trial.features)
+        found = trial.features.pairs if settings.paired else None
+        self.pair_schema = None if found is None else PairSchema.fit(found)
+        self.pairs = None if found is None or self.pair_schema is None else self.pair_schema.encode(found)
         self.link = Link.of(trial.kind)
         # Effects are centred on one set of shares, so that they can be predicted where no propensity is known; users
         # whose own chances differ are weighted to those shares.
@@ -77,9 +81,11 @@ class _Fitting:
         self.scale = 1.0 if self.link.binary else max(float(np.average(trial.outcome, weights=self.weight)), 1e-12)
         self.outcome = trial.outcome / self.scale
         self.fold = assign_folds(trial, settings.folds, np.random.default_rng(self.seeds[0]))
-        self.design = np.eye(trial.n_arms)[trial.arm][:, 1:] - self.share[1:]
+        self.by_arm = np.eye(trial.n_arms)[:, 1:] - self.share[1:]
+        self.design = self.by_arm[trial.arm]
 
     def run(self) -> FittedStage:
+        """Fit everything."""
         base, offset, line = self._base()
         self.offset = offset
         dispersion = self._dispersion(offset)
@@ -89,6 +95,8 @@ class _Fitting:
             networks["structured"], unseen["structured"] = self._candidate("structured", structure)
         if self.settings.free:
             networks["free"], unseen["free"] = self._candidate("free", None)
+        if self.pairs is not None:
+            networks["paired"], unseen["paired"] = self._paired(self.pairs)
         wide: tuple[Wide, ...] = ()
         trees: tuple[Forest, ...] = ()
         moments = fold_moments(self.users, self.outcome, offset, self.design, self.weight, self.fold, self.link)
@@ -96,7 +104,9 @@ class _Fitting:
             wide, unseen["wide"] = self._wide(moments, dispersion)
         if self.settings.trees:
             trees, unseen["trees"] = self._trees(moments, dispersion)
-        stack = fit_stack(unseen, self.outcome, offset, self.design, self.weight, self.link, dispersion)
+        stack = fit_stack(
+            unseen, self.outcome, offset, self.design, self.weight, self.link, dispersion, searched=["trees"]
+        )
         stage = self._stage(networks, wide, trees, line, stack, structure)
         return FittedStage(stage, self._out_of_fold(stack, unseen), self.fold)
 
@@ -118,11 +128,13 @@ class _Fitting:
             link=self.link,
             share=self.share,
             folds=self.settings.folds,
-            network=joined(self.users.shape[1], kept),
+            network=joined(self.users.shape[1], kept, 0 if self.pair_schema is None else self.pair_schema.width),
+            pair_schema=self.pair_schema if "paired" in kept else None,
             wide=wide if stack.weights.get("wide", 0.0) > 0 else (),
             trees=trees if stack.weights.get("trees", 0.0) > 0 else (),
             base_trees=self.base_trees,
             base_line=(line[0] + np.log(self.scale), line[1]),
+            log_unit=float(np.log(self.scale)),
             stack=stack,
             shares=None if structure is None else np.array(structure.share),
         )
@@ -140,19 +152,19 @@ class _Fitting:
         seen = self.fold[:, None] != folds[None, :]
         return np.asarray(seen * self.weight[:, None], dtype=np.float32)
 
-    def _lesson(self, offset: np.ndarray, design: np.ndarray, repeats: int) -> Lesson:
-        return Lesson(
-            self.users,
-            self.outcome.astype(np.float32),
-            offset.astype(np.float32),
-            design.astype(np.float32),
-            self._members(repeats),
-        )
+    def _lesson(
+        self, offset: np.ndarray | None, by_arm: np.ndarray, repeats: int, pairs: np.ndarray | None = None
+    ) -> Lesson:
+        """`by_arm` `(arms, outputs)`: how much of each output acts on the users of an arm."""
+        start = np.zeros(len(self.trial)) if offset is None else offset
+        rest = (self.outcome, start, by_arm[self.trial.arm], self._members(repeats))
+        inputs = (self.users,) if pairs is None else (self.users, pairs)
+        return Whole(inputs, tuple(part.astype(np.float32) for part in rest))
 
-    def _unseen(self, network: Any) -> np.ndarray:
+    def _unseen(self, network: Any, pairs: np.ndarray | None = None) -> np.ndarray:
         """`(n, outputs)` average of the members that did not see each user."""
         made: np.ndarray | None = None
-        for rows, values in outputs(network, self.users):
+        for rows, values in outputs(network, self.users, pairs):
             if made is None:
                 made = np.empty((len(self.trial), values.shape[-1]))
             by_fold = values.reshape(-1, self.settings.folds, *values.shape[1:]).mean(axis=0)
@@ -167,11 +179,12 @@ class _Fitting:
         start = self.link.inverse(float(np.average(self.outcome, weights=self.weight)))
         width, folds = self.users.shape[1], self.settings.folds
         network = base_network(width, folds, self.settings.base_hidden, start, self.seeds[1])
-        ones = np.ones((len(self.trial), 1))
-        self._train(network, self._lesson(np.zeros(len(self.trial)), ones, 1), "base", self.seeds[2])
+        ones = np.ones((self.trial.n_arms, 1))
+        self._train(network, self._lesson(None, ones, 1), "base", self.seeds[2])
         raw = self._unseen(network)[:, 0]
         raw = raw + self._base_steps(raw)
         line = _recalibrate(raw, self.outcome, self.weight, self.link)
+        self.base_network, self.line = network, line
         return network, line[0] + line[1] * raw, line
 
     def _base_steps(self, offset: np.ndarray) -> np.ndarray:
@@ -193,15 +206,27 @@ class _Fitting:
         hidden = self.settings.effect_hidden
         if structure is None:
             network = free_network(width, members, hidden, self.trial.n_coupons, self.seeds[3])
-            design, seed = self.design, self.seeds[4]
+            by_arm, seed = self.by_arm, self.seeds[4]
         else:
             network = structured_network(width, members, hidden, structure, self.seeds[5])
             # Contact acts with any coupon, a step with every coupon that takes it.
-            design = np.column_stack([self.design.sum(axis=1), self.design @ np.array(structure.share).T])
+            by_arm = np.column_stack([self.by_arm.sum(axis=1), self.by_arm @ np.array(structure.share).T])
             seed = self.seeds[6]
-        self._train(network, self._lesson(self.offset, design, self.settings.repeats), kind, seed)
+        self._train(network, self._lesson(self.offset, by_arm, self.settings.repeats), kind, seed)
         raw = self._unseen(network)
         return network, on_coupons(kind, raw, None if structure is None else np.array(structure.share))
+
+    def _paired(self, pairs: np.ndarray) -> tuple[Any, np.ndarray]:
+        """Train the network of pair features; return it and its out-of-fold effects `(n, coupons)`."""
+        from uplift.network.graph import paired_network
+
+        members = self.settings.folds * self.settings.repeats
+        network = paired_network(
+            self.users.shape[1], pairs.shape[2], members, self.settings.effect_hidden, self.seeds[8]
+        )
+        lesson = self._lesson(self.offset, self.by_arm, self.settings.repeats, pairs)
+        self._train(network, lesson, "paired", self.seeds[9])
+        return network, self._unseen(network, pairs)
 
     def _train(self, network: Any, lesson: Lesson, stage: str, seed: int) -> None:
         schedule = self.settings.base if stage == "base" else self.settings.effect
@@ -261,7 +286,7 @@ class _Fitting:
         return forests, unseen
 
     def _out_of_fold(self, stack: Stack, unseen: dict[str, np.ndarray]) -> Effects:
-        effect = stack.combine(unseen) + np.zeros((len(self.trial), 1))
+        effect = stack.combine(unseen, self.link, self.offset) + np.zeros((len(self.trial), 1))
         start = self.offset + stack.level - effect @ self.share[1:]
         control = self.link.mean(start) * self.scale
         return Effects.create(control, self.link.mean(start[:, None] + effect) * self.scale)

@@ -118,6 +118,47 @@ class DepthSteps(keras.layers.Layer):  # type: ignore[misc]
         return {**super().get_config(), "members": self.members, "group": self.group, "gap": self.gap}
 
 
+@keras.saving.register_keras_serializable(package="uplift")
+class PairTower(keras.layers.Layer):  # type: ignore[misc]
+    """One small network a member, the same for every coupon, of a user and what is known of user and coupon together.
+
+    `(batch, width)` and `(batch, coupons, pair width)` -> `(members, batch, coupons)`. Since it is the same for every
+    coupon, coupons never tried can be asked for.
+    """
+
+    def __init__(self, members: int, hidden: int, seed: int = 0, **kwargs: Any) -> None:
+        super().__init__(**kwargs)
+        self.members, self.hidden, self.seed = members, hidden, seed
+
+    def build(self, input_shape: Any) -> None:
+        """Make the weights."""
+        rng = np.random.default_rng(self.seed)
+        wide, pair = int(input_shape[0][-1]), int(input_shape[1][-1])
+
+        def weight(name: str, start: np.ndarray) -> Any:
+            made = self.add_weight(name=name, shape=start.shape, initializer="zeros")
+            made.assign(start.astype(np.float32))
+            return made
+
+        deviation = 1.0 / np.sqrt(wide + pair)
+        self.of_user = weight("kernel_user", rng.normal(0.0, deviation, (self.members, wide, self.hidden)))
+        self.of_pair = weight("kernel_pair", rng.normal(0.0, deviation, (self.members, pair, self.hidden)))
+        self.offset = weight("offset_hidden", np.zeros((self.members, 1, 1, self.hidden)))
+        self.out = weight("kernel_out", rng.normal(0.0, 0.01, (self.members, self.hidden)))
+        self.skip = weight("kernel_skip", np.zeros((self.members, pair)))
+
+    def call(self, inputs: Any) -> Any:
+        """Run all members on the same users."""
+        users, pairs = inputs
+        user = tf.matmul(users[tf.newaxis], self.of_user)[:, :, tf.newaxis]
+        h = tf.nn.silu(user + tf.einsum("bcp,mph->mbch", pairs, self.of_pair) + self.offset)
+        return tf.einsum("mbch,mh->mbc", h, self.out) + tf.einsum("bcp,mp->mbc", pairs, self.skip)
+
+    def get_config(self) -> dict[str, Any]:
+        """Return what `__init__` needs."""
+        return {**super().get_config(), "members": self.members, "hidden": self.hidden, "seed": self.seed}
+
+
 def base_network(width: int, members: int, hidden: tuple[int, ...], bias: float, seed: int) -> Any:
     """Users -> `(members, batch, 1)` linear predictor of the outcome, whatever the arm."""
     users = keras.Input((width,), name="users")
@@ -137,7 +178,17 @@ def free_network(width: int, members: int, hidden: tuple[int, ...], coupons: int
     return keras.Model(users, Towers(members, list(hidden), coupons, 0.0, seed, name="free")(users))
 
 
-def joined(width: int, networks: dict[str, Any]) -> Any:
+def paired_network(width: int, pair_width: int, members: int, hidden: tuple[int, ...], seed: int) -> Any:
+    """Users and their pair features -> `(members, batch, coupons)`: what the pair features say of the effects."""
+    users, pairs = keras.Input((width,), name="users"), keras.Input((None, pair_width), name="pairs")
+    return keras.Model([users, pairs], PairTower(members, hidden[0], seed, name="paired")([users, pairs]))
+
+
+def joined(width: int, networks: dict[str, Any], pair_width: int = 0) -> Any:
     """Put trained networks side by side into one model, which is what is saved and served."""
     users = keras.Input((width,), name="users")
-    return keras.Model(users, {name: network(users) for name, network in networks.items()})
+    if "paired" not in networks:
+        return keras.Model(users, {name: network(users) for name, network in networks.items()})
+    pairs = keras.Input((None, pair_width), name="pairs")
+    parts = {name: net([users, pairs] if name == "paired" else users) for name, net in networks.items()}
+    return keras.Model([users, pairs], parts)

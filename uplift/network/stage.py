@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
@@ -13,6 +13,7 @@ from uplift.features import Schema
 from uplift.links import Link
 from uplift.network.structure import blend, steps_taken
 from uplift.network.training import outputs
+from uplift.pairs import PairSchema
 from uplift.stacking import Stack
 from uplift.trees import Forest, binned
 from uplift.trial import Terms
@@ -39,8 +40,12 @@ class Stage:
         One forest a fold, whose outputs are added to those of the base network.
     base_line
         Intercept and slope that their sum is recalibrated with.
+    log_unit
+        Logarithm of the unit that counts and money were fitted in, which the intercept has in it; 0 for purchases.
     shares
         `(steps, coupons)` steps that each coupon takes; `None` without terms.
+    pair_schema
+        Of the pair features; `None` where they are not used.
     """
 
     schema: Schema
@@ -52,20 +57,19 @@ class Stage:
     trees: tuple[Forest, ...]
     base_trees: tuple[Forest, ...]
     base_line: tuple[float, float]
+    log_unit: float
     stack: Stack
     shares: np.ndarray | None
+    pair_schema: PairSchema | None = None
 
     def predict(self, features: Any, terms: tuple[Terms, Terms] | None = None) -> Effects:
         """Estimate effects; with `terms` (trained, asked) those of other coupons than the trial's."""
-        return self.predict_encoded(self.schema.encode(features), terms)
-
-    def predict_encoded(self, users: np.ndarray, terms: tuple[Terms, Terms] | None = None) -> Effects:
-        """Estimate effects of encoded users `(n, width)` float32."""
         mixed = None if terms is None else blend(*terms)
         coupons = self.share.size - 1 if mixed is None else mixed.shape[1]
+        users, pairs = self._encode(features, coupons)
         control = np.empty(users.shape[0])
         treated, error = np.empty((users.shape[0], coupons)), np.empty((users.shape[0], coupons))
-        for rows, start, asked in self._folds(users, terms, mixed):
+        for rows, start, asked in self._folds(users, pairs, terms, mixed):
             control[rows] = self.link.mean(start)
             treated[rows] = self.link.mean(start[:, None] + asked.mean(axis=0))
             error[rows] = self._error(asked, mixed) * self.link.curvature(treated[rows])
@@ -82,12 +86,12 @@ class Stage:
             `(parts, n, coupons)` float32, unit of the outcome: independent errors that all users share, each of
             deviation 1 times these numbers. Their squares add up to the squared standard error.
         """
-        users = self.schema.encode(features)
         coupons = self.share.size - 1
+        users, pairs = self._encode(features, coupons)
         control, treated = np.empty(users.shape[0]), np.empty((users.shape[0], coupons))
         parts = np.empty((self.folds + coupons, users.shape[0], coupons), dtype=np.float32)
         averages = _shared_errors(np.array(self.stack.average_errors), self.share)
-        for rows, start, asked in self._folds(users, None, None):
+        for rows, start, asked in self._folds(users, pairs, None, None):
             effect = asked.mean(axis=0)
             control[rows] = self.link.mean(start)
             treated[rows] = self.link.mean(start[:, None] + effect)
@@ -99,21 +103,31 @@ class Stage:
         error = np.sqrt(np.square(parts, dtype=np.float64).sum(axis=0))
         return Effects(control, treated, error), parts
 
+    def _encode(self, features: Any, coupons: int) -> tuple[np.ndarray, np.ndarray | None]:
+        table = self.schema.table(features)
+        pairs = None if self.pair_schema is None else self.pair_schema.encode(table.paired(coupons))
+        return self.schema.encode(table), pairs
+
     def _folds(
-        self, users: np.ndarray, terms: tuple[Terms, Terms] | None, mixed: np.ndarray | None
+        self,
+        users: np.ndarray,
+        pairs: np.ndarray | None,
+        terms: tuple[Terms, Terms] | None,
+        mixed: np.ndarray | None,
     ) -> Iterator[tuple[slice, np.ndarray, np.ndarray]]:
         """Yield rows, their linear predictor without a coupon, and the effects `(folds, rows, coupons)` on it."""
         shares = self.shares if terms is None else steps_taken(*terms)
-        for rows, raw in outputs(self.network, users):
+        for rows, raw in outputs(self.network, users, pairs):
             candidates = self._candidates(raw, users[rows])
-            trained = self._combine(candidates, self.shares)
             level = raw["base"].mean(axis=0)[:, 0].astype(np.float64)
             if self.base_trees:
                 bins = binned(users[rows], self.base_trees[0].edges)
                 level += np.mean([forest.predict_binned(bins)[:, 0] for forest in self.base_trees], axis=0)
             base = self.base_line[0] + self.base_line[1] * level
+            trained = self._combine(candidates, base, asked=mixed is not None)
+            # Of the trial's own coupons asked-for pair features say nothing: there they count as the average.
             start = base + self.stack.level - trained.mean(axis=0) @ self.share[1:]
-            yield rows, start, trained if mixed is None else self._blended(candidates, mixed, shares)
+            yield rows, start, trained if mixed is None else self._blended(candidates, trained, mixed, shares)
 
     def _candidates(self, raw: dict[str, np.ndarray], users: np.ndarray) -> dict[str, np.ndarray]:
         """`(folds, n, outputs)` of each candidate: the average member of each fold."""
@@ -129,20 +143,31 @@ class Stage:
             parts["trees"] = np.stack([forest.predict_binned(bins) for forest in self.trees])
         return parts
 
-    def _combine(self, candidates: dict[str, np.ndarray], shares: np.ndarray | None) -> np.ndarray:
-        return self.stack.combine({n: on_coupons(n, values, shares) for n, values in candidates.items()}) + np.zeros(
-            (self.folds, 1, 1)
-        )
+    def _combine(self, candidates: dict[str, np.ndarray], base: np.ndarray, *, asked: bool) -> np.ndarray:
+        stack = self.stack
+        if asked and stack.weights.get("paired", 0.0) > 0:
+            # Its outputs are of the coupons asked for already.
+            stack = replace(stack, weights={**stack.weights, "paired": 0.0})
+        effects = {name: on_coupons(name, values, self.shares) for name, values in candidates.items()}
+        # The scale is that of the base in the unit that the stack was fitted in.
+        return stack.combine(effects, self.link, base - self.log_unit) + np.zeros((self.folds, 1, 1))
 
-    def _blended(self, candidates: dict[str, np.ndarray], mixed: np.ndarray, shares: np.ndarray | None) -> np.ndarray:
+    def _blended(
+        self, candidates: dict[str, np.ndarray], trained: np.ndarray, mixed: np.ndarray, shares: np.ndarray | None
+    ) -> np.ndarray:
         """Effects of coupons never tried: the structured candidate knows depth, what remains is read off neighbours."""
-        trained = self._combine(candidates, self.shares)
-        weight = self.stack.weights.get("structured", 0.0)
-        if weight == 0:
-            return trained @ mixed
+        slopes = np.array(self.stack.slopes)
+        total = trained @ mixed
+        if self.stack.weights.get("paired", 0.0) > 0:
+            apart = candidates["paired"] - np.array(self.stack.centers["paired"]) @ mixed
+            shared = self.stack.shared * apart.mean(axis=-1, keepdims=True)
+            total = total + self.stack.weights["paired"] * ((slopes @ mixed) * apart + shared)
+        weight = self.stack.weights.get("structured", 0.0) * slopes
+        if not weight.any():
+            return np.asarray(total)
         known = on_coupons("structured", candidates["structured"], self.shares)
         asked = on_coupons("structured", candidates["structured"], shares)
-        return (trained - weight * known) @ mixed + weight * asked
+        return np.asarray(total - (weight * known) @ mixed + (weight @ mixed) * asked)
 
     def _error(self, effects: np.ndarray, mixed: np.ndarray | None) -> np.ndarray:
         """Standard error on the linear predictor by the delete-a-group jackknife (Shao and Wu 1989)."""

@@ -10,6 +10,7 @@ import warnings
 import zipfile
 from collections.abc import Iterator
 from contextlib import contextmanager
+from dataclasses import asdict
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -20,7 +21,8 @@ from uplift.errors import ModelFileError
 from uplift.features import Schema
 from uplift.links import Link
 from uplift.network.stage import Stage
-from uplift.stacking import Stack
+from uplift.pairs import PairSchema
+from uplift.stacking import Scale, Stack
 from uplift.trees import Forest
 from uplift.trial import OutcomeKind, Terms
 from uplift.wide import Wide
@@ -29,7 +31,7 @@ if TYPE_CHECKING:
     from uplift.network.model import FittedNetwork
 
 FORMAT = "uplift-network"
-VERSION = 1
+VERSION = 2  # 2: slopes and the scale of the averages
 _DOCUMENT = "model.json"
 
 
@@ -136,9 +138,14 @@ def _stage_document(stage: Stage) -> dict[str, Any]:
         "trees": [_forest_document(forest) for forest in stage.trees],
         "base_trees": [_forest_document(forest) for forest in stage.base_trees],
         "base_line": [float(value) for value in stage.base_line],
+        "log_unit": stage.log_unit,
         "stack": {
             "weights": stage.stack.weights,
             "weight_errors": stage.stack.weight_errors,
+            "slopes": stage.stack.slopes,
+            "shared": stage.stack.shared,
+            "scale": asdict(stage.stack.scale),
+            "bend": stage.stack.bend,
             "centers": stage.stack.centers,
             "averages": stage.stack.averages,
             "average_errors": stage.stack.average_errors,
@@ -146,6 +153,7 @@ def _stage_document(stage: Stage) -> dict[str, Any]:
             "gain": stage.stack.gain,
         },
         "shares": None if stage.shares is None else stage.shares.tolist(),
+        "pairs": None if stage.pair_schema is None else stage.pair_schema.to_json(),
     }
 
 
@@ -168,9 +176,14 @@ def _stage(folder: Path, entry: dict[str, Any]) -> Stage:
         trees=tuple(_forest(forest) for forest in entry["trees"]),
         base_trees=tuple(_forest(forest) for forest in entry["base_trees"]),
         base_line=(float(entry["base_line"][0]), float(entry["base_line"][1])),
+        log_unit=float(entry["log_unit"]),
         stack=Stack(
             weights=dict(stack["weights"]),
             weight_errors=dict(stack["weight_errors"]),
+            slopes=tuple(stack["slopes"]),
+            shared=float(stack["shared"]),
+            scale=Scale(**stack["scale"]),
+            bend=tuple(stack["bend"]),
             centers={name: tuple(center) for name, center in stack["centers"].items()},
             averages=tuple(stack["averages"]),
             average_errors=tuple(stack["average_errors"]),
@@ -178,6 +191,7 @@ def _stage(folder: Path, entry: dict[str, Any]) -> Stage:
             gain=float(stack["gain"]),
         ),
         shares=None if entry["shares"] is None else np.array(entry["shares"]),
+        pair_schema=None if entry["pairs"] is None else PairSchema.from_json(entry["pairs"]),
     )
 
 

@@ -40,7 +40,7 @@ from allocator.result import Status
 if TYPE_CHECKING:
     import pyarrow as pa
 
-    from allocator.solving import FrontierRow
+    from allocator.tracing import FrontierRow
 
 FORMATS = (".html", ".csv", ".parquet", ".json")
 
@@ -106,8 +106,8 @@ def frontier(
 def _trace(data: Input, budgets: list[float], effort: Effort, output: Output, screen: Screen) -> int:
     from allocator.reporting import summary, terminal
     from allocator.reporting.budgets import page
-    from allocator.solving import frontier as trace
     from allocator.tables.output import write_file
+    from allocator.tracing import frontier as trace
 
     own = None if data.campaign is None else data.campaign.budget
     with screen.stage("solve"):

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import dataclasses
-import math
 import sys
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
@@ -14,15 +13,26 @@ import typer
 from allocator.cli import exits
 from allocator.cli.amounts import parse_amount
 from allocator.cli.inputs import Input, Source, read
-from allocator.cli.options import AsJson, Force, Quiet, Verbose
+from allocator.cli.jobs import Effort, Output, risk_of, seconds_of, write_plan_folder
+from allocator.cli.options import AsJson, Force, PlanFolder, Quiet, Seed, Threads, Verbose
 from allocator.cli.screen import Screen
 from allocator.errors import DataError, UsageError
 from allocator.result import Result
 
 if TYPE_CHECKING:
-    from allocator.hedging.robust import Hedged, TradeOff
+    from collections.abc import Sequence
+
+    from allocator.hedging.robust import Hedged
+    from allocator.reporting.findings import Findings
+    from allocator.reporting.summary import HedgeLine
+    from allocator.solvers.strategies import StrategyResult
+    from allocator.verification import Certificate
 
 DRAW = "value_draw_"
+BOTH = (
+    "a plan can be careful about its budget or about its effects, not yet both: leave out confidence in the campaign file, or "
+    "plan without `hedge`"
+)
 
 
 def register(app: typer.Typer) -> None:
@@ -53,57 +63,71 @@ def hedge(
         int,
         typer.Option("--steps", min=2, max=50, metavar="NUMBER", help="Plans from the best mean to the rule alone."),
     ] = 3,
-    output: Annotated[
-        Path | None,
-        typer.Option(
-            "-o", "--output", metavar="FOLDER", help="Write plan.parquet (the rule's) and tradeoff.json into it."
-        ),
-    ] = None,
+    output: PlanFolder = None,
     time_limit: Annotated[float, typer.Option("--time-limit", metavar="SECONDS", help="For each plan.")] = 60.0,
-    threads: Annotated[int | None, typer.Option("--threads", min=1, metavar="NUMBER", help="By default all.")] = None,
-    seed: Annotated[int, typer.Option("--seed", min=0, metavar="NUMBER", help="Same seed, same plans.")] = 0,
+    threads: Threads = None,
+    seed: Seed = 0,
     as_json: AsJson = False,
     force: Force = False,
     quiet: Quiet = False,
     verbose: Verbose = False,
 ) -> None:
     """Plan for the bad draws of uncertain effects, and show what that costs on average."""
-    source = Source(budget, offers, campaign, users)
-    screen = Screen(quiet=quiet, verbose=verbose)
-    exits.leave(
-        lambda: _job(source, rule, steps, output, time_limit, threads, seed, as_json, force, screen), verbose=verbose
-    )
+
+    def job() -> int:
+        effort = Effort(time_limit, threads=threads, seed=seed)
+        target = Output(output, force, as_json, dry_run=False)
+        return _job(
+            Source(budget, offers, campaign, users), rule, steps, effort, target, Screen(quiet=quiet, verbose=verbose)
+        )
+
+    exits.leave(job, verbose=verbose)
 
 
-def _job(
-    source: Source, rule: str, steps: int, output: Path | None, time_limit: float, threads: int | None, seed: int,
-    as_json: bool, force: bool, screen: Screen,
-) -> int:  # fmt: skip
-    from allocator.careful import trade_off
-    from allocator.hedging.robust import Care, rows_of
+def _job(source: Source, rule: str, steps: int, effort: Effort, output: Output, screen: Screen) -> int:
+    from allocator.careful import as_result, trade_off
+    from allocator.hedging.robust import Care, draws_of
+    from allocator.reporting import summary as summaries
+    from allocator.reporting import terminal
     from allocator.tables.output import check_target
 
     care = Care.parse(rule)
-    if not time_limit > 0:
-        raise UsageError(f"--time-limit is {time_limit:g}; it must be above 0 seconds")
-    if output is not None:
-        check_target(output, force)
+    if output.path is not None:
+        check_target(output.path, output.force)
     with screen.stage("read"):
         data = read(source)
-        draws = draws_in(data)
+        if data.terms.confidence is not None:
+            raise UsageError(BOTH)
+        rows = draws_in(data)
+        draws = draws_of(data.problem, rows)
     with screen.stage("solve"):
-        found = trade_off(data.problem, draws, care, steps=steps, time_limit=time_limit, threads=threads, seed=seed)
+        found = trade_off(
+            data.problem, rows, care, steps=steps, time_limit=effort.time_limit, threads=effort.threads,
+            seed=effort.seed,
+        )  # fmt: skip
     if isinstance(found, Result):
-        return _no_plan(data, found)
-    with screen.stage("verify"):
-        _verify(data, draws, found)
-    rows = rows_of(found)
-    document = _document(data, care.share, draws.shape[0], rows)
-    if output is not None:
-        _write(output, source, seed, data, found[-1], document, force)
-        screen.note(f"Written to {output}")
-    _show(data, rows, care.share, draws.shape[0], document, as_json)
-    return 0
+        return _no_plan(data, found, output, screen)
+    certificate, strategies = _checked(data, draws, found, effort, screen)
+    result = as_result(data.problem, found[-1], screen.seconds["solve"])
+    summary = summaries.summarise(
+        data.problem, result, data.terms, certificate=certificate, strategies=strategies, seconds=seconds_of(screen, result),
+        findings=_findings(data, result, output, screen), risk=risk_of(data, result), hedge=_line(rule, draws, found, result),
+    )  # fmt: skip
+    if output.path is not None:
+        curve = {
+            "schema_version": 1,
+            "budget": data.terms.budget,
+            "currency": data.terms.currency,
+            **_curve(summary.hedge),
+        }
+        further = {"tradeoff.json": summaries.to_json(summaries.plain(curve))}
+        summary = write_plan_folder(output, data, result, summary, source, effort, screen, further)
+        screen.note(f"Written to {output.path}")
+    if output.as_json:
+        sys.stdout.write(summaries.to_json(summary.document()))
+    else:
+        terminal.show(summary)
+    return exits.OF_STATUS[result.status]
 
 
 def draws_in(data: Input) -> np.ndarray:
@@ -126,80 +150,81 @@ def draws_in(data: Input) -> np.ndarray:
     return np.array(columns)
 
 
-def _verify(data: Input, draws: np.ndarray, found: list[Hedged]) -> None:
-    from allocator.hedging.robust import draws_of
+def _checked(
+    data: Input, draws: np.ndarray, found: list[Hedged], effort: Effort, screen: Screen
+) -> tuple[Certificate, Sequence[StrategyResult]]:
+    """Check every plan and its bound; return the last one's certificate, and what simple strategies reach by its rule."""
+    from allocator.careful import weighted
+    from allocator.hedging.robust import weighted_problem
+    from allocator.solvers.strategies import compare
+    from allocator.verification import verify
     from allocator.verification.hedging import verify_hedged
 
-    order = draws_of(data.problem, draws)
-    for item in found:
-        verify_hedged(
-            data.problem, order, share=item.care.share, weight=item.care.weight, offers=item.plan.offer,
-            objective=item.objective, bound=item.bound, weights=item.weights, prices=item.prices,
-        )  # fmt: skip
+    with screen.stage("verify"):
+        for item in found:
+            verify_hedged(
+                data.problem, draws, share=item.care.share, weight=item.care.weight, offers=item.plan.offer,
+                objective=item.objective, bound=item.bound, weights=item.weights, prices=item.prices,
+            )  # fmt: skip
+            certificate = verify(*weighted(data.problem, draws, item))
+    with screen.stage("strategies"):
+        mean = weighted_problem(data.problem, draws, np.full(draws.shape[0], 1.0 / draws.shape[0]))
+        simple = compare(mean, threads=effort.threads)
+        rule = found[-1].care
+        strategies = [dataclasses.replace(item, objective=rule.of(draws[:, item.offer].sum(axis=1))) for item in simple]
+    return certificate, strategies
 
 
-def _document(data: Input, share: float, n_draws: int, rows: list[TradeOff]) -> dict[str, Any]:
-    return {
-        "schema_version": 1,
-        "campaign": data.terms.campaign,
-        "currency": data.terms.currency,
-        "budget": data.terms.budget,
-        "share": share,
-        "draws": n_draws,
-        "rows": [dataclasses.asdict(row) for row in rows],
-    }
+def _findings(data: Input, result: Result, output: Output, screen: Screen) -> Findings:
+    """Return what the report shows beside the care: the draws tell more than one interval, and other budgets are not solved."""
+    from allocator.reporting import insight
+
+    background = insight.Background(data.table, data.users, data.campaign, data.model)
+    if output.path is None or not len(result.plan):
+        found = insight.quick_findings(data.problem, result, background)
+    else:
+        with screen.stage("report"):
+            found = insight.findings_without_budgets(data.problem, result, background)
+    return dataclasses.replace(found, objective_interval=None, interval_note="see what each draw brings")
 
 
-def _write(
-    output: Path, source: Source, seed: int, data: Input, item: Hedged, document: dict[str, Any], force: bool
-) -> None:
-    import pyarrow.parquet as parquet
+def _line(rule: str, draws: np.ndarray, found: list[Hedged], result: Result) -> HedgeLine:
+    """Return what the summary says of the care."""
+    from allocator.hedging.robust import mixed_weights, rows_of
+    from allocator.kernels.sums import exact_sum
+    from allocator.reporting.summary import HedgeLine
 
-    from allocator.reporting.manifest import manifest
-    from allocator.reporting.summary import to_json
-    from allocator.tables.output import plan_table, write_folder
-
-    def write_plan(path: Path) -> None:
-        parquet.write_table(plan_table(item.plan.row, data.table), path)
-
-    def write_curve(path: Path) -> None:
-        path.write_text(to_json(document), encoding="utf-8")
-
-    parts = {"offers": source.offers, "campaign": source.campaign, "users": source.users}
-    named = {part: None if name is None else str(name) for part, name in parts.items()}
-    text = None if source.campaign is None else source.campaign.read_text(encoding="utf-8-sig")
-    made = to_json(manifest(source.files, seed, sys.argv[1:], {"budget": data.terms.budget, **named}, text))
-    write_folder(output, {"manifest.json": made, "plan.parquet": write_plan, "tradeoff.json": write_curve}, force=force)
-
-
-def _show(
-    data: Input, rows: list[TradeOff], share: float, n_draws: int, document: dict[str, Any], as_json: bool
-) -> None:
-    from allocator.reporting.summary import to_json
-
-    if as_json:
-        sys.stdout.write(to_json(document))
-        return
-    currency, first, last = data.terms.currency, rows[0], rows[-1]
-    word = (
-        "the worst draw"
-        if share * n_draws <= 1
-        else f"the worst {max(1, math.floor(share * n_draws))} of {n_draws} draws"
-    )
-    sys.stdout.write(f"care   {'mean':>14} {'bad draws':>14} {'worst':>14} {'bound':>14}  offers  ({currency})\n")
-    for row in rows:
-        numbers = " ".join(f"{number:>14,.2f}" for number in (row.mean, row.tail, row.worst, row.bound))
-        sys.stdout.write(f"{row.weight:4.2f}   {numbers}  {row.issued:,}\n")
-    sys.stdout.write(
-        f"Care for {word} earns {last.tail - first.tail:,.2f} {currency} more there and {first.mean - last.mean:,.2f} "
-        f"{currency} less on average.\n"
+    item = found[-1]
+    return HedgeLine(
+        rule=rule,
+        share=item.care.share,
+        draws=draws.shape[0],
+        mean=float(item.values.mean()),
+        tail=item.care.tail(item.values),
+        worst=float(item.values.min()),
+        value=exact_sum(result.plan.value),
+        values=tuple(item.values.tolist()),
+        weights=tuple(mixed_weights(item.care, item.weights).tolist()),
+        steps=tuple(rows_of(found)),
     )
 
 
-def _no_plan(data: Input, result: Result) -> int:
-    from allocator.reporting import summary, terminal
+def _curve(hedge: HedgeLine | None) -> dict[str, Any]:
+    assert hedge is not None
+    return {"share": hedge.share, "draws": hedge.draws, "rows": [dataclasses.asdict(step) for step in hedge.steps]}
 
-    terminal.show(summary.summarise(
-        data.problem, result, data.terms, certificate=None, strategies=(), seconds={"total": 0.0}
-    ))  # fmt: skip
+
+def _no_plan(data: Input, result: Result, output: Output, screen: Screen) -> int:
+    from allocator.reporting import summary as summaries
+    from allocator.reporting import terminal
+
+    summary = summaries.summarise(
+        data.problem, result, data.terms, certificate=None, strategies=(), seconds=seconds_of(screen, result)
+    )
+    if output.as_json:
+        sys.stdout.write(summaries.to_json(summary.document()))
+    else:
+        terminal.show(summary)
+    if output.path is not None:
+        screen.note("Nothing was written: there is no plan.")
     return exits.OF_STATUS[result.status]
