@@ -134,9 +134,8 @@ class Trial:
         steps
             `(n,)` 0 and 1 each, in order: what happens before the outcome can.
         pair_features
-            `(n, coupons, d)` numbers, NaN where missing: what is known of each user together with each coupon (of all
-            coupons, not only of the one that the user got), such as the relevance of its scope. Models that are
-            trained with them ask for them at `predict(features, pair_features=...)`.
+            `(n, coupons, d)` numbers, NaN where missing: what is known of each user together with each coupon (not only
+            the one that they got), such as the relevance of its scope; `predict` then asks for them too.
 
         Raises
         ------
