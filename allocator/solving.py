@@ -109,7 +109,7 @@ def near_bound(
     """Return a plan near the bound, and the prices that it comes from (those of `minimum`, unless ties had to be broken)."""
     piece, deadline = search.whole, begin + time_limit
     tied = not minimum.exact and monotonic() < search.deadline
-    if minimum.exact and ties.is_tied(minimum.piece, minimum.prices):
+    if minimum.exact and minimum.plan is None and ties.is_tied(minimum.piece, minimum.prices):
         # Ties may not matter: offers that use and earn the same are as good as one.
         effort = core.Effort(tolerance, monotonic(), deadline, deadline, seed)
         best = core.first_plan(problem, piece, minimum.piece, minimum.prices, bound, effort)
@@ -125,7 +125,7 @@ def near_bound(
     now = monotonic()
     found = core.search(
         problem, piece, minimum.piece, minimum.prices, bound,
-        tolerance=tolerance, deadline=deadline, seed=seed, patience=now + PATIENCE * (deadline - now),
+        tolerance=tolerance, deadline=deadline, seed=seed, patience=now + PATIENCE * (deadline - now), start=minimum.plan,
     )  # fmt: skip
     return minimum.prices, found
 

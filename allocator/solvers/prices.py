@@ -23,6 +23,7 @@ import scipy.sparse as sp
 
 from allocator.solvers import boxes, newton
 from allocator.solvers.piece import Curvature, Piece
+from allocator.solvers.transport import transport_of
 
 FIRST_SAMPLE = 1_000  # users at least: what few can tell at high temperatures costs next to nothing
 USERS_FOR_EACH = 200  # limit in a sample: of few users a sample says nothing of each
@@ -35,6 +36,7 @@ WARM = 0.25  # share of a box's width; with a larger smoothing error, pressing a
 COOLING = 5.0  # the temperature falls by this factor
 TELLING = 0.2  # share of the free prices; where fewer have users near a tie, cooling on teaches nothing
 COLD_OF_MANY = 1e-10  # share of the dual that smoothing may add; with very many limits, boxes do not end it earlier
+FLOWING = 1e-3  # currency, that flows may end above the minimum
 MOST_BOXES = 60  # around all users
 
 
@@ -52,6 +54,8 @@ class Prices:
         Whether the linear program confirmed the minimum.
     infeasible
         The dual fell below any plan's value: no plan exists.
+    plan
+        The problem's offers of a plan that was found on the way, or `None`.
     """
 
     prices: np.ndarray
@@ -59,6 +63,7 @@ class Prices:
     piece: Piece
     exact: bool
     infeasible: bool
+    plan: np.ndarray | None = None
 
 
 @dataclass(frozen=True, eq=False)
@@ -106,6 +111,8 @@ class Search:
 
         Where all but the users of `piece` are known to choose the same throughout `outer`, the search begins there.
         """
+        if self.whole.folding.is_listed and (found := self.flowing()):
+            return found
         piece, outer, size = piece or self.whole, outer or self.signs, max(FIRST_SAMPLE, USERS_FOR_EACH * prices.size)
         size = size if piece.folding.is_listed else min(size, ENOUGH_USERS)
         error = np.zeros(prices.size)
@@ -127,6 +134,19 @@ class Search:
             else:  # and if those who are left are still many, a sample of them tells more than one of all
                 piece, outer, error = box.open_piece(piece), box, np.zeros(prices.size)
         return self.finish(prices, piece, outer, tau)
+
+    def flowing(self) -> Prices | None:
+        """Return the minimum by flows, where all limits but one are quantities; `None` where they are not."""
+        transport = transport_of(self.whole)
+        found = None if transport is None else transport.minimum(FLOWING, self.deadline)
+        if transport is None or found is None:
+            return None
+        best, taken = found
+        prices = transport.prices(best)
+        value, _, _ = self.whole.exact(prices)
+        origin = self.whole.shard.origin
+        plan = np.concatenate([*self.whole.picked, taken if origin is None else origin[taken]])
+        return Prices(prices, value, self.whole, exact=True, infeasible=False, plan=plan)
 
     @property
     def signs(self) -> boxes.Box:
