@@ -244,8 +244,8 @@ def _transitions(holdings: Holdings) -> tuple[Transition, ...]:
     for p, pair in enumerate(pairs.tolist()):
         before, after = holdings.sets[pair // n], holdings.sets[pair % n]
         change = (
-            tuple(name for name in before if name not in after),
-            tuple(name for name in after if name not in before),
+            tuple(sorted(name for name in before if name not in after)),
+            tuple(sorted(name for name in after if name not in before)),
         )
         sums = found.setdefault(change, [0.0, 0.0, 0.0])
         for kind, column in enumerate((number, value, cost)):

@@ -9,7 +9,6 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-import cf
 from allocator.campaign import Campaign, Coupon
 from allocator.errors import UsageError
 from allocator.history import ProfileSchema
@@ -29,7 +28,7 @@ from uplift.amounts import Amount
 
 if TYPE_CHECKING:
     from allocator.learning.card import Card
-    from allocator.learning.wanting import Wants
+    from allocator.learning.wanting import Kept, Wants
 
 LEAST_CHANCE = 1e-9  # of a purchase, to divide by
 
@@ -161,7 +160,7 @@ class Model:
     observational: bool
     card: Card
     manifest: Mapping[str, Any]
-    relevance: cf.Boosters | None = None
+    relevance: Kept | None = None
     home: Path | None = None
 
     @property

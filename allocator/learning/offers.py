@@ -17,7 +17,7 @@ from allocator.history import Profiles
 from allocator.learning.asking import who_may
 from allocator.learning.model import Model, Prediction
 from allocator.learning.past import Past, left_out
-from allocator.learning.wanting import Wants, is_new_window
+from allocator.learning.wanting import Wants, why_anew
 from allocator.learning.wanting import wants as foretell
 from allocator.progress import Progress, silent
 from allocator.scoring import Assumptions, Expected, Valued, check_basket, value_offers
@@ -246,7 +246,7 @@ class Scorer:
 
 def _of_relevance(coupons: Sequence[Coupon], model: Model) -> Iterator[str]:
     """Say where relevance was not learned in training, and what it does to borrowed effects."""
-    anew = is_new_window(coupons, model.relevance)
+    anew = why_anew(coupons, model.relevance)
     if anew is not None:
         yield anew
     elif model.relevance is None:

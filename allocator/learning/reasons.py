@@ -17,7 +17,7 @@ from allocator.learning.because import Because, Bought, Purchases, as_text, beca
 from allocator.learning.model import Model
 from allocator.learning.offers import Memory
 from allocator.learning.past import Past
-from allocator.learning.wanting import is_new_window, model_of, near_scopes, reach_of
+from allocator.learning.wanting import model_of, near_scopes, reach_of
 from allocator.tables.frames import decoded, one_chunk
 from uplift import Features
 
@@ -172,8 +172,7 @@ def _wanted(
     purchases = Purchases.of(past, user[0].as_py(), start)
     kin = model.kin(coupons)
     asked = None
-    # What was boosted in training answers at once; to boost anew takes longer than anyone waits for an answer.
-    if model.relevance is not None and is_new_window(coupons, model.relevance) is None:
+    if model.relevance is not None:
         asked = model_of(past, coupons, near_scopes(past, kin), start, model.relevance, 0)
     made: list[tuple[tuple[Bought, ...] | None, Because | None, float]] = []
     for coupon, near in zip(coupons, kin, strict=True):

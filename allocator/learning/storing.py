@@ -24,6 +24,7 @@ from allocator.learning.logistic import Logistic
 from allocator.learning.model import Baskets, Model
 from allocator.learning.pooled import Reach, Spending
 from allocator.learning.redeeming import Discounts
+from allocator.learning.wanting import Kept
 from allocator.tables.files import hash_inputs
 from allocator.tables.model_folder import (
     AGAIN,
@@ -78,7 +79,8 @@ def save(model: Model, folder: Path, *, force: bool) -> None:
         path.write_text(json.dumps(whole, indent=1), encoding="utf-8")
 
     def relevance(path: Path) -> None:
-        cf.save(model.relevance, path)
+        assert model.relevance is not None
+        cf.save(model.relevance.boosters, path)
         hashes[RELEVANCE] = hashlib.sha256(path.read_bytes()).hexdigest()
 
     contents: dict[str, Any] = {DOCUMENT: document, CARD: card}
@@ -128,7 +130,7 @@ def _document(model: Model) -> dict[str, Any]:
         "terms": None if model.terms is None else [_terms(coupon) for coupon in model.terms],
         "profile": None if model.profile is None else model.profile.document(),
         "observational": model.observational,
-        "relevance": model.relevance is not None,
+        "relevance": None if model.relevance is None else list(model.relevance.scopes),
         "purchase": purchase,
         "calibration": asdict(model.calibration),
         "baskets": None if model.baskets is None else _baskets(model.baskets),
@@ -158,10 +160,14 @@ def _model(place: Path, document: Mapping[str, Any], card: dict[str, Any], manif
         profile=None if document["profile"] is None else ProfileSchema.of_document(document["profile"]),
         observational=bool(document["observational"]),
         card=Card.of_document(card),
-        relevance=cf.load(place / RELEVANCE, cf.Boosters) if document.get("relevance") else None,
+        relevance=_read_relevance(place, document["relevance"]),
         home=place,
         manifest={name: value for name, value in manifest.items() if name not in ("format", "version", "files")},
     )
+
+
+def _read_relevance(place: Path, scopes: Sequence[str] | None) -> Kept | None:
+    return None if scopes is None else Kept(cf.load(place / RELEVANCE, cf.Boosters), tuple(map(str, scopes)))
 
 
 def _logistic(model: Logistic) -> dict[str, Any]:

@@ -180,7 +180,7 @@ class _Training:
             observational=self.observational,
             card=card,
             manifest=manifest,
-            relevance=self.relevance.boosters,
+            relevance=self.relevance.kept,
         )
 
     def _baskets(self, trial: Trial) -> Baskets | None:

@@ -136,7 +136,8 @@ def breaking(strategies: Sequence[StrategyLine]) -> str:
     broken = [row for row in by_rank(strategies) if not row.meets_limits]
     if not broken:
         return ""
-    names = " and ".join(f"{row.name} ({some(row.unmet)})" for row in broken)
+    each = [f"{row.name} ({some(row.unmet)})" for row in broken]
+    names = " and ".join(part for part in (", ".join(each[:-1]), each[-1]) if part)
     one = len(broken) == 1
     return f"{names} {'breaks a limit' if one else 'break limits'}: what {'it earns' if one else 'they earn'} could not be issued."
 

@@ -261,6 +261,12 @@ def test_relevance_is_learned_in_training_kept_and_told_of(
     model.save(tmp_path / "model")
     kept = load_model(tmp_path / "model")
     assert kept.card == model.card
+    assert kept.relevance is not None and model.relevance is not None
+    assert (
+        kept.relevance.scopes
+        == model.relevance.scopes
+        == ("scope [('category', ['tea'])]", "scope [('category', ['coffee'])]")
+    )
 
     def never(*_: object, **__: object) -> None:
         raise AssertionError("relevance was learned anew")
@@ -285,6 +291,12 @@ def test_relevance_of_other_days_than_the_coupons_is_learned_anew_and_said(model
     scorer = Scorer(model, other, past=Past.read(shop / "transactions.parquet", shop / "products.csv"))
     notes = scorer.remember(pa.array(np.arange(9))).notes
     assert any("in training it was of 14 days, the campaign's coupons are valid for 28" in note for note in notes)
+    both = parse_campaign(CAMPAIGN.replace('"tea" }', '["tea", "coffee"] }'))
+    scorer = Scorer(model, both, past=scorer.past)
+    assert any(
+        "the scopes of tea were not among those of the training" in n
+        for n in scorer.remember(pa.array(np.arange(9))).notes
+    )
 
 
 def test_too_short_a_past_for_relevance_is_noted_and_trained_without(
