@@ -79,7 +79,10 @@ class Writer:
     def _array(self, array: npt.NDArray[Any]) -> int:
         if array.dtype == object:
             if not all(isinstance(value, str) for value in array.ravel().tolist()):
-                raise UsageError("ids or segments that are neither integers nor text cannot be saved")
+                sort = next(type(value).__name__ for value in array.ravel().tolist() if not isinstance(value, str))
+                raise UsageError(
+                    f"ids or segments of type {sort} cannot be saved; make them integers or text before fitting"
+                )
             array = array.astype(str)
         self.arrays.append(array)
         return len(self.arrays) - 1

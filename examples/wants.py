@@ -30,11 +30,11 @@ def main() -> None:
     shop = cf.Interactions.of(events(np.random.default_rng(0)), now=365)
     print(shop.faults)
 
-    parts = {"own": cf.Frequency(), "near": cf.UserKNN(), "popular": cf.Popularity()}
+    parts = {"own": cf.Frequency(), "near": cf.UserKNN(), "habits": cf.TifuKNN(), "popular": cf.Popularity()}
     table = cf.compare(parts | {"blend": cf.Hybrid(parts)}, shop, cf.TemporalSplit(days=28, nothing=0.1)).to_pandas()
     print(table[["recommender", "segment", "users", "ndcg", "ndcg_low", "ndcg_high"]].round(3).to_string(index=False))
 
-    model = cf.Hybrid(parts).fit(shop)
+    model = cf.Hybrid(parts).fit(shop)  # cf.Hybrid() blends the usual parts; model.weights says which count
     best = cf.recommend(model, shop, users=[7], n=3)
     for item in best.ids():
         print(cf.explain(model, shop, 7, item))

@@ -22,7 +22,7 @@ from uplift.metrics import dr_scores
 
 # Mean and standard deviation of a factor before the trial is asked.
 LEVEL_PRIOR, SPREAD_PRIOR = (1.0, 0.25), (0.5, 0.5)
-SALES_SPREAD_PRIOR = (0.8, 0.3)
+SALES_SPREAD_PRIOR = (1.0, 0.3)
 MOST = 1.5
 
 
@@ -48,8 +48,9 @@ class Calibration:
         `(coupons,)` average predicted uplift of the trial's users, that the spread is around.
     level, spread
         Of the uplift of the purchase.
-    sales_averages
-        `(coupons,)` average predicted incremental sales, currency; empty where the trial has no spend.
+    sales_ratios
+        `(coupons,)` average predicted incremental sales as a share of the spend without a coupon, that the spread is
+        around: who spends little is not drawn toward what heavy buyers gain. Empty where the trial has no spend.
     sales, sales_spread
         Level and spread of incremental sales.
     """
@@ -57,17 +58,18 @@ class Calibration:
     averages: tuple[float, ...]
     level: Factor
     spread: Factor
-    sales_averages: tuple[float, ...] = ()
+    sales_ratios: tuple[float, ...] = ()
     sales: Factor = ONE
     sales_spread: Factor = ONE
 
     def apply(self, members: Members) -> Members:
         """Return calibrated members; the errors shrink with the larger of the two factors."""
-        return _scaled(members, self.averages, self.level.used, self.spread.used, 1.0)
+        return _scaled(members, np.array(self.averages), self.level.used, self.spread.used, 1.0)
 
     def apply_to_sales(self, members: Members) -> Members:
         """Return calibrated members of spend, currency."""
-        return _scaled(members, self.sales_averages, self.sales.used, self.sales_spread.used, None)
+        middle = members.control[:, None] * np.array(self.sales_ratios)
+        return _scaled(members, middle, self.sales.used, self.sales_spread.used, None)
 
     def effects(self, effects: Effects) -> Effects:
         """Calibrate effects without errors."""
@@ -78,8 +80,7 @@ class Calibration:
         return self.apply_to_sales(_without_errors(effects)).effects()
 
 
-def _scaled(members: Members, averages: tuple[float, ...], level: float, spread: float, most: float | None) -> Members:
-    middle = np.array(averages)
+def _scaled(members: Members, middle: np.ndarray, level: float, spread: float, most: float | None) -> Members:
     uplift = level * middle + spread * (members.uplift - middle)
     treated = np.clip(members.control[:, None] + uplift, 0.0, most)
     return Members(members.control, treated, members.deviations * np.float32(max(level, spread)))
@@ -91,27 +92,30 @@ def _without_errors(effects: Effects) -> Members:
 
 def calibrate(trial: Trial, effects: Effects) -> Calibration:
     """Fit level and spread on cross-fitted effects of a trial's purchase."""
-    return Calibration(*_factors(trial, effects, (LEVEL_PRIOR, SPREAD_PRIOR)))
+    averages = np.average(effects.uplift, axis=0, weights=trial.weight)
+    level, spread = _factors(trial, effects, averages, (LEVEL_PRIOR, SPREAD_PRIOR))
+    return Calibration(tuple(averages.tolist()), level, spread)
 
 
 def calibrate_sales(calibration: Calibration, money: Trial, spend: Effects) -> Calibration:
     """Add level and spread of incremental sales, fitted on cross-fitted spend; the outcome of `money` is spend."""
-    averages, level, spread = _factors(money, spend, (LEVEL_PRIOR, SALES_SPREAD_PRIOR))
-    return dataclasses.replace(calibration, sales_averages=averages, sales=level, sales_spread=spread)
+    gains = np.average(spend.uplift, axis=0, weights=money.weight)
+    ratios = gains / max(float(np.average(spend.control, weights=money.weight)), 1e-12)
+    level, spread = _factors(money, spend, spend.control[:, None] * ratios, (LEVEL_PRIOR, SALES_SPREAD_PRIOR))
+    return dataclasses.replace(calibration, sales_ratios=tuple(ratios.tolist()), sales=level, sales_spread=spread)
 
 
 def _factors(
-    trial: Trial, effects: Effects, priors: Sequence[tuple[float, float]]
-) -> tuple[tuple[float, ...], Factor, Factor]:
+    trial: Trial, effects: Effects, middle: np.ndarray, priors: Sequence[tuple[float, float]]
+) -> tuple[Factor, Factor]:
     scores = dr_scores(trial, effects)
     gain = scores[:, 1:] - scores[:, :1]
-    averages = np.average(effects.uplift, axis=0, weights=trial.weight)
-    columns = np.stack([np.broadcast_to(averages, gain.shape), effects.uplift - averages], axis=-1)
+    columns = np.stack([np.broadcast_to(middle, gain.shape), effects.uplift - middle], axis=-1)
     raw, covariance = _regression(columns, gain, trial.weight)
     used = _posterior(raw, covariance, priors)
     error = np.sqrt(np.diag(covariance))
     level, spread = (Factor(float(raw[j]), float(error[j]), float(np.clip(used[j], 0.0, MOST))) for j in range(2))
-    return tuple(averages.tolist()), level, spread
+    return level, spread
 
 
 def _regression(columns: np.ndarray, gain: np.ndarray, weight: np.ndarray) -> tuple[np.ndarray, np.ndarray]:

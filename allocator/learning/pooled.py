@@ -25,22 +25,27 @@ from uplift import OutcomeKind, Schema, Trial
 
 POWER = 1.5  # of the mean in the variance of spend: a random number of purchases of random size (Tweedie 1984)
 ROUNDS, FIRST_ROUNDS = 14, 3  # of expectation-maximisation; the first ones find the spend without a coupon
-REACHES = (-14.0, 3.0)  # least and largest log share that counts
+FLATTENED, MOST_REACH = 0.25, 3.0
+# Standard deviation of what a coupon changes of the log of spend where nobody redeems it: then it is no more than a message.
+MESSAGE = 0.05
 MOST_LOG = 30.0
 STEPS, FIRST_STEPS, LAST_STEPS = 2, 8, 3  # Newton's, in a round, in the first one, and without a group
 SETTLED = 0.02  # relative change of every variance
 LONGEST = 1.0  # largest change of a coefficient in a step
 PRIOR_WEIGHT, PRIOR_VARIANCE = 2.0, 1e-3  # each variance is estimated as if so many more coefficients had this one
 FREE = 1e4  # variance of what is not shrunk
-START = {"base": 1.0, "delta": 0.01, "shared": 0.005, "own": 0.001}
+MEAN = "mean"  # of all coupons' effects: its variance is given, not estimated
+START = {MEAN: FREE, "base": 1.0, "delta": 0.01, "shared": 0.005, "own": 0.001}
 
 
 @dataclass(frozen=True, eq=False)
 class Reach:
-    """How far a coupon reaches a user: log of the expected discount as a share of the user's expected spend without it.
+    """How far a coupon reaches a user: sqrt(r d / u) (u / w)^(1/4).
 
-    Nobody is moved by a coupon that nobody redeems, and who redeems is seen of every user who got one: no control is
-    needed, so it is known far better than any effect, and tells effects apart before their noise does.
+    r is the chance of redemption, d its discount, w the user's expected spend without a coupon and u its mean. Nobody is
+    moved by a coupon that nobody redeems, and each further unit of a discount moves less than the one before. Who redeems
+    is seen of every user who got a coupon: no control is needed, so it is known far better than any effect, and tells
+    effects apart before their noise does. It also makes coupons that hardly anyone redeems a second control group.
 
     Attributes
     ----------
@@ -50,20 +55,23 @@ class Reach:
         `(coupons,)` of a redemption, currency.
     intercept, slope
         Log of the expected spend without a coupon, on the encoded features `(width,)`.
+    usual
+        Mean of that spend, currency.
     """
 
     redemption: Logistic
     discounts: np.ndarray
     intercept: float
     slope: np.ndarray
+    usual: float
 
     def of(self, features: Any, x: np.ndarray) -> np.ndarray:
         """`(n, coupons)` of users whose encoded features are `x` `(n, width)`."""
         made = self.redemption.predict(features)
         chances = np.column_stack([made.control, made.treated])[:, : self.discounts.size]
-        with np.errstate(divide="ignore"):
-            logs = np.log(chances) + np.log(self.discounts) - (self.intercept + x @ self.slope)[:, None]
-        return np.asarray(np.clip(logs, *REACHES))
+        spend = np.exp(np.minimum(self.intercept + x @ self.slope, MOST_LOG))
+        light = (self.usual / np.maximum(spend, 1e-9)) ** FLATTENED
+        return np.asarray(np.minimum(np.sqrt(chances * self.discounts / self.usual) * light[:, None], MOST_REACH))
 
 
 @dataclass(frozen=True, eq=False)
@@ -143,10 +151,12 @@ def fit_spending(
         taken = np.ones(money.n_coupons) if discounts is None else discounts
         known = taken[np.isfinite(taken)]
         taken = np.where(np.isfinite(taken), taken, known.mean() if known.size else 1.0)
-        reach = Reach(redemption, np.maximum(taken, 1e-9), float(intercepts[0]), slopes[0])
+        without = np.exp(np.minimum(intercepts[0] + x @ slopes[0], MOST_LOG))
+        usual = float(np.average(without, weights=money.weight))
+        reach = Reach(redemption, np.maximum(taken, 1e-9), float(intercepts[0]), slopes[0], usual)
         every = np.column_stack([np.zeros(len(money)), reach.of(money.features, x)])
         problem = _Problem.of(money, x, True, every[np.arange(len(money)), money.arm])
-        state = problem.estimate(state, ROUNDS)
+        state = problem.estimate(dataclasses.replace(state, variance=state.variance | {MEAN: MESSAGE**2}), ROUNDS)
     fits = _refitted(problem, state, seed, groups)
     intercepts, slopes, effects = (np.stack([np.asarray(fit[j]) for fit in fits]) for j in range(3))
     none = np.zeros((groups, money.n_coupons))
@@ -220,9 +230,10 @@ class _Problem:
                     / (place.stop - place.start + PRIOR_WEIGHT)
                 )
                 for name, place in self.places.items()
+                if name != MEAN
             }
             moved = max(abs(np.log(variance[name] / state.variance[name])) for name in variance)
-            state = dataclasses.replace(state, variance=variance)
+            state = dataclasses.replace(state, variance=state.variance | variance)
             if moved < SETTLED:
                 break
         return state
@@ -281,6 +292,7 @@ def _layout(width: int, arms: int, with_control: bool) -> tuple[dict[str, slice]
     places = {"base": slice(1, width + 1), "delta": slice(at, at + coupons)}
     at += coupons
     if with_control:
+        places[MEAN] = slice(width + 1, width + 2)
         places["shared"] = slice(at, at + width)
         at += width
     places["own"] = slice(at, at + coupons * width)

@@ -141,14 +141,14 @@ def _model(place: Path, document: Mapping[str, Any], card: dict[str, Any], manif
     terms, baskets, redemption = document["terms"], document["baskets"], document["redemption"]
     plain = document["purchase"]
     calibration = dict(document["calibration"])
-    averages, of_sales = (tuple(map(float, calibration.pop(name))) for name in ("averages", "sales_averages"))
+    averages, of_sales = (tuple(map(float, calibration.pop(name))) for name in ("averages", "sales_ratios"))
     spending, discounts = document["spending"], document["discounts"]
     return Model(
         coupons=tuple(document["coupons"]),
         terms=None if terms is None else tuple(Coupon.model_validate(entry) for entry in terms),
         purchase=Network(FittedNetwork.load(place / NETWORK)) if plain is None else _read_logistic(plain),
         calibration=Calibration(
-            averages, sales_averages=of_sales, **{name: Factor(**entry) for name, entry in calibration.items()}
+            averages, sales_ratios=of_sales, **{name: Factor(**entry) for name, entry in calibration.items()}
         ),
         baskets=None if baskets is None else _read_baskets(baskets),
         spending=None if spending is None else _read_spending(spending),
@@ -185,6 +185,7 @@ def _spending(model: Spending) -> dict[str, Any]:
             "discounts": reach.discounts.tolist(),
             "intercept": reach.intercept,
             "slope": reach.slope.tolist(),
+            "usual": reach.usual,
         }
     return document
 
@@ -197,6 +198,7 @@ def _read_spending(document: Mapping[str, Any]) -> Spending:
             np.array(entry["discounts"], dtype=np.float64),
             float(entry["intercept"]),
             np.array(entry["slope"], dtype=np.float64),
+            float(entry["usual"]),
         )
     return Spending(**_numbers(document), reach=reach, effect=np.array(document["effect"], dtype=np.float64))
 

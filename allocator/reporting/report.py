@@ -83,9 +83,7 @@ def _cards(summary: Summary) -> str:
     of_budget = words.share(summary.spend / summary.budget)
     spend = f"{of_budget} of the budget"
     if risk is not None:
-        spend += (
-            f"; above {words.money(risk.percentile, currency)} in {words.share(1.0 - risk.confidence)} of campaigns"
-        )
+        spend += f"; above {words.money(risk.percentile, currency)} in {words.share(1.0 - risk.confidence, digits=words.decimals(risk.confidence))} of campaigns"
     cards = [
         *(hedged.cards(summary) or [("Expected to earn", summary.objective, words.interval(summary), "lead")]),
         ("Expected to spend", summary.spend, spend, ""),

@@ -27,6 +27,11 @@ def share(number: float, *, sign: bool = False, digits: int = 1) -> str:
     return f"{number * 100:{'+' if sign else ''},.{digits}f} %"
 
 
+def decimals(number: float) -> int:
+    """Return how many decimals a share needs as a percentage: none for 0.95, one for 0.975."""
+    return 0 if abs(100 * number - round(100 * number)) < 1e-9 else 1
+
+
 def headline(summary: Summary) -> str:
     """Say what the plan does and earns."""
     hedge, earned = summary.hedge, f"to earn {money(summary.objective, summary.currency)}"
@@ -93,7 +98,7 @@ def spend(summary: Summary) -> str:
         )
     words = (
         f"Spend: {money(risk.expected, currency)} expected, at most {money(risk.percentile, currency)} in "
-        f"{share(risk.confidence)} of campaigns, {money(risk.worst, currency)} if everyone redeems. "
+        f"{share(risk.confidence, digits=decimals(risk.confidence))} of campaigns, {money(risk.worst, currency)} if everyone redeems. "
         f"The budget is exceeded with a probability of {share(risk.overrun)} (redemption_shock {risk.shock:g})."
     )
     if risk.redemptions < FEW:
@@ -200,5 +205,5 @@ def interval(summary: Summary) -> str:
         return f"{span}, from {found.draws} draws of the offers' values"
     return (
         f"{span} if the offers' errors are independent, {found.shared_low:,.0f} to {found.shared_high:,.0f} {unit} if they "
-        "are all one"
+        "all err the same way"
     )

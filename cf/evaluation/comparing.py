@@ -104,7 +104,7 @@ class Comparison:
 
     def best(self, metric: str = "ndcg") -> Evaluation:
         """Return the one with the highest mean."""
-        return max(self.evaluations, key=lambda evaluation: evaluation.metrics[metric].mean())
+        return max(self.evaluations, key=lambda evaluation: evaluation._of(metric, None).mean())
 
     def to_pandas(self) -> Any:
         """Return a table with a row for each recommender and segment (`all` first)."""

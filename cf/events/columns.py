@@ -23,7 +23,8 @@ def seconds(time: npt.ArrayLike) -> npt.NDArray[np.float64]:
     Parameters
     ----------
     time
-        `(n,)` datetime64, or numbers of *days* since 1970 (or since any day, as long as it is the same throughout).
+        `(n,)` datetimes, or numbers of *days* since 1970 (or since any day, as long as it is the same throughout). Those
+        with a time zone are brought to UTC; those without are taken as they are.
     """
     array = np.asarray(time)
     if array.dtype.kind == "M":
@@ -32,8 +33,14 @@ def seconds(time: npt.ArrayLike) -> npt.NDArray[np.float64]:
     if array.dtype.kind in "iuf":
         return np.round(array.astype(np.float64) * DAY)
     if array.dtype.kind == "O":  # a pandas column of timestamps
-        return seconds(pd.to_datetime(pd.Series(array)).to_numpy())
-    raise EventsError(f"times must be datetime64, or numbers of days; got {array.dtype}")
+        try:
+            stamps = pd.to_datetime(pd.Series(array), utc=True)
+        except (TypeError, ValueError) as error:
+            raise EventsError(f"times must be datetimes, or numbers of days: {error}") from error
+        return seconds(stamps.dt.tz_localize(None).to_numpy())
+    raise EventsError(
+        f"times must be datetimes, or numbers of days; got {array.dtype}: pandas.to_datetime makes them of text"
+    )
 
 
 def moment(time: Any) -> int:

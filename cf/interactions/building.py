@@ -55,10 +55,10 @@ class Door:
         optional: dict[str, npt.NDArray[Any]] = {}
         if batch.quantity is not None:
             optional["quantity"] = number(batch.quantity, "quantity")
-            self._refuse(good, faults.NOT_POSITIVE, ~(optional["quantity"] > 0))
+            self._refuse(good, faults.NOT_POSITIVE, ~((optional["quantity"] > 0) & np.isfinite(optional["quantity"])))
         if batch.money is not None:
             optional["money"] = number(batch.money, "money")
-            self._refuse(good, faults.BAD_MONEY, ~(optional["money"] >= 0))
+            self._refuse(good, faults.BAD_MONEY, ~((optional["money"] >= 0) & np.isfinite(optional["money"])))
         if batch.kind is not None:
             optional["kind"] = kind_numbers(batch.kind)
             self._refuse(good, faults.UNKNOWN_KIND, optional["kind"] < 0)

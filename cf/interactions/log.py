@@ -152,7 +152,7 @@ class Interactions:
         first, last = np.empty(self.n_users, np.int64), np.empty(self.n_users, np.int64)
         after = 0 if begin is None else max(moment(begin), 0)
         stop = self.now if end is None else moment(end)
-        kernels.stretch(self.start, self.time, np.uint32(after), np.uint32(min(stop, 2**32 - 1)), first, last)
+        kernels.stretch(self.start, self.time, np.uint32(after), np.uint32(min(max(stop, 0), 2**32 - 1)), first, last)
         return replace(self._cut(first, last), now=stop)
 
     def last_visits(self, visits: npt.ArrayLike) -> Interactions:

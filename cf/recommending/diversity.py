@@ -40,8 +40,8 @@ class Diversity:
         """Return how many items to look through."""
         return min(n * self.pool_factor, max(width, n))
 
-    def pick(self, items: npt.NDArray[np.int32], scores: npt.NDArray[np.float32], n: int, catalogue: Ids) -> tuple[npt.NDArray[np.int32], npt.NDArray[np.float32]]:  # fmt: skip
-        """Return the first n of each row that keep the limit."""
+    def pick(self, items: npt.NDArray[np.int32], scores: npt.NDArray[np.float32], n: int, catalogue: Ids, first: npt.NDArray[np.int64]) -> tuple[npt.NDArray[np.int32], npt.NDArray[np.float32]]:  # fmt: skip
+        """Return the first n of each row that keep the limit beside those that come `first` of all."""
         codes, _ = pd.factorize(np.asarray(self.category, object))
         place = self.items.find(catalogue.values)
         code = np.where(place >= 0, codes[np.maximum(place, 0)] if codes.size else -1, -1)
@@ -49,8 +49,8 @@ class Diversity:
         values = np.full((items.shape[0], n), np.nan, np.float32)
         for row in range(items.shape[0]):
             held = items[row][items[row] >= 0]
-            group = pd.Series(code[held])
+            group = pd.Series(code[np.concatenate([first, held])])
             rank = group.groupby(group).cumcount().to_numpy()
-            kept = np.flatnonzero((group.to_numpy() < 0) | (rank < self.most))[:n]
+            kept = np.flatnonzero(((group.to_numpy() < 0) | (rank < self.most))[first.size :])[:n]
             out[row, : kept.size], values[row, : kept.size] = held[kept], scores[row][kept]
         return out, values

@@ -116,7 +116,7 @@ def recommend(
         left = n - first.size
         items, scores = ranked(model.scores(known, block), wider, skip, allowed, filler)
         if rule.diversity is not None:
-            items, scores = rule.diversity.pick(items, scores, left, model.items)
+            items, scores = rule.diversity.pick(items, scores, left, model.items, first)
         place = slice(done, done + block.size)
         if first.size:
             found_items[place, : first.size] = first
@@ -140,6 +140,9 @@ def required_items(model: Model, rule: Rules, n: int) -> Numbers:
 def allowed_items(model: Model, rule: Rules, first: Numbers) -> npt.NDArray[np.bool_]:
     """Return which items may be ranked, of size 0 where all may."""
     exclude = model.items.find(rule.exclude) if np.size(rule.exclude) else np.zeros(0, np.int64)
+    both = np.intersect1d(exclude, first)
+    if both.size:
+        raise UsageError(f"{both.size} items are both required and excluded, such as {model.items.values[both[0]]!r}")
     if rule.only is None and not exclude.size and not first.size:
         return np.zeros(0, bool)
     allowed = np.full(len(model.items), rule.only is None)
@@ -181,6 +184,8 @@ def recommend_all(model: SparseModel, history: Interactions, n: int = 10, progre
 def goes_with(model: Model, basket: npt.ArrayLike, n: int = 10, rules: Rules | None = None) -> Recommendations:
     """Return what goes with the items of a basket (ids), the basket itself left out."""
     items = np.asarray(basket)
+    if not items.size:
+        raise UsageError("the basket is empty; recommend gives what is popular to a user without history")
     model.items.numbers(items, "item")
     events = Events(np.zeros(items.size, np.int64), items, np.zeros(items.size))
     history = Interactions.of(events, now=1 / 86_400, items=model.items)

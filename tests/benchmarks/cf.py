@@ -1,8 +1,10 @@
-"""cf measured: `python -m tests.benchmarks.cf [journey|relevance|scale|peers] ...`; all but the last two by default.
+"""cf measured: `python -m tests.benchmarks.cf [journey|relevance|shapes|scale|peers] ...`; the first two by default.
 
-`journey` compares recommenders on Complete Journey, `relevance` holds probabilities against weeks 49 to 52, `scale` builds
-and scores synthetic logs (`--events 50_000_000`), and `peers` times item-kNN beside `implicit`, where that is installed.
-Times are CPU seconds of all threads and wall seconds; the intervals are bootstrapped over users (95 %).
+`journey` compares recommenders on Complete Journey, `relevance` holds probabilities against weeks 49 to 52, `shapes` compares
+on made-up logs in the shapes of known data sets, `scale` builds and scores synthetic logs (`--events 50_000_000`), and `peers`
+times neighbours beside `implicit`, where that is installed. Settings were chosen with `--validation`, which foretells weeks 45
+to 48 instead; `--readme` writes the tables of `journey` and `relevance` into README. Times are CPU seconds of all threads and
+wall seconds; the intervals are bootstrapped over users (95 %).
 """
 
 from __future__ import annotations
@@ -24,19 +26,25 @@ import numpy.typing as npt
 import pandas as pd
 
 import cf
+from tests.benchmarks.cf_shapes import films, gifts
 
-BEGIN, END = "2017-11-27T05:00:00", "2017-12-26"  # weeks 49 to 52, the last of which ended on Christmas Eve
+WEEKS = {"45 to 48": ("2017-10-30T05:00:00", "2017-11-27T05:00:00"), "49 to 52": ("2017-11-27T05:00:00", "2017-12-26")}
+README = Path(__file__).parents[2] / "README.md"
+MARKS = ("<!-- cf:start -->", "<!-- cf:end -->")
+TENTHS = 10  # parts of the households, whose spread says how much a tenth of them tells
 CATEGORIES = 100
 
 
 @contextmanager
-def measured(what: str) -> Iterator[None]:
-    """Print CPU and wall time and the process' peak of memory."""
+def measured(what: str) -> Iterator[list[float]]:
+    """Print CPU and wall time, which the list then holds, and the process' peak of memory."""
     cpu, wall = time.process_time(), time.perf_counter()
-    yield
+    spent: list[float] = []
+    yield spent
+    spent.extend((time.process_time() - cpu, time.perf_counter() - wall))
     peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 2**20
     print(
-        f"  {what}: {time.process_time() - cpu:.1f} s CPU, {time.perf_counter() - wall:.1f} s, peak {peak:.1f} GiB",
+        f"  {what}: {spent[0]:.1f} s CPU, {spent[1]:.1f} s, peak {peak:.1f} GiB",
         flush=True,
     )
 
@@ -92,7 +100,7 @@ def journey() -> Journey:
 
 
 def singles(data: Journey) -> dict[str, cf.Recommender]:
-    """Return the single methods."""
+    """Return the single methods, by their default settings."""
     attributes = cf.Attributes.of(
         data.interactions.items,
         categorical={name: data.column(name) for name in ("product_category", "product_type", "brand", "department")},
@@ -100,66 +108,127 @@ def singles(data: Journey) -> dict[str, cf.Recommender]:
     return {
         "popularity": cf.Popularity(),
         "personal frequency": cf.Frequency(),
-        "item-kNN cosine": cf.ItemKNN(cf.Cosine(shrinkage=20.0), k=20, own=10.0),
-        "item-kNN Pearson": cf.ItemKNN(cf.Pearson(shrinkage=20.0), k=20, own=10.0),
-        "user-kNN cosine": cf.UserKNN(reweighting=cf.TfIdf(), own=1.0),
-        "user-kNN Pearson": cf.UserKNN(cf.Pearson(), reweighting=cf.TfIdf(), own=1.0),
-        "EASE": cf.Ease(most_items=3_000),
+        "TIFU-kNN": cf.TifuKNN(),
+        "repeat purchases": cf.Repeat(),
+        "item-kNN cosine": cf.ItemKNN(),
+        "item-kNN Pearson": cf.ItemKNN(cf.Pearson(shrinkage=20.0)),
+        "user-kNN cosine": cf.UserKNN(),
+        "user-kNN Pearson": cf.UserKNN(cf.Pearson()),
+        "EASE": cf.Ease(most_items=4_000),
         "ALS": cf.Als(),
         "content": cf.Content(attributes),
     }
 
 
-def parts() -> dict[str, cf.Recommender]:
-    """Return what the hybrid blends."""
-    return {
-        "two weeks": cf.Frequency(cf.Weighting(half_life=14.0)),
-        "four months": cf.Frequency(cf.Weighting(half_life=120.0)),
-        "repeat": cf.Repeat(),
-        "neighbours": cf.UserKNN(reweighting=cf.TfIdf(), k=200, weighting=cf.Weighting(half_life=120.0)),
-        "neighbours lately": cf.UserKNN(reweighting=cf.TfIdf(), k=50, weighting=cf.Weighting(half_life=30.0)),
-        "popular lately": cf.Popularity(14.0),
-        "popular": cf.Popularity(60.0),
-    }
-
-
-def recommenders(data: Journey) -> None:
+def recommenders(data: Journey, weeks: str) -> list[str]:
     """Compare the single methods and the hybrid; a tenth of the households cut to one basket, a twentieth to none."""
-    split = cf.TemporalSplit(at=BEGIN, one_visit=0.1, nothing=0.05)
-    chosen = singles(data) | {"hybrid": cf.Hybrid(parts())}
+    split = cf.TemporalSplit(at=WEEKS[weeks][0], one_visit=0.1, nothing=0.05)
+    chosen = singles(data) | {"hybrid": cf.Hybrid()}
     found = cf.compare(
         chosen, data.interactions, split, progress=lambda task, done, total: print(f"  {done}/{total}", file=sys.stderr)
     )
-    print("\nNDCG@10 and others, foretelling weeks 49 to 52\n" + str(found))
-    best = max((e for e in found.evaluations if e.name != "hybrid"), key=lambda e: e.metrics["ndcg"].mean())
-    print(f"hybrid / best single ({best.name}): {found['hybrid'].ratio(best)}")
+    print(f"\nNDCG@10 and others, foretelling weeks {weeks}\n{found}")
+    return [*ndcg_table(found, weeks), "", *hybrid_lines(found)]
+
+
+def ndcg_table(found: cf.Comparison, weeks: str) -> list[str]:
+    """Return a Markdown table of NDCG@10 by segment."""
+    segments = ("warm", "few-shot", "new")
+    lines = [
+        f"| NDCG@10, weeks {weeks} | all, 95 % interval | warm | one basket | none | CPU s, fit + score |",
+        "| --- | --- | --- | --- | --- | --- |",
+    ]
+    for e in found.evaluations:
+        of = [f"{e.mean('ndcg', segment).mean:.3f}" for segment in segments]
+        whole = e.mean("ndcg")
+        times = f"{e.fit_seconds:.1f} + {e.score_seconds:.1f}"
+        lines.append(
+            f"| {e.name} | {whole.mean:.3f} ({whole.low:.3f} to {whole.high:.3f}) | {' | '.join(of)} | {times} |"
+        )
+    return lines
+
+
+def hybrid_lines(found: cf.Comparison) -> list[str]:
+    """Return the hybrid over the best single methods, and over popularity where little is known."""
+    own = ("hybrid", "repeat purchases")  # the second is the hybrid's own main part
+    best = max((e for e in found.evaluations if e.name not in own), key=lambda e: e.metrics["ndcg"].mean())
+    known = ("TIFU-kNN", "personal frequency")
+    named = max((found[name] for name in known), key=lambda e: e.metrics["ndcg"].mean())
     cold = [
         replace(found[name], segment=np.where(found[name].segment == "warm", "warm", "cold"))
         for name in ("hybrid", "popularity")
     ]
-    print(f"hybrid / popularity, households with one basket or none: {cold[0].ratio(cold[1], segment='cold')}")
+    ratios = {
+        f"the best other method ({best.name})": found["hybrid"].ratio(best),
+        f"{named.name}": found["hybrid"].ratio(named),
+        "popularity, where one basket or none is known": cold[0].ratio(cold[1], segment="cold"),
+    }
+    return ["The hybrid's NDCG@10 is, paired over households:", ""] + [
+        f"- {value.mean:.3f} (95 % {value.low:.3f} to {value.high:.3f}) times that of {name}"
+        for name, value in ratios.items()
+    ]
 
 
-def relevance(data: Journey) -> None:
-    """Hold relevance against weeks 49 to 52."""
+def relevance(data: Journey, weeks: str) -> list[str]:
+    """Hold relevance against the weeks."""
     x = data.interactions
-    known = x.before(BEGIN)
+    begin, end = WEEKS[weeks]
+    known = x.before(begin)
     known = known.only(np.flatnonzero(np.diff(known.start)))
-    later = x.between(BEGIN, END)
+    later = x.between(begin, end)
+    lines = [
+        f"| relevance, weeks {weeks} | log-loss | AUC | AUC, never bought | calibration error |",
+        "| --- | --- | --- | --- | --- |",
+    ]
+    notes = []
     for name, scopes in (("100 categories", data.categories()), ("coupons' product sets", data.coupon_sets())):
         print(f"\nRelevance, {name} ({len(scopes)} scopes)")
-        with measured("fit"):
+        with measured("fit") as spent:
             model = cf.Relevance().fit(known, scopes)
-        with measured("predict"):
-            full = model.predict(known)
+        notes.append(f"{name}: fit {spent[0]:.0f} CPU s")
+        full = model.predict(known)
+        cut = model.predict(known.last_visits(1))
         base = replace(full, probability=np.tile(model.crowd.recent, (full.users.size, 1)))
-        for label, history, said in (
-            ("base rate", known, base),
-            ("relevance", known, full),
-            ("cut to the last basket", known, model.predict(known.last_visits(1))),
-            ("cut to nothing", known, model.predict(known.last_visits(0))),
-        ):
-            print(f"{label}: {cf.judge(said, history, later, scopes, repeats=50)}")
+        for label, said in (("base rate", base), ("relevance", full), ("cut to the last basket", cut)):
+            judged = cf.judge(said, known, later, scopes, repeats=50)
+            print(f"{label}: {judged}")
+            numbers = (judged.log_loss, judged.auc, judged.never_auc)
+            cells = [f"{i.mean:.4f} ({i.low:.4f} to {i.high:.4f})" for i in numbers]
+            lines.append(f"| {name}, {label} | {' | '.join(cells)} | {judged.calibration_error:.4f} |")
+        nothing = model.predict(known.last_visits(0))
+        print(f"cut to nothing is the base rate: {np.allclose(nothing.probability, base.probability)}")
+        print(spread(cut, known, later, scopes))
+    return [*lines, "", "; ".join(notes) + "."]
+
+
+def spread(said: cf.Foretold, known: cf.Interactions, later: cf.Interactions, scopes: cf.Scopes) -> str:
+    """Return how log-loss and AUC of a tenth of the households vary: what a test of a tenth can tell."""
+    parts = np.array_split(np.random.default_rng(0).permutation(said.users.size), TENTHS)
+    found = [
+        cf.judge(replace(said, users=said.users[rows], probability=said.probability[rows]), known, later, scopes, 2)
+        for rows in parts
+    ]
+    loss, auc = np.array([j.log_loss.mean for j in found]), np.array([j.auc.mean for j in found])
+    return f"cut to the last basket, tenths: log-loss {loss.min():.3f} to {loss.max():.3f}, AUC {auc.min():.3f} to {auc.max():.3f}"
+
+
+def shapes() -> None:
+    """Does the hybrid follow whichever single method is best? Films rated once, and a shop seen rarely."""
+    once = cf.Weighting(repeats="once")
+    single: dict[str, cf.Recommender] = {
+        "popularity": cf.Popularity(), "personal frequency": cf.Frequency(), "TIFU-kNN": cf.TifuKNN(),
+        "item-kNN": cf.ItemKNN(weighting=once), "user-kNN": cf.UserKNN(weighting=once), "EASE": cf.Ease(), "ALS": cf.Als(),
+    }  # fmt: skip
+    unseen = cf.Rules(exclude_owned=True)
+    for name, log, split, rules in (
+        ("films", films(2_500, 1_800, 200_000), cf.RandomSplit(), unseen),
+        ("gifts", gifts(2_500, 1_800), cf.TemporalSplit(), None),
+    ):
+        found = cf.compare(single | {"hybrid": cf.Hybrid()}, log, split, rules=rules)
+        best = max((e for e in found.evaluations if e.name != "hybrid"), key=lambda e: e.metrics["ndcg"].mean())
+        print(f"\n{name}: {len(log):,} events")
+        print("\n".join(f"  {e.name:20} {e.mean('ndcg')}" for e in found.evaluations))
+        print(f"  hybrid / best single ({best.name}): {found['hybrid'].ratio(best)}")
 
 
 def synthetic(folder: Path, users: int, events: int, items: int) -> None:
@@ -196,37 +265,54 @@ def scale(users: int, events: int, items: int = 100_000) -> None:
     print(f"  {found.probability.shape} probabilities, mean {found.probability.mean():.4f}; {x.faults}")
 
 
-def peers(users: int, events: int, items: int = 100_000) -> None:
-    """Item-kNN by cosine, beside implicit's, on the same matrix."""
+def zipf_log(users: int, events: int, items: int) -> cf.Interactions:
+    """Return a log of Zipf items and uniform users and days."""
     rng = np.random.default_rng(0)
     share = 1.0 / (np.arange(items) + 10.0)
     item = np.searchsorted(np.cumsum(share / share.sum()), rng.random(events))
-    x = cf.Interactions.of(
+    return cf.Interactions.of(
         cf.Events(rng.integers(0, users, events), item, rng.integers(0, 365, events)), now=366, keep_duplicates=True
     )
+
+
+def peers(users: int, events: int, items: int = 100_000) -> None:
+    """Neighbours beside implicit's, on the same matrix; and user-kNN in MovieLens-1M's shape."""
+    print("\nUser-kNN cosine, k = 100: 6,040 users, 3,706 items, 1,000,000 events")
+    small = zipf_log(6_040, 1_000_000, 3_706)
+    plain = cf.Weighting(repeats="once")
+    near = cf.UserKNN(weighting=plain, reweighting=cf.Plain(), own=0.0).fit(small)
+    cf.recommend_all(near, small.only(np.arange(64)))  # compiles
+    with measured("cf best 10 of all users") as spent:
+        cf.recommend_all(near, small)
+    print(f"  {1_000 * spent[0] / small.n_users:.3f} ms CPU a user, {1_000 * spent[1] / small.n_users:.3f} ms wall")
+    x = zipf_log(users, events, items)
     print(f"\nItem-kNN cosine, k = 50: {events:,} events, {users:,} users, {items:,} items")
-    rule = cf.ItemKNN(k=50, weighting=cf.Weighting(), own=0.0)
-    with measured("cf fit"):
+    rule = cf.ItemKNN(cf.Cosine(), k=50, own=0.0, normalised=False, weighting=cf.Weighting())
+    with measured("cf fit") as ours:
         model = rule.fit(x)
-    with measured("cf best 10 of all users"):
+    with measured("cf best 10 of all users") as our_best:
         cf.recommend_all(model, x, n=10)
     if importlib.util.find_spec("implicit") is None:
         print("  implicit is not installed")
         return
     from implicit.nearest_neighbours import CosineRecommender
 
-    matrix = x.matrix()
+    matrix = x.matrix().astype(np.float64)
     theirs = CosineRecommender(K=51)  # it counts the item itself
-    with measured("implicit fit"):
+    with measured("implicit fit") as fit:
         theirs.fit(matrix, show_progress=False)
-    with measured("implicit best 10 of all users"):
+    with measured("implicit best 10 of all users") as best:
         theirs.recommend(np.arange(x.n_users), matrix, N=10, filter_already_liked_items=False)
-    same = [
-        np.allclose(np.sort(theirs.similarity[i].data[theirs.similarity[i].indices != i])[::-1][:50][: model.near[i].nnz],
-                    np.sort(model.near[i].data)[::-1][: (theirs.similarity[i].indices != i).sum()], atol=1e-4)
-        for i in range(0, x.n_items, max(x.n_items // 500, 1))
-    ]  # fmt: skip
+    same = [agree(theirs.similarity[i], model.near[i], i) for i in range(0, x.n_items, max(x.n_items // 500, 1))]
+    print(f"  implicit / cf, CPU: fit {fit[0] / ours[0]:.2f}, best 10 {best[0] / our_best[0]:.2f}")
     print(f"  the same similarities for {np.mean(same):.1%} of {len(same)} items")
+
+
+def agree(theirs: Any, ours: Any, own: int) -> bool:
+    """Return whether two rows hold the same 50 largest similarities to others (ties may name other items)."""
+    others = np.sort(theirs.data[theirs.indices != own])[::-1][:50]
+    mine = np.sort(ours.data)[::-1][: others.size]
+    return mine.size == others.size and bool(np.allclose(others, mine, atol=1e-4))
 
 
 def main() -> None:
@@ -235,16 +321,28 @@ def main() -> None:
     parser.add_argument("what", nargs="*", default=["journey", "relevance"])
     parser.add_argument("--events", type=int, default=5_000_000)
     parser.add_argument("--users", type=int, default=100_000)
+    parser.add_argument("--validation", action="store_true", help="foretell weeks 45 to 48")
+    parser.add_argument("--readme", action="store_true", help="write the tables into README")
     options = parser.parse_args()
-    unknown = set(options.what) - {"journey", "relevance", "scale", "peers"}
+    unknown = set(options.what) - {"journey", "relevance", "shapes", "scale", "peers"}
     if unknown:
         parser.error(f"unknown: {', '.join(sorted(unknown))}")
+    weeks = "45 to 48" if options.validation else "49 to 52"
     data = journey() if {"journey", "relevance"} & set(options.what) else None
+    tables: list[list[str]] = []
     for what in options.what:
         if data is not None and what in ("journey", "relevance"):
-            (recommenders if what == "journey" else relevance)(data)
+            tables.append((recommenders if what == "journey" else relevance)(data, weeks))
+            print("\n".join(tables[-1]), flush=True)
+        elif what == "shapes":
+            shapes()
         else:
             (scale if what == "scale" else peers)(options.users, options.events)
+    if options.readme and tables:
+        text = "\n\n".join("\n".join(table) for table in tables)
+        before, rest = README.read_text(encoding="utf-8").split(MARKS[0])
+        after = rest.split(MARKS[1])[1]
+        README.write_text(f"{before}{MARKS[0]}\n{text}\n{MARKS[1]}{after}", encoding="utf-8")
 
 
 if __name__ == "__main__":

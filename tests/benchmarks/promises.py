@@ -104,7 +104,7 @@ def outcome(
 def raw(model: Model) -> Model:
     """Return the model without its calibration."""
     known = model.calibration
-    return dataclasses.replace(model, calibration=Calibration(known.averages, ONE, ONE, known.sales_averages, ONE, ONE))
+    return dataclasses.replace(model, calibration=Calibration(known.averages, ONE, ONE, known.sales_ratios, ONE, ONE))
 
 
 def hillstrom(split: int, file: Path = FILE) -> tuple[TrialArrays, pd.DataFrame, Campaign, None]:

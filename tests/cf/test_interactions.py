@@ -91,8 +91,8 @@ def test_bad_events_are_counted_by_kind_and_take_no_part() -> None:
     assert x.faults.counts == {
         "time in the future": 1,
         "time missing or before 1970": 1,
-        "quantity not positive": 1,
-        "money negative or missing": 1,
+        "quantity not positive, or infinite": 1,
+        "money negative, missing or infinite": 1,
         "user or item missing": 1,
         "unknown item": 1,
         "duplicate": 1,
@@ -194,3 +194,18 @@ def test_progress_is_told_of_what_is_done_and_how_much_there_is() -> None:
     assert told[-1] == ("placing events", 20, 20)
     with progress_bar() as progress:
         Interactions.of(tiny(), now=50, progress=progress)
+
+
+def test_times_with_a_zone_are_brought_to_utc_and_text_is_refused_with_a_way_out() -> None:
+    stamps = pd.to_datetime(["2020-01-01T02:00", "2020-01-02T02:00"]).tz_localize("Europe/Berlin")
+    x = Interactions.of(Events(np.array([1, 1]), np.array([1, 2]), stamps))
+    assert x.time.tolist() == [1577840400, 1577926800]
+    with pytest.raises(EventsError, match=r"pandas.to_datetime"):
+        Interactions.of(Events(np.array([1]), np.array([1]), np.array(["2020-01-01"])))
+
+
+def test_infinite_amounts_are_faults_and_a_window_before_1970_is_empty() -> None:
+    two = np.array([1, 1])
+    x = Interactions.of(Events(two, two, np.array([1.0, 2.0]), quantity=np.array([1.0, np.inf])), now=3)
+    assert x.faults.total == 1
+    assert len(x.before(-30)) == 0

@@ -26,6 +26,7 @@ from cf.models import (
     TifuKNN,
     UserKNN,
 )
+from cf.models.blending import Contest
 from cf.neighbours import BM25, Cosine, Pearson, Plain, TfIdf
 from cf.recommending import explain, goes_with, recommend, recommend_all, similar_items
 from tests.cf.worlds import log, market, tiny
@@ -285,3 +286,18 @@ def test_similar_items_and_parameters_out_of_range(shop: Interactions) -> None:
     for wrong in (lambda: ItemKNN(k=0), lambda: Ease(penalty=0.0), lambda: Als(factors=0), lambda: Hybrid({})):
         with pytest.raises(UsageError):
             wrong()
+
+
+def test_climbing_never_ends_below_where_it_began_and_finds_the_part_that_tells() -> None:
+    rng = np.random.default_rng(0)
+    hit = rng.random(4_000) < 0.1
+    features = rng.random((4_000, 4)).astype(np.float32)
+    features[:, 2] += 0.3 * hit
+    start = np.arange(0, 4_001, 20)
+    contest = Contest(features, hit, start, np.maximum(np.add.reduceat(hit, start[:-1]), 1))
+    alone = [contest.ndcg(features[:, place]) for place in range(4)]
+    assert np.argmax(alone) == 2
+    weights, reached = contest.climbed(np.eye(4)[0])
+    assert reached > 1.1 * alone[0]
+    assert np.argmax(weights) == 2
+    assert reached == pytest.approx(contest.ndcg(features @ weights.astype(np.float32)))

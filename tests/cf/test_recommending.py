@@ -6,7 +6,7 @@ import pytest
 from cf.errors import UsageError
 from cf.ids import Ids
 from cf.models import Frequency, Popularity
-from cf.recommending import Diversity, Rules, recommend
+from cf.recommending import Diversity, Rules, goes_with, recommend
 from tests.cf.worlds import log, market, tiny
 
 
@@ -41,3 +41,19 @@ def test_diversity_keeps_at_most_so_many_of_a_category() -> None:
     rule = Diversity(Ids(np.arange(10, 70)), group, most=1)
     made = recommend(Popularity().fit(x), x, n=6, rules=Rules(diversity=rule))
     assert all(np.unique((made.catalogue.values[row] - 10) % 6).size == 6 for row in made.items[:20])
+
+
+def test_required_items_count_among_those_of_their_category() -> None:
+    x = log(tiny(), now=41)
+    kinds = Diversity(x.items, np.array(["dairy", "bakery", "dairy", "drink"], object), most=1)
+    made = recommend(Popularity().fit(x), x, users=["ann"], n=3, rules=Rules(require=["eggs"], diversity=kinds))
+    assert made.ids().tolist() == ["eggs", "bread", "tea"]
+
+
+def test_what_contradicts_itself_or_is_empty_is_refused_with_words() -> None:
+    x = log(tiny(), now=41)
+    model = Popularity().fit(x)
+    with pytest.raises(UsageError, match=r"both required and excluded, such as 'tea'"):
+        recommend(model, x, rules=Rules(require=["tea"], exclude=["tea", "milk"]))
+    with pytest.raises(UsageError, match="the basket is empty"):
+        goes_with(model, [])

@@ -104,7 +104,9 @@ class Fitting:
             wide, unseen["wide"] = self._wide(moments, dispersion)
         if self.settings.trees:
             trees, unseen["trees"] = self._trees(moments, dispersion)
-        stack = fit_stack(unseen, self.outcome, offset, self.design, self.weight, self.link, dispersion)
+        stack = fit_stack(
+            unseen, self.outcome, offset, self.design, self.weight, self.link, dispersion, searched=["trees"]
+        )
         stage = self._stage(networks, wide, trees, line, stack, structure)
         return FittedStage(stage, self._out_of_fold(stack, unseen), self.fold)
 
