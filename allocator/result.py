@@ -178,8 +178,8 @@ class Result:
     objective
         Value of the plan, currency; NaN without a plan.
     bound
-        A number that no feasible plan can exceed, currency; the tighter of `price_bound` and what branch and bound
-        proved.
+        A number that no feasible plan can exceed, currency; the tighter of `price_bound` (rounded down where all values are
+        whole numbers) and what branch and bound proved.
     price_bound
         The bound that anyone can recompute from `prices` in one pass over the offers (`verify` does).
     prices

@@ -37,6 +37,7 @@ PRICING = 2 / 3  # of the time, at most, for prices: a plan is wanted too
 PATIENCE = 1 / 2  # of the time left after the prices, for a first plan; then the limits are looked at one by one
 NEAR = 1e-7  # relative gap of a plan under a stand-in: what it stands in for is not known any better
 LEAST_SECONDS = 0.05  # for prices, however little time is left: any prices bound, but poor ones bound poorly
+WHOLE = 1e-11  # of a bound: far above the rounding in it
 DEAR = 20.0  # typical values a typical offer may be charged for a limit, at first
 WARM = 1e-2  # of the first temperature, where the search for prices begins at those of a problem much like it
 Progress = Callable[[str, float], None]
@@ -90,6 +91,8 @@ def solve(
         return _explained(problem, piece, minimum.prices, begin, time_limit, seed, report)
     report("integer", 0.0)
     tolerance = max(CENT, gap * abs(bound)) * 0.9
+    if problem.whole_values:
+        tolerance = max(tolerance, bound - _whole(bound))
     prices, found = near_bound(problem, search, minimum, bound, tolerance, begin, time_limit, tau, seed)
     if prices is not minimum.prices:
         other = piece.exact(prices)[0] + core.required_value(problem)
@@ -217,16 +220,17 @@ def _with_plan(
     plan = Plan.of(problem, found.offers)
     tally = Tally.of(problem, plan.offer)
     # Rounding in the sums must not put the bound below the plan's own value.
-    bound = max(min(price_bound, found.bound), found.objective)
-    searched = found.bound < price_bound
+    least = _whole(price_bound) if problem.whole_values else price_bound
+    bound = max(min(least, found.bound), found.objective)
+    searched = found.bound < least
     distance = bound - found.objective
     optimal = distance < CENT or distance <= gap * abs(found.objective)
-    proof = Proof.BRANCH_AND_BOUND if searched and price_bound - found.objective >= CENT else Proof.PRICES
+    proof = Proof.BRANCH_AND_BOUND if searched and least - found.objective >= CENT else Proof.PRICES
     names = tuple(limit.name for limit in problem.limits)
     return Result(
         status=Status.OPTIMAL if optimal else Status.FEASIBLE,
         objective=found.objective,
-        bound=bound if proof is Proof.BRANCH_AND_BOUND else max(price_bound, found.objective),
+        bound=bound if proof is Proof.BRANCH_AND_BOUND else max(least, found.objective),
         price_bound=max(price_bound, found.objective),
         prices=Prices(names, prices),
         proof=proof,
@@ -236,6 +240,11 @@ def _with_plan(
         limits=_uses(problem, tally, prices),
         spend=tally.spend,
     )
+
+
+def _whole(bound: float) -> float:
+    """Return the greatest whole number that a plan of whole values can earn under a bound, with room for its rounding."""
+    return float(math.floor(bound + WHOLE * max(1.0, abs(bound))))
 
 
 def _uses(problem: Problem, tally: Tally, prices: np.ndarray) -> tuple[LimitUse, ...]:

@@ -1,10 +1,13 @@
 """Masses of ties: identical users, values in proportion to costs, and large terms that cancel."""
 
+import dataclasses
+
 import numpy as np
 import pytest
 from scipy.optimize import Bounds, LinearConstraint, milp
 
-from allocator import Limit, Problem, Status, solve, verify
+from allocator import Limit, Problem, Proof, Status, VerificationError, solve, verify
+from allocator.demo import market
 from allocator.executors.shard import whole
 from allocator.solvers.folding import fold
 from allocator.solvers.twins import distinct_users
@@ -73,3 +76,25 @@ def test_twins_are_users_with_the_same_offers(dense: bool) -> None:
     order = np.sort(np.unique(kind, return_index=True)[1])
     assert first.tolist() == order.tolist()
     assert counts.tolist() == np.bincount(kind)[kind[order]].tolist()
+
+
+def test_where_all_values_are_whole_the_bound_is_too() -> None:
+    """Less than one unit above the plan, the prices' bound proves it best; a claim of one unit less is refused."""
+    made = market(4_000, 8, seed=1)
+    value, cost = np.round(made.value), np.ceil(made.cost * 100) / 100
+    problem = Problem.from_arrays(value, cost, budget=made.budget, quantities=made.quantities)
+    result = solve(problem, time_limit=20.0)
+    assert result.status is Status.OPTIMAL
+    assert result.bound == result.objective == round(result.objective)
+    verify(problem, result)
+    worse = solve(problem.with_bounds("budget", at_least=None, at_most=0.9 * made.budget), time_limit=20.0)
+    assert worse.objective < result.objective
+    limits = tuple(
+        dataclasses.replace(told, used=other.used) for told, other in zip(result.limits, worse.limits, strict=True)
+    )
+    forged = dataclasses.replace(
+        result, objective=worse.objective, bound=worse.objective, plan=worse.plan, spend=worse.spend, limits=limits,
+        proof=Proof.PRICES,
+    )  # fmt: skip
+    with pytest.raises(VerificationError, match="bound is given as"):
+        verify(problem, forged)

@@ -19,6 +19,9 @@ from allocator.tables.user_columns import Attribute
 UNITS = ("value", "cost", "liability", "count")
 
 
+CHUNK = 1 << 16  # offers
+
+
 @dataclass(frozen=True, eq=False)
 class Problem:
     """Offers to choose from, and the rules a plan must keep.
@@ -261,6 +264,17 @@ class Problem:
     def n_coupons(self) -> int:
         """Number of coupon types."""
         return self.offers.n_coupons
+
+    @property
+    def whole_values(self) -> bool:
+        """Whether every offer's value is a whole number, so that every plan's is."""
+        value = self.offers.value
+        for low in range(0, value.size, CHUNK):
+            part = value[low : low + CHUNK]
+            part = part[~np.isnan(part)]
+            if (part != np.rint(part)).any():  # most often so in the first chunk
+                return False
+        return True
 
     def limit_index(self, name: str) -> int:
         """Return the position of a limit by its name; raises `UsageError` where there is none."""

@@ -55,12 +55,15 @@ def verify(problem: Problem, result: Result, *, gap: float = 1e-9) -> Certificat
     faults += _claim_faults(problem, result)
     _refuse(faults)
     price_bound, rounding = rounded_dual(problem, np.asarray(result.prices, dtype=np.float64), of_value=1.0)
-    _refuse(_bound_faults(result, price_bound, rounding, gap))
+    whole = problem.whole_values  # then so is what any plan earns
+    _refuse(_bound_faults(result, price_bound, rounding, gap, whole=whole))
     resting = max(0.0, price_bound - result.bound) if result.proof is Proof.BRANCH_AND_BOUND else 0.0
     words = (
         f"The plan keeps every rule and limit and earns {result.objective:,.2f}; "
         f"by the prices no plan earns more than {price_bound:,.2f}."
     )
+    if whole and result.bound < price_bound and not resting:
+        words += f" All values are whole numbers, so that none earns more than {result.bound:,.2f}."
     if resting:
         words += f" That none earns more than {result.bound:,.2f} rests on branch and bound."
     return Certificate(result.objective, price_bound, resting, words)
@@ -254,14 +257,15 @@ def _price_faults(problem: Problem, result: Result) -> list[str]:
     ]
 
 
-def _bound_faults(result: Result, price_bound: float, rounding: float, gap: float) -> list[str]:
+def _bound_faults(result: Result, price_bound: float, rounding: float, gap: float, *, whole: bool = False) -> list[str]:
     """Compare so that a NaN, wherever it stands, is a fault."""
     faults = []
     # The recomputed bound makes room for all rounding; the solver's plain sum may lie below it by twice that.
     slack = SLACK * max(1.0, abs(price_bound)) + 2.0 * rounding
     if not price_bound - slack <= result.price_bound < math.inf:
         faults.append(f"price_bound is given as {result.price_bound!r}; the prices prove {price_bound!r}")
-    if result.proof is Proof.PRICES and not result.bound >= price_bound - slack:
+    proven = math.floor(price_bound) if whole else price_bound - slack
+    if result.proof is Proof.PRICES and not result.bound >= proven:
         faults.append(f"bound is given as {result.bound!r}, but the prices prove only {price_bound!r}")
     if not result.objective <= result.bound < math.inf:
         faults.append(f"bound is given as {result.bound!r}; the plan's own value is {result.objective!r}")

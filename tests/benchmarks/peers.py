@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import multiprocessing
+import os
 import resource
 import time
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -50,6 +52,8 @@ def run_peer(name: str, model: Model, seconds: float) -> PeerRun:
 
 
 def _work(pipe: Any, name: str, model: Model, seconds: float) -> None:
+    with Path(os.devnull).open("w") as nothing:  # some print whatever they are told
+        os.dup2(nothing.fileno(), 1)
     objective, ended = (_scipy if name == "scipy.milp" else _ortools)(name, model, seconds)
     pipe.send((objective, resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024, ended))
 

@@ -9,6 +9,8 @@ import numpy as np
 from allocator import Limit, Problem, solve
 from allocator.demo import Market, market
 
+MANY = 40.0  # pieces of a coupon whose quantity the market leaves open
+
 
 def variants(size: int) -> Iterator[tuple[str, Problem]]:
     """Yield a name and a problem each; `size` users."""
@@ -31,7 +33,9 @@ def variants(size: int) -> Iterator[tuple[str, Problem]]:
     for count in (20, 50, 200):
         yield f"{count} overlapping segments", of(made, limits=segments(made, plain.user, plain.cost, count))
     many = market(size, 1_000, eligible=20, seed=0)
-    yield "1,000 coupons, 20 eligible each", sparse(many)
+    yield "1,000 coupons, 20 eligible each", sparse(many, 19)
+    many = market(size // 2, 5_000, eligible=20, seed=0)
+    yield f"5,000 coupons with a quantity each, {size // 2:,} users", sparse(many, 5_000)
 
 
 def of(made: Market, **rules: object) -> Problem:
@@ -51,8 +55,8 @@ def segments(made: Market, user: np.ndarray, cost: np.ndarray, count: int) -> li
     return limits
 
 
-def sparse(made: Market) -> Problem:
-    """Return a market whose users are eligible for a few of many coupons."""
+def sparse(made: Market, scarce: int) -> Problem:
+    """Return a market whose users are eligible for a few of many coupons, of which the `scarce` ones have a quantity."""
     import pyarrow as pa
 
     assert made.coupon is not None
@@ -67,7 +71,6 @@ def sparse(made: Market) -> Problem:
         }
     )
     limits = [Limit("budget", at_most=made.budget)]
-    # A quantity for each coupon would be 500 more limits; the 19 scarcest show what sparse eligibility costs.
-    scarce = sorted((q, k) for k, q in enumerate(made.quantities) if q is not None)[-19:]
-    limits += [Limit(f"quantity[{names[k]}]", "count", at_most=q, coupons=[str(names[k])]) for q, k in scarce]
-    return Problem.from_offers(offers, limits=limits)
+    known = sorted((MANY if q is None else q, k) for k, q in enumerate(made.quantities))[:scarce]
+    limits += [Limit(f"quantity[{names[k]}]", "count", at_most=q, coupons=[str(names[k])]) for q, k in known]
+    return Problem.from_offers(offers, limits=limits, coupons=names.tolist())
