@@ -33,12 +33,15 @@ class Plan:
     @classmethod
     def of(cls, problem: Problem, offer: np.ndarray) -> Plan:
         """Make a plan of distinct offer indices, in any order."""
-        offer = np.sort(np.asarray(offer, dtype=np.int64))
+        # Solvers join a few ascending lists: a merge sort takes one pass over each.
+        offer = np.sort(np.asarray(offer, dtype=np.int64), kind="stable")
         user = problem.offers.users_of(offer)
         if problem.user_row is not None:
             user = problem.user_row[user]
         coupon = problem.offers.coupons_of(offer)
-        # Dense offers, and most tables, come out sorted already.
+        if problem.offers.start is None and problem.user_row is None:  # a grid's offers are in this order
+            return cls(problem, offer, user, coupon)
+        # Most tables come out sorted already.
         step = np.diff(user)
         if not ((step > 0) | ((step == 0) & (np.diff(coupon) > 0))).all():
             order = np.lexsort((coupon, user))

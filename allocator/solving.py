@@ -26,6 +26,7 @@ from allocator.solvers.piece import Piece
 from allocator.solvers.prices import Prices as Minimum
 from allocator.solvers.prices import Search
 from allocator.solvers.relaxation import limit_matrix
+from allocator.solvers.tally import Tally
 from allocator.solvers.warming import small_problems, warm
 
 if TYPE_CHECKING:
@@ -108,7 +109,7 @@ def near_bound(
     """Return a plan near the bound, and the prices that it comes from (those of `minimum`, unless ties had to be broken)."""
     piece, deadline = search.whole, begin + time_limit
     tied = not minimum.exact and monotonic() < search.deadline
-    if minimum.exact and ties.is_tied(minimum.piece, minimum.prices):
+    if minimum.exact and minimum.plan is None and ties.is_tied(minimum.piece, minimum.prices):
         # Ties may not matter: offers that use and earn the same are as good as one.
         effort = core.Effort(tolerance, monotonic(), deadline, deadline, seed)
         best = core.first_plan(problem, piece, minimum.piece, minimum.prices, bound, effort)
@@ -124,7 +125,7 @@ def near_bound(
     now = monotonic()
     found = core.search(
         problem, piece, minimum.piece, minimum.prices, bound,
-        tolerance=tolerance, deadline=deadline, seed=seed, patience=now + PATIENCE * (deadline - now),
+        tolerance=tolerance, deadline=deadline, seed=seed, patience=now + PATIENCE * (deadline - now), start=minimum.plan,
     )  # fmt: skip
     return minimum.prices, found
 
@@ -214,6 +215,7 @@ def _with_plan(
 ) -> Result:  # fmt: skip
     assert found.offers is not None
     plan = Plan.of(problem, found.offers)
+    tally = Tally.of(problem, plan.offer)
     # Rounding in the sums must not put the bound below the plan's own value.
     bound = max(min(price_bound, found.bound), found.objective)
     searched = found.bound < price_bound
@@ -231,22 +233,15 @@ def _with_plan(
         plan=plan,
         passes=passes,
         seconds=seconds,
-        limits=_uses(problem, plan, prices),
-        spend=exact_sum(plan.cost),
+        limits=_uses(problem, tally, prices),
+        spend=tally.spend,
     )
 
 
-def _uses(problem: Problem, plan: Plan, prices: np.ndarray) -> tuple[LimitUse, ...]:
+def _uses(problem: Problem, tally: Tally, prices: np.ndarray) -> tuple[LimitUse, ...]:
     return tuple(
-        LimitUse(
-            limit.name,
-            limit.measure_name,
-            exact_sum(numbers),
-            limit.at_least,
-            limit.at_most,
-            float(prices[r]),
-        )
-        for r, (limit, numbers) in enumerate(zip(problem.limits, problem.measures(plan.offer), strict=True))
+        LimitUse(limit.name, limit.measure_name, used, limit.at_least, limit.at_most, float(price))
+        for limit, used, price in zip(problem.limits, tally.used, prices, strict=True)
     )
 
 

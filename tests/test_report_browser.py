@@ -145,13 +145,13 @@ def test_the_slider_walks_along_the_curve_by_keyboard(opened: Opened, summary: S
 
 def test_a_table_is_sorted_by_keyboard(opened: Opened, summary: Summary) -> None:
     browser = opened(summary)
-    browser.value("document.querySelector('#strategies thead th:nth-child(4) button').focus()")
+    browser.value("document.querySelector('#strategies thead th:nth-child(5) button').focus()")
     browser.press("Enter")
-    spends = "[...document.querySelectorAll('#strategies tbody tr')].map(r => Number(r.cells[3].dataset.v))"
+    spends = "[...document.querySelectorAll('#strategies tbody tr')].map(r => Number(r.cells[4].dataset.v))"
     numbers = browser.value(spends)
     assert numbers == sorted(numbers, reverse=True)
     assert (
-        browser.value("document.querySelector('#strategies thead th:nth-child(4)').getAttribute('aria-sort')")
+        browser.value("document.querySelector('#strategies thead th:nth-child(5)').getAttribute('aria-sort')")
         == "descending"
     )
     browser.press("Enter")

@@ -16,7 +16,7 @@ FIXED = Coupon(id="10off", kind="fixed", amount=10.0)
 
 def expected(p0: float, pk: float, basket: float = 50.0, **changes: float) -> Expected:
     one = np.array([[np.nan]])
-    made = Expected(np.array([p0]), np.array([[pk]]), np.array([basket]), np.array([[basket]]), one, one, one)
+    made = Expected(np.array([p0]), np.array([[pk]]), np.array([basket]), np.array([[basket]]), one, one, one, one[0])
     return dataclasses.replace(made, **{name: np.array([[value]]) for name, value in changes.items()})
 
 

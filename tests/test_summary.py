@@ -157,7 +157,7 @@ class Tags(HTMLParser):
             assert self.open.pop() == tag
 
     def handle_data(self, data: str) -> None:
-        self.text += data
+        self.text += data.replace("\u00a0", " ")
 
 
 def test_the_report_is_one_sound_page_without_network(summary: Summary) -> None:

@@ -20,6 +20,7 @@ from uplift.effects import Effects
 from uplift.errors import ModelFileError, TrialError, UpliftError
 from uplift.explaining import contributions, depth_curve, importance, segments
 from uplift.features import DriftReport, Features, Schema
+from uplift.files import TrialFiles
 from uplift.models import Fitted, Learner
 from uplift.network import Progress, Schedule, Settings
 from uplift.network.model import FittedNetwork, UpliftNetwork
@@ -64,6 +65,7 @@ __all__ = [
     "Terms",
     "Trial",
     "TrialError",
+    "TrialFiles",
     "Tuning",
     "UpliftError",
     "UpliftNetwork",

@@ -19,6 +19,7 @@ Weights and slopes are at once the calibration of the effects' spread.
 
 from __future__ import annotations
 
+from collections.abc import Collection
 from dataclasses import dataclass
 
 import numpy as np
@@ -29,6 +30,9 @@ from uplift.links import Link
 # Nats that a candidate must earn to be believed at all: where nothing works, each of four candidates does with a chance
 # of under 1 % (a likelihood ratio of 6, one-sided).
 _LEAST_GAIN = 3.0
+# What a candidate earns for nothing where its size was searched for on the same users: over 20 placebos of 10,000 users,
+# the number of trees that did best earned 2.2 nats on average and 5.7 at most, candidates without a search 2.8 at most.
+_SEARCH_GAIN = 4.0
 # Prior deviations, chosen on synthetic worlds and half splits of Hillstrom's trial.
 _WEIGHT_SPREAD = 0.3  # of a weight, as a share of what it would be alone
 _SHARED_SPREAD = 0.5  # of r
@@ -120,10 +124,12 @@ def fit_stack(
     dispersion: float = 1.0,
     *,
     scaled: bool = True,
+    searched: Collection[str] = (),
 ) -> Stack:
     """Fit on out-of-fold effects `(n, coupons)` and centred arms `design` `(n, coupons)`.
 
-    Without `scaled` average effects add up on the link's scale, the same for everybody.
+    Without `scaled` average effects add up on the link's scale, the same for everybody. `searched` are candidates whose
+    size was chosen by what it earns on these users: they must earn more.
     """
     coupons = design.shape[1]
     share = weight / weight.sum()
@@ -132,7 +138,8 @@ def fit_stack(
     theta, covariance, flat_loss = fit.maximise(arms, penalty)
     centers = {name: share @ effects for name, effects in candidates.items()}
     apart = {name: effects - centers[name] for name, effects in candidates.items()}
-    mixture = _mixture(apart, design, arms, penalty, fit, theta)
+    least = np.array([_LEAST_GAIN + _SEARCH_GAIN * (name in searched) for name in candidates])
+    mixture = _mixture(apart, design, arms, penalty, fit, theta, least)
     slope, slope_error, slopes, shared, gain = 0.0, 0.0, np.ones(coupons), 0.0, 0.0
     if mixture.any():
         mixed = np.asarray(sum(w * a for w, a in zip(mixture, apart.values(), strict=True) if w > 0))
@@ -215,6 +222,7 @@ def _mixture(
     penalty: np.ndarray,
     fit: _Fit,
     theta: np.ndarray,
+    least: np.ndarray,
 ) -> np.ndarray:
     """`(candidates,)` weights >= 0: the largest posterior under a prior around equal weights.
 
@@ -237,7 +245,7 @@ def _mixture(
     pull = gradient[:count] - hessian[:count, count:] @ free[:, count]
     size = np.maximum(np.diag(inner), 1e-12)
     alone = np.maximum(pull / size, 0.0)  # what each would weigh without the others
-    able = np.flatnonzero((0.5 * alone**2 * size >= _LEAST_GAIN) & (np.diag(inner) > 1e-9))
+    able = np.flatnonzero((0.5 * alone**2 * size >= least) & (np.diag(inner) > 1e-9))
     if able.size:
         precision = (_WEIGHT_SPREAD * alone[able]) ** -2.0
         factor = np.linalg.cholesky(inner[np.ix_(able, able)] + np.diag(precision))

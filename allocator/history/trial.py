@@ -23,6 +23,7 @@ COLUMNS = (
     Column("purchased", Holds.FLAG, ("conversion", "converted", "purchase", "bought"), True, "1 if the user bought afterwards, else 0"),
     Column("spend", Holds.NUMBER, ("amount", "revenue", "sales_value"), False, "currency paid afterwards; 0 without a purchase"),
     Column("redeemed", Holds.FLAG, ("redemption",), False, "1 if the coupon was redeemed, else 0"),
+    Column("discount", Holds.NUMBER, ("discount_amount",), False, "currency that the redeemed coupon took off; 0 where none was redeemed"),
     Column("visited", Holds.FLAG, ("visit",), False, "1 if the user came, else 0"),
     Column("propensity", Holds.NUMBER, (), False, "the chance of what the user got, where chances differed; or propensity[COUPON] for each coupon"),
     Column("weight", Holds.NUMBER, ("sample_weight",), False, "how many users the row stands for"),
@@ -52,6 +53,8 @@ class TrialTable:
         `(n,)` float64, currency; `None` where the trial does not tell.
     redeemed, visited
         `(n,)` bool, or `None`.
+    discount
+        `(n,)` float64, currency that the coupon took off; `None` where the trial does not tell.
     time
         `(n,)` int64, seconds since 1970: when each row's campaign began; `None` where the trial does not tell.
     propensity
@@ -73,6 +76,7 @@ class TrialTable:
     purchased: np.ndarray
     spend: np.ndarray | None
     redeemed: np.ndarray | None
+    discount: np.ndarray | None
     visited: np.ndarray | None
     time: np.ndarray | None
     propensity: np.ndarray | None
@@ -134,12 +138,13 @@ def read_trial(
     users = door.ids()
     arms, arm = door.arms(control)
     spend = door.amount("spend")
-    redeemed, visited = door.flag("redeemed"), door.flag("visited")
+    redeemed, visited, discount = door.flag("redeemed"), door.flag("visited"), door.amount("discount")
     purchased = door.flag("purchased")
     if purchased is None:
         assert spend is not None
         purchased, notes = spend > 0, (*notes, f"{name}: purchased is taken as spend > 0")
     door.refuse_impossible(purchased, spend, redeemed, visited, arm)
+    door.refuse_discounts(discount, redeemed, arm)
     time = door.time()
     door.refuse_twice(users, time)
     propensities = door.propensities(arms)
@@ -153,6 +158,7 @@ def read_trial(
         purchased=purchased,
         spend=spend,
         redeemed=redeemed,
+        discount=discount,
         visited=visited,
         time=time,
         propensity=door.chance("propensity", arm, propensities),

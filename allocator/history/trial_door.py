@@ -157,6 +157,15 @@ class TrialDoor:
                 f"{self.path}: 'purchased' is {int(purchased[0])} in every row; there is nothing to learn from"
             )
 
+    def refuse_discounts(self, discount: np.ndarray | None, redeemed: np.ndarray | None, arm: np.ndarray) -> None:
+        """Raise where a discount was given without a redemption."""
+        if discount is None:
+            return
+        advice = "give what the coupon of the trial took off, 0 where none was redeemed; other discounts are no outcome"
+        self.refuse("discount", (discount > 0) & (arm == 0), "is above 0 in the control arm", advice)
+        if redeemed is not None:
+            self.refuse("discount", (discount > 0) & ~redeemed, "is above 0 where redeemed is 0", advice)
+
     def refuse_twice(self, users: pa.Array | None, time: np.ndarray | None) -> None:
         """Raise where a user is there more than once at one time."""
         if users is None:

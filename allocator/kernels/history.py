@@ -67,16 +67,18 @@ def walk(  # type: ignore[no-untyped-def]
     """Walk users `low..high` through the periods `first..-1`; count lines, and note what the shop sees.
 
     `season` and `days` have a row a period. `seen_before` is as of the start of period `trial`, `seen_now` as of the
-    campaign's; `state_now` has bit 0 where the user bought and bit 1 where they redeemed in the last period; `outcome`
+    campaign's, each of as many periods: what a shop knows of its users must mean the same in both. `state_now` has bit 0 where the user bought and bit 1 where they redeemed in the last period; `outcome`
     `(n, 3)`: visits, spend before the coupon and discount (-1: none) in the trial's period.
     """
     for i in range(low, high):
         trait, person = traits[i], key_of(key, users[i])
-        state, lines, visits, spend, last = 0, 0, 0, 0.0, -1
+        state, lines, visits, spend, last, early_visits, early_spend = 0, 0, 0, 0.0, -1, 0, 0.0
         for period in range(first, 0):
             if period == trial:
                 seen_before[i, SEEN_VISITS], seen_before[i, SEEN_SPEND] = visits, spend
                 seen_before[i, SEEN_DAYS] = (trial - first) * PERIOD_DAYS - last if last >= 0 else -1
+            if period == first - trial:  # before these periods nobody looks at the campaign's start
+                early_visits, early_spend = visits, spend
             own, k = key_of(person, period), arm[i] if period == trial else -1
             n, intent = visits_in(
                 i, period, trait, law, terms, affinity, contacts, season[period - first],
@@ -97,8 +99,8 @@ def walk(  # type: ignore[no-untyped-def]
             if period == trial:
                 outcome[i, 0], outcome[i, 1], outcome[i, 2] = n, total, given
         n_lines[i], state_now[i] = lines, state
-        seen_now[i, SEEN_VISITS], seen_now[i, SEEN_SPEND] = visits, spend
-        seen_now[i, SEEN_DAYS] = -first * PERIOD_DAYS - last if last >= 0 else -1
+        seen_now[i, SEEN_VISITS], seen_now[i, SEEN_SPEND] = visits - early_visits, spend - early_spend
+        seen_now[i, SEEN_DAYS] = -first * PERIOD_DAYS - last if last >= -trial * PERIOD_DAYS else -1
 
 
 @njit(nogil=True, cache=True)

@@ -6,8 +6,11 @@ import math
 
 import numpy as np
 
+from allocator.kernels.blocks import map_blocks
 from allocator.kernels.compiling import njit
 
+NOTHING = np.empty(0)
+MANY = 100_000  # numbers; more are added on threads: exact parts do not depend on how they are grouped
 MOST_PARTS = 2200 // 50  # of a double's exponents, a part each 50: more parts than a sum can need
 
 
@@ -34,8 +37,15 @@ def _parts(numbers, parts):  # type: ignore[no-untyped-def]
 
 def exact_parts(parts: np.ndarray, numbers: np.ndarray) -> np.ndarray:
     """Return few numbers that do not overlap, whose sum is exactly that of `parts` (such numbers too) and finite `numbers`."""
+    if numbers.strides == (0,) and numbers.size and numbers[0] == 1.0:  # a view of one number, as counts are
+        numbers = np.array([float(numbers.size)])
+    own = map_blocks(lambda low, high: _grown(numbers[low:high]), numbers.size) if numbers.size > MANY else [numbers]
+    return _grown(np.concatenate([parts, *own]))
+
+
+def _grown(numbers: np.ndarray) -> np.ndarray:
     grown = np.empty(MOST_PARTS + 2)
-    return grown[: _parts(np.concatenate([parts, numbers]), grown)].copy()
+    return grown[: _parts(np.ascontiguousarray(numbers, dtype=np.float64), grown)].copy()
 
 
 def exact_sum(numbers: np.ndarray) -> float:
@@ -43,5 +53,4 @@ def exact_sum(numbers: np.ndarray) -> float:
 
     Source: Shewchuk, "Adaptive precision floating-point arithmetic", 1997, doi:10.1007/PL00009321.
     """
-    parts = np.empty(MOST_PARTS + 2)
-    return math.fsum(parts[: _parts(np.ascontiguousarray(numbers, dtype=np.float64), parts)])
+    return math.fsum(exact_parts(NOTHING, numbers))

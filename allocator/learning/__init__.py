@@ -7,7 +7,14 @@ model.predict(users, campaign)   # purchases without and with each coupon, baske
 score(model, users, campaign)    # a table of offers
 """
 
-from allocator.learning.candidates import Candidate, LogisticCandidate, NetworkCandidate, default_candidates
+from allocator.learning.candidates import (
+    Candidate,
+    LogisticCandidate,
+    NetworkCandidate,
+    PooledCandidate,
+    default_candidates,
+    quick_candidates,
+)
 from allocator.learning.card import Card
 from allocator.learning.model import Model, Prediction
 from allocator.learning.offers import score
@@ -16,6 +23,18 @@ from allocator.learning.training import train
 from allocator.learning.trials import TrialArrays, read_trial
 
 __all__ = [
-    "Candidate", "Card", "LogisticCandidate", "Model", "NetworkCandidate", "Prediction", "TrialArrays", "default_candidates",
-    "load_model", "read_trial", "score", "train",
+    "Candidate",
+    "Card",
+    "LogisticCandidate",
+    "Model",
+    "NetworkCandidate",
+    "PooledCandidate",
+    "Prediction",
+    "TrialArrays",
+    "default_candidates",
+    "load_model",
+    "quick_candidates",
+    "read_trial",
+    "score",
+    "train",
 ]  # fmt: skip

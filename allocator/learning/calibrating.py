@@ -1,14 +1,16 @@
 """No promise that the trial does not keep: what a model predicts is brought to what users it did not see showed.
 
 A plan picks the offers with the largest predictions, so it picks their errors too (the optimiser's curse: Smith and
-Winkler 2006, 10.1287/mnsc.1050.0451). Two factors temper that: one on each coupon's average uplift (the level), one on
+Winkler 2006, 10.1287/mnsc.1050.0451). Two factors temper that: one on each coupon's average (the level), one on
 users' deviations from it (the spread). Both are regressions of doubly robust scores on cross-fitted predictions, drawn
 toward a normal prior as far as their own errors suggest. An average is near what the trial shows, so the level's prior is
-near 1; how much of the deviations is real is not known beforehand, so the trial has most of the say on the spread.
+near 1; how much of the deviations is real is not known beforehand, so the trial has most of the say on the spread. Models
+whose own shrinkage was estimated (`allocator.learning.pooled`) need less of it: their spread's prior is nearer to 1.
 """
 
 from __future__ import annotations
 
+import dataclasses
 from collections.abc import Sequence
 from dataclasses import dataclass
 
@@ -18,7 +20,9 @@ from allocator.learning.members import Members
 from uplift import Effects, Trial
 from uplift.metrics import dr_scores
 
-LEVEL_PRIOR, SPREAD_PRIOR = (1.0, 0.25), (0.5, 0.5)  # mean and standard deviation of a factor before the trial is asked
+# Mean and standard deviation of a factor before the trial is asked.
+LEVEL_PRIOR, SPREAD_PRIOR = (1.0, 0.25), (0.5, 0.5)
+SALES_SPREAD_PRIOR = (1.0, 0.3)
 MOST = 1.5
 
 
@@ -44,50 +48,74 @@ class Calibration:
         `(coupons,)` average predicted uplift of the trial's users, that the spread is around.
     level, spread
         Of the uplift of the purchase.
-    sales
-        Of incremental sales, after the others; 1 where the trial has no spend.
+    sales_ratios
+        `(coupons,)` average predicted incremental sales as a share of the spend without a coupon, that the spread is
+        around: who spends little is not drawn toward what heavy buyers gain. Empty where the trial has no spend.
+    sales, sales_spread
+        Level and spread of incremental sales.
     """
 
     averages: tuple[float, ...]
     level: Factor
     spread: Factor
+    sales_ratios: tuple[float, ...] = ()
     sales: Factor = ONE
+    sales_spread: Factor = ONE
 
     def apply(self, members: Members) -> Members:
         """Return calibrated members; the errors shrink with the larger of the two factors."""
-        averages = np.array(self.averages)
-        uplift = self.level.used * averages + self.spread.used * (members.uplift - averages)
-        treated = np.clip(members.control[:, None] + uplift, 0.0, 1.0)
-        scale = np.float32(max(self.level.used, self.spread.used))
-        return Members(members.control, treated, members.deviations * scale)
+        return _scaled(members, np.array(self.averages), self.level.used, self.spread.used, 1.0)
+
+    def apply_to_sales(self, members: Members) -> Members:
+        """Return calibrated members of spend, currency."""
+        middle = members.control[:, None] * np.array(self.sales_ratios)
+        return _scaled(members, middle, self.sales.used, self.sales_spread.used, None)
 
     def effects(self, effects: Effects) -> Effects:
         """Calibrate effects without errors."""
-        none = np.zeros((1, *effects.treated.shape), dtype=np.float32)
-        return self.apply(Members(effects.control, effects.treated, none)).effects()
+        return self.apply(_without_errors(effects)).effects()
+
+    def sales_effects(self, effects: Effects) -> Effects:
+        """Calibrate effects on spend."""
+        return self.apply_to_sales(_without_errors(effects)).effects()
+
+
+def _scaled(members: Members, middle: np.ndarray, level: float, spread: float, most: float | None) -> Members:
+    uplift = level * middle + spread * (members.uplift - middle)
+    treated = np.clip(members.control[:, None] + uplift, 0.0, most)
+    return Members(members.control, treated, members.deviations * np.float32(max(level, spread)))
+
+
+def _without_errors(effects: Effects) -> Members:
+    return Members(effects.control, effects.treated, np.zeros((1, *effects.treated.shape), dtype=np.float32))
 
 
 def calibrate(trial: Trial, effects: Effects) -> Calibration:
     """Fit level and spread on cross-fitted effects of a trial's purchase."""
-    scores = dr_scores(trial, effects)
-    gain = scores[:, 1:] - scores[:, :1]
     averages = np.average(effects.uplift, axis=0, weights=trial.weight)
-    columns = np.stack([np.broadcast_to(averages, gain.shape), effects.uplift - averages], axis=-1)
-    raw, covariance = _regression(columns, gain, trial.weight)
-    used = _posterior(raw, covariance, (LEVEL_PRIOR, SPREAD_PRIOR))
-    error = np.sqrt(np.diag(covariance))
-    level, spread = (Factor(float(raw[j]), float(error[j]), float(np.clip(used[j], 0.0, MOST))) for j in range(2))
+    level, spread = _factors(trial, effects, averages, (LEVEL_PRIOR, SPREAD_PRIOR))
     return Calibration(tuple(averages.tolist()), level, spread)
 
 
-def sales_factor(trial: Trial, predicted: np.ndarray, nuisance: Effects) -> Factor:
-    """Factor on incremental sales `(n, coupons)`, from a trial whose outcome is spend."""
-    scores = dr_scores(trial, nuisance)
+def calibrate_sales(calibration: Calibration, money: Trial, spend: Effects) -> Calibration:
+    """Add level and spread of incremental sales, fitted on cross-fitted spend; the outcome of `money` is spend."""
+    gains = np.average(spend.uplift, axis=0, weights=money.weight)
+    ratios = gains / max(float(np.average(spend.control, weights=money.weight)), 1e-12)
+    level, spread = _factors(money, spend, spend.control[:, None] * ratios, (LEVEL_PRIOR, SALES_SPREAD_PRIOR))
+    return dataclasses.replace(calibration, sales_ratios=tuple(ratios.tolist()), sales=level, sales_spread=spread)
+
+
+def _factors(
+    trial: Trial, effects: Effects, middle: np.ndarray, priors: Sequence[tuple[float, float]]
+) -> tuple[Factor, Factor]:
+    scores = dr_scores(trial, effects)
     gain = scores[:, 1:] - scores[:, :1]
-    averages = np.average(predicted, axis=0, weights=trial.weight)
-    raw, covariance = _regression(np.broadcast_to(averages, gain.shape)[..., None], gain, trial.weight)
-    used = _posterior(raw, covariance, (LEVEL_PRIOR,))
-    return Factor(float(raw[0]), float(np.sqrt(covariance[0, 0])), float(np.clip(used[0], 0.0, MOST)))
+    columns = np.stack([np.broadcast_to(middle, gain.shape), effects.uplift - middle], axis=-1)
+    raw, covariance = _regression(columns, gain, trial.weight)
+    used = _posterior(raw, covariance, priors)
+    error = np.sqrt(np.diag(covariance))
+    level, spread = (Factor(float(raw[j]), float(error[j]), float(np.clip(used[j], 0.0, MOST))) for j in range(2))
+    return level, spread
 
 
 def _regression(columns: np.ndarray, gain: np.ndarray, weight: np.ndarray) -> tuple[np.ndarray, np.ndarray]:

@@ -11,6 +11,7 @@ import numpy as np
 
 from allocator.learning.logistic import Logistic, LogisticLearner
 from allocator.learning.members import Members
+from allocator.learning.pooled import PooledLearner
 from allocator.progress import Progress as Told
 from uplift import Comparison, Effects, FittedNetwork, Progress, Settings, Trial, UpliftNetwork, assign_folds, rank
 
@@ -76,6 +77,22 @@ class NetworkCandidate:
 
 
 @dataclass(frozen=True)
+class PooledCandidate:
+    """A logistic model whose coupons learn from one another; the trial says how much."""
+
+    name: str = "pooled logistic"
+
+    def fit(self, trial: Trial, seed: int, told: Told, on_epoch: Callable[[Progress], None] | None) -> Logistic:
+        """Train on a whole trial, with the parts of the jackknife."""
+        told(self.name, 0.0)
+        return PooledLearner(self.name).fit(trial, seed=seed)
+
+    def try_out(self, trial: Trial, seed: int) -> Logistic:
+        """Train without the jackknife."""
+        return PooledLearner(self.name).fit(trial, seed=seed, groups=0)
+
+
+@dataclass(frozen=True)
 class LogisticCandidate:
     """A logistic S-learner, or the arms' averages."""
 
@@ -96,10 +113,15 @@ def default_candidates(settings: Settings | None = None) -> tuple[Candidate, ...
     """Return the models that `train` tries, in order of preference should they come out alike."""
     return (
         NetworkCandidate(settings or Settings()),
+        PooledCandidate(),
         LogisticCandidate(0.01, "logistic"),
-        LogisticCandidate(0.001, "logistic, strongly shrunk"),
         LogisticCandidate(None, "average effects"),
     )
+
+
+def quick_candidates() -> tuple[Candidate, ...]:
+    """Return the models of `default_candidates` that train in seconds: all but the network."""
+    return default_candidates()[1:]
 
 
 @dataclass(frozen=True, eq=False)
@@ -121,17 +143,25 @@ class Tried:
     fold: np.ndarray
 
 
+def cross_fitted(n: int, coupons: int, fold: np.ndarray, fit: Callable[[np.ndarray, np.ndarray], Effects]) -> Effects:
+    """Put together what `fit(rest, held)` says of each part's users `held` from the others, `rest` (rows)."""
+    control, treated = np.empty(n), np.empty((n, coupons))
+    for f in range(int(fold.max()) + 1):
+        held = np.flatnonzero(fold == f)
+        made = fit(np.flatnonzero(fold != f), held)
+        control[held], treated[held] = made.control, made.treated
+    return Effects.create(control, treated)
+
+
 def try_candidates(trial: Trial, candidates: Sequence[Candidate], seed: int, told: Told, splits: int = SPLITS) -> Tried:
     """Cross-fit every candidate on the same parts and mark it (`uplift.rank`)."""
     fold = assign_folds(trial, splits, np.random.default_rng([seed, 11]))
     effects: dict[str, Effects] = {}
     for candidate in candidates:
-        control, treated = np.empty(len(trial)), np.empty((len(trial), trial.n_coupons))
-        for f in range(splits):
-            told(f"trying {candidate.name}", f / splits)
-            held = np.flatnonzero(fold == f)
-            fitted = candidate.try_out(trial.take(np.flatnonzero(fold != f)), seed)
-            made = fitted.predict(trial.features.take(held))
-            control[held], treated[held] = made.control, made.treated
-        effects[candidate.name] = Effects.create(control, treated)
+        told(f"trying {candidate.name}", 0.0)
+
+        def unseen(rest: np.ndarray, held: np.ndarray, candidate: Candidate = candidate) -> Effects:
+            return candidate.try_out(trial.take(rest), seed).predict(trial.features.take(held))
+
+        effects[candidate.name] = cross_fitted(len(trial), trial.n_coupons, fold, unseen)
     return Tried(rank(trial, effects), effects, fold)

@@ -6,12 +6,11 @@ from collections.abc import Iterator, Sequence
 
 import numpy as np
 
-from allocator.learning.calibrating import Calibration, calibrate
+from allocator.learning.calibrating import ONE, Calibration, calibrate, calibrate_sales
 from allocator.learning.candidates import Tried
 from allocator.learning.card import LEAST, MOST, Arm, Bin, Card, Kept, Mark, Overlap, Relevant
-from allocator.learning.model import Baskets
 from allocator.learning.trials import TrialArrays
-from uplift import Effects, Trial, promise, reliability
+from uplift import Effects, OutcomeKind, Trial, promise, reliability
 from uplift.metrics import bootstrap, qini, recommended
 
 RESAMPLES = 100
@@ -25,17 +24,17 @@ def draw_card(
     tried: Tried,
     chosen: str,
     calibration: Calibration,
-    baskets: Baskets | None,
+    spend: Effects | None,
     observational: bool,
     relevance: Relevant | None = None,
 ) -> Card:
-    """Return the card."""
+    """Return the card; `spend` is of models of the other parts, not calibrated."""
     overlap = tuple(_overlap(table, trial)) if observational else ()
     effects = tried.effects[chosen]
     unseen = _calibrated(trial, effects, tried.fold)
     factors = {"level": calibration.level, "spread": calibration.spread}
-    if baskets is not None:
-        factors["sales"] = calibration.sales
+    if spend is not None:
+        factors |= {"sales": calibration.sales, "sales, spread": calibration.sales_spread}
     return Card(
         chosen=chosen,
         reason=_reason(tried, chosen),
@@ -49,7 +48,7 @@ def draw_card(
             for b in reliability(trial, unseen, bins=BINS, nuisance=effects)
         ),
         factors={name: (f.raw, f.standard_error, f.used) for name, f in factors.items()},
-        kept=tuple(_kept(table, trial, effects, unseen, calibration, baskets)),
+        kept=tuple(_kept(table, trial, effects, unseen, spend, tried.fold)),
         limits=tuple(_limits(table, observational, overlap)),
         notes=table.notes,
         overlap=overlap,
@@ -73,6 +72,17 @@ def _calibrated(trial: Trial, effects: Effects, fold: np.ndarray) -> Effects:
         rest, held = np.flatnonzero(fold != f), np.flatnonzero(fold == f)
         treated[held] = calibrate(trial.take(rest), effects.take(rest)).effects(effects.take(held)).treated
     return Effects.create(control, treated)
+
+
+def _calibrated_sales(money: Trial, spend: Effects, fold: np.ndarray) -> Effects:
+    """Spend of each user, calibrated on the other parts."""
+    treated = spend.treated.copy()
+    for f in range(int(fold.max()) + 1):
+        rest, held = np.flatnonzero(fold != f), np.flatnonzero(fold == f)
+        nothing = Calibration((), ONE, ONE)
+        fitted = calibrate_sales(nothing, money.take(rest), spend.take(rest))
+        treated[held] = fitted.sales_effects(spend.take(held)).treated
+    return Effects.create(spend.control, treated)
 
 
 def _reason(tried: Tried, chosen: str) -> str:
@@ -120,35 +130,21 @@ def _arms(table: TrialArrays) -> Iterator[Arm]:
 
 
 def _kept(
-    table: TrialArrays,
-    trial: Trial,
-    effects: Effects,
-    unseen: Effects,
-    calibration: Calibration,
-    baskets: Baskets | None,
+    table: TrialArrays, trial: Trial, effects: Effects, unseen: Effects, spend: Effects | None, fold: np.ndarray
 ) -> Iterator[Kept]:
-    from allocator.learning.training import sales_of
+    yield _held("purchases", trial, effects, unseen)
+    if spend is not None:
+        money = trial.with_outcome(table.spend, OutcomeKind.MONEY)
+        yield _held("sales", money, spend, _calibrated_sales(money, spend, fold))
 
+
+def _held(unit: str, trial: Trial, raw: Effects, unseen: Effects) -> Kept:
+    """Hold the best coupon of the half of the users whose best is largest against the trial."""
     best = unseen.uplift.max(axis=1)
     choice = np.where(best >= np.median(best), unseen.uplift.argmax(axis=1) + 1, 0)
-    raw = promise(trial, effects, choice, nuisance=effects)
-    made = promise(trial, unseen, choice, nuisance=effects)
-    users = int((choice > 0).sum())
-    yield Kept("purchases", users, raw.predicted, made.predicted, made.observed.value, made.observed.standard_error)
-    if baskets is None or table.spend is None:
-        return
-    money, (_, before) = sales_of(trial, table.spend, effects, baskets)
-    _, (_, after) = sales_of(trial, table.spend, unseen, baskets)
-    raw = promise(money, before, choice, nuisance=before)
-    made = promise(money, after, choice, nuisance=before)
-    yield Kept(
-        "sales",
-        users,
-        raw.predicted,
-        made.predicted * calibration.sales.used,
-        made.observed.value,
-        made.observed.standard_error,
-    )
+    before, made = (promise(trial, effects, choice, nuisance=raw) for effects in (raw, unseen))
+    seen = made.observed
+    return Kept(unit, int((choice > 0).sum()), before.predicted, made.predicted, seen.value, seen.standard_error)
 
 
 def _limits(table: TrialArrays, observational: bool, overlap: Sequence[Overlap]) -> Iterator[str]:

@@ -17,6 +17,7 @@ from allocator.progress import Progress, silent
 from allocator.tables.frames import is_text
 from allocator.tables.origin import Origin
 
+MOST_NAMED = 8  # columns in a note
 MOST_MOMENTS = 60  # each is a pass over the transactions
 
 
@@ -69,7 +70,20 @@ def with_history(
 
 
 def with_users(table: TrialArrays, users: Users, ignore: tuple[str, ...] = ()) -> TrialArrays:
-    """Add the attributes of a users table; raises `DataError` where a user of the trial is not there."""
+    """Add the attributes of a users table; raises `DataError` where a user of the trial is not there.
+
+    An attribute that the trial has too stays the trial's: that was known then, the users table may be of today.
+    """
+    both = [name for name in users.attributes if name in table.features]
+    fresh = [name for name in users.attributes if name not in both and name not in ignore]
+    notes = (*table.notes, *users.notes)
+    if both:
+        words = f"{table.source} and {users.path} both have {', '.join(both[:MOST_NAMED])}"
+        more = f" and {len(both) - MOST_NAMED} more" if len(both) > MOST_NAMED else ""
+        notes = (*notes, f"{words}{more}: those of the trial are learned from")
+    table = dataclasses.replace(table, notes=notes)
+    if not fresh:
+        return table
     if table.user_ids is None:
         raise DataError(f"{table.source}: column 'user_id' is missing; {users.path} is joined by it")
     ids, theirs = table.user_ids, users.user_ids
@@ -88,10 +102,10 @@ def with_users(table: TrialArrays, users: Users, ignore: tuple[str, ...] = ()) -
             f"{users.path}: {row.null_count:,} users of {table.source} are not there (e.g. {', '.join(map(str, missing))})"
         )
     origin = Origin.of(users.table)
-    rows = {n: feature(users.table[n], n, users.path, origin) for n in users.attributes if n not in ignore}
+    rows = {name: feature(users.table[name], name, users.path, origin) for name in fresh}
     place = row.to_numpy(zero_copy_only=False)
     found = {name: values[place] for name, values in rows.items()}
-    return _joined(dataclasses.replace(table, notes=(*table.notes, *users.notes)), found, users.path)
+    return _joined(table, found, users.path)
 
 
 def _joined(table: TrialArrays, columns: dict[str, np.ndarray], source: str) -> TrialArrays:

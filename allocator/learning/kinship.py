@@ -36,6 +36,14 @@ class Kinship:
     error: np.ndarray
     notes: tuple[str, ...]
 
+    def borrowed(self, effect: np.ndarray) -> np.ndarray:
+        """Errors of borrowed effects `(n, asked)`: `(borrowing coupons, n, asked)` float32, one part a coupon."""
+        which = np.flatnonzero(self.error > 0)
+        parts = np.zeros((which.size, *effect.shape), dtype=np.float32)
+        for place, j in enumerate(which):
+            parts[place, :, j] = self.error[j] * effect[:, j]
+        return parts
+
 
 def kinship(
     asked: Sequence[Coupon], names: Sequence[str], trained: Sequence[Coupon] | None, averages: np.ndarray, basket: float

@@ -45,7 +45,7 @@ class Logistic:
 
     def predict_members(self, features: Any) -> Members:
         """Estimate; the parts are what leaving out each group changes."""
-        x = self.schema.encode(features).astype(np.float64)
+        x = self.encoded(features)
         groups = self.centers.shape[0]
         whole = self._chances(x, 0)
         parts = np.empty((groups, len(x), whole.shape[1] - 1), dtype=np.float32)
@@ -61,9 +61,13 @@ class Logistic:
         means = [share @ _uplift(self._chances(x, fit)) for fit in range(self.centers.shape[0] + 1)]
         return np.stack(means)[1:] - means[0]
 
+    def encoded(self, features: Any) -> np.ndarray:
+        """`(n, columns)` numbers that the model is linear in."""
+        return self.schema.encode(features).astype(np.float64)
+
     def predict(self, features: Any) -> Effects:
         """Estimate without errors."""
-        chances = self._chances(self.schema.encode(features).astype(np.float64), 0)
+        chances = self._chances(self.encoded(features), 0)
         return Effects.create(chances[:, 0], chances[:, 1:])
 
     def _chances(self, x: np.ndarray, fit: int) -> np.ndarray:

@@ -19,6 +19,7 @@ from allocator.learning.candidates import Fitted
 from allocator.learning.kinship import Kinship, kinship
 from allocator.learning.logistic import Logistic
 from allocator.learning.members import Members
+from allocator.learning.pooled import Spending
 from allocator.scoring import Expected
 from allocator.tables.frames import to_arrow
 from allocator.tables.model_folder import PRODUCTS, TRANSACTIONS, History, history_of
@@ -28,6 +29,8 @@ from uplift.amounts import Amount
 if TYPE_CHECKING:
     from allocator.learning.card import Card
     from allocator.learning.wanting import Wants
+
+LEAST_CHANCE = 1e-9  # of a purchase, to divide by
 
 
 @dataclass(frozen=True, eq=False)
@@ -74,7 +77,9 @@ class Prediction:
     deviations
         `(parts, n, K)` float32: errors of the chance of a purchase, as `Members` has them.
     basket_errors
-        `(K,)` of the logarithm of the basket with the coupon.
+        `(K,)` of the logarithm of the basket with the coupon; 0 where `sales_deviations` tell.
+    sales_deviations
+        `(parts, n, K)` float32: errors of incremental sales, currency; `None` where the trial had no spend.
     kinship
         How coupons that were not in the trial were related to it.
     """
@@ -83,6 +88,7 @@ class Prediction:
     expected: Expected
     deviations: np.ndarray
     basket_errors: np.ndarray
+    sales_deviations: np.ndarray | None
     kinship: Kinship
 
     @property
@@ -122,8 +128,12 @@ class Model:
         What its uplift is multiplied with.
     baskets
         What a purchase spends; `None` where the trial had no spend.
+    spending
+        Of expected spend, not calibrated: where sales come from. `None` where the trial had no spend.
     redemption
         Of P(redeemed if issued), the first coupon in the place of control; `None` where the trial did not say.
+    discounts
+        `(coupons,)` mean discount of a redemption, currency, NaN where seldom seen; `None` where the trial did not say.
     profile
         Which of the features are made of transactions; `None` where none are.
     observational
@@ -143,7 +153,9 @@ class Model:
     purchase: Fitted
     calibration: Calibration
     baskets: Baskets | None
+    spending: Spending | None
     redemption: Logistic | None
+    discounts: tuple[float, ...] | None
     profile: ProfileSchema | None
     observational: bool
     card: Card
@@ -211,19 +223,20 @@ class Model:
         asked = self.asked(coupons)
         kin = self.relate(asked)
         members = self.calibration.apply(self.purchase.predict_members(features))
-        mix = kin.weights
         reach = np.ones((len(features), len(asked))) if wants is None else wants.reach
-        uplift = members.uplift @ mix * reach
-        parts = members.deviations @ mix.astype(np.float32) * reach.astype(np.float32)
-        borrowed = np.zeros((len(asked), *uplift.shape), dtype=np.float32)
-        for j in np.flatnonzero(kin.error > 0):
-            borrowed[j, :, j] = kin.error[j] * uplift[:, j]
+        uplift, errors = _of_asked(members, kin, reach)
         with_coupon = np.clip(members.control[:, None] + uplift, 0.0, 1.0)
+        spend, spend_errors = None, None
+        if self.spending is not None:
+            made = self.calibration.apply_to_sales(self.spending.predict_members(features))
+            further, spend_errors = _of_asked(made, kin, reach)
+            spend = Effects.create(made.control, np.maximum(made.control[:, None] + further, 0.0))
         return Prediction(
             asked,
-            self._expected(features, members, with_coupon, kin, wants),
-            np.concatenate([parts, borrowed[kin.error > 0]]),
-            self._basket_errors(kin),
+            self._expected(features, members, with_coupon, spend, kin, wants),
+            errors,
+            np.zeros(len(asked)) if spend is not None else self._basket_errors(kin),
+            spend_errors,
             kin,
         )
 
@@ -271,30 +284,30 @@ class Model:
         features: Features,
         members: Members,
         with_coupon: np.ndarray,
+        spend: Effects | None,
         kin: Kinship,
         wants: Wants | None,
     ) -> Expected:
         n, asked = with_coupon.shape
         unknown = np.full((n, asked), np.nan)
         without, with_each = np.full(n, np.nan), unknown
-        if self.baskets is not None:
-            without, trained = self.baskets.predict(features, len(self.coupons))
-            with_each = self._calibrated_sales(members.control, with_coupon, without, trained @ kin.weights)
+        if spend is not None:
+            # Baskets that make the chances of a purchase into the expected spend.
+            without = spend.control / np.maximum(members.control, LEAST_CHANCE)
+            with_each = spend.treated / np.maximum(with_coupon, LEAST_CHANCE)
         redeem = unknown
         if self.redemption is not None:
             made = self.redemption.predict(features)
             learned = np.column_stack([made.control, made.treated])[:, : len(self.coupons)] @ kin.weights
             redeem = np.where(kin.own, learned, np.nan)
-        relevance, spend = (unknown, unknown) if wants is None else (wants.relevance, wants.spend)
-        return Expected(members.control, with_coupon, without, with_each, redeem, relevance, spend)
-
-    def _calibrated_sales(
-        self, p0: np.ndarray, pk: np.ndarray, without: np.ndarray, with_each: np.ndarray
-    ) -> np.ndarray:
-        """Baskets with a coupon such that incremental sales are the calibrated ones."""
-        base = (p0 * without)[:, None]
-        sales = base + self.calibration.sales.used * (pk * with_each - base)
-        return np.divide(np.maximum(sales, 0.0), pk, out=with_each.copy(), where=pk > 1e-12)
+        taken = np.full(asked, np.nan)
+        if self.discounts is not None:
+            # Of its own coupons alone: other terms take off what they say.
+            known = np.nan_to_num(np.array(self.discounts), nan=0.0) @ kin.weights
+            seen = np.isfinite(np.array(self.discounts)) @ kin.weights
+            taken = np.where(kin.own & (seen > 0.5), known, np.nan)
+        relevance, scope = (unknown, unknown) if wants is None else (wants.relevance, wants.spend)
+        return Expected(members.control, with_coupon, without, with_each, redeem, relevance, scope, taken)
 
     def _basket_errors(self, kin: Kinship) -> np.ndarray:
         if self.baskets is None:
@@ -306,3 +319,10 @@ class Model:
         from allocator.learning.storing import save
 
         save(self, Path(folder), force=force)
+
+
+def _of_asked(members: Members, kin: Kinship, reach: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """Return the effects of the coupons asked for, `(n, asked)`, and the parts of their errors, `(parts, n, asked)`."""
+    uplift = members.uplift @ kin.weights * reach
+    parts = members.deviations @ kin.weights.astype(np.float32) * reach.astype(np.float32)
+    return uplift, np.concatenate([parts, kin.borrowed(uplift)])

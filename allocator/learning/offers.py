@@ -211,10 +211,14 @@ class Scorer:
             expected.redeem,
             expected.relevance,
             expected.scope_basket,
+            expected.taken,
         )
 
     def _columns(self, prediction: Prediction, expected: Expected, valued: Valued) -> Mapping[str, np.ndarray]:
-        parts = prediction.deviations * valued.per_purchase.astype(np.float32)
+        if prediction.sales_deviations is None:
+            parts = prediction.deviations * valued.per_purchase.astype(np.float32)
+        else:
+            parts = prediction.sales_deviations * np.float32(self.assumptions.margin)
         shared = valued.per_basket * prediction.basket_errors
         error = np.sqrt(np.square(parts, dtype=np.float64).sum(axis=0) + shared**2)
         without = np.broadcast_to(expected.purchase_without[:, None], valued.value.shape)

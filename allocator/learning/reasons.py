@@ -185,7 +185,7 @@ def _wanted(
         if asked is None:
             made.append((told(products, bought), None, 1.0))
             continue
-        found, adds = because(*asked, coupon, purchases, inside)
+        found, adds = because(asked[0].apart_from(as_numpy(user)[0]), asked[1], coupon, purchases, inside)
         foretold = asked[0].predict(asked[1], as_numpy(user))
         made.append((told(products, bought, adds), found, float(reach_of(asked[0], foretold, coupon, near)[0])))
     return made

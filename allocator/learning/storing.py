@@ -22,6 +22,7 @@ from allocator.learning.candidates import Network
 from allocator.learning.card import Card
 from allocator.learning.logistic import Logistic
 from allocator.learning.model import Baskets, Model
+from allocator.learning.pooled import Reach, Spending
 from allocator.tables.files import hash_inputs
 from allocator.tables.model_folder import (
     AGAIN,
@@ -128,7 +129,11 @@ def _document(model: Model) -> dict[str, Any]:
         "purchase": purchase,
         "calibration": asdict(model.calibration),
         "baskets": None if model.baskets is None else _baskets(model.baskets),
+        "spending": None if model.spending is None else _spending(model.spending),
         "redemption": None if model.redemption is None else _logistic(model.redemption),
+        "discounts": None
+        if model.discounts is None
+        else [None if np.isnan(taken) else taken for taken in model.discounts],
     }
 
 
@@ -136,14 +141,19 @@ def _model(place: Path, document: Mapping[str, Any], card: dict[str, Any], manif
     terms, baskets, redemption = document["terms"], document["baskets"], document["redemption"]
     plain = document["purchase"]
     calibration = dict(document["calibration"])
-    averages = tuple(float(value) for value in calibration.pop("averages"))
+    averages, of_sales = (tuple(map(float, calibration.pop(name))) for name in ("averages", "sales_ratios"))
+    spending, discounts = document["spending"], document["discounts"]
     return Model(
         coupons=tuple(document["coupons"]),
         terms=None if terms is None else tuple(Coupon.model_validate(entry) for entry in terms),
         purchase=Network(FittedNetwork.load(place / NETWORK)) if plain is None else _read_logistic(plain),
-        calibration=Calibration(averages, **{name: Factor(**entry) for name, entry in calibration.items()}),
+        calibration=Calibration(
+            averages, sales_ratios=of_sales, **{name: Factor(**entry) for name, entry in calibration.items()}
+        ),
         baskets=None if baskets is None else _read_baskets(baskets),
+        spending=None if spending is None else _read_spending(spending),
         redemption=None if redemption is None else _read_logistic(redemption),
+        discounts=None if discounts is None else tuple(float("nan") if d is None else float(d) for d in discounts),
         profile=None if document["profile"] is None else ProfileSchema.of_document(document["profile"]),
         observational=bool(document["observational"]),
         card=Card.of_document(card),
@@ -163,8 +173,39 @@ def _logistic(model: Logistic) -> dict[str, Any]:
 
 
 def _read_logistic(document: Mapping[str, Any]) -> Logistic:
+    return Logistic(**_numbers(document))
+
+
+def _spending(model: Spending) -> dict[str, Any]:
+    reach = model.reach
+    document: dict[str, Any] = {**_logistic(model), "effect": model.effect.tolist(), "reach": None}
+    if reach is not None:
+        document["reach"] = {
+            "redemption": _logistic(reach.redemption),
+            "discounts": reach.discounts.tolist(),
+            "intercept": reach.intercept,
+            "slope": reach.slope.tolist(),
+            "usual": reach.usual,
+        }
+    return document
+
+
+def _read_spending(document: Mapping[str, Any]) -> Spending:
+    entry, reach = document["reach"], None
+    if entry is not None:
+        reach = Reach(
+            _read_logistic(entry["redemption"]),
+            np.array(entry["discounts"], dtype=np.float64),
+            float(entry["intercept"]),
+            np.array(entry["slope"], dtype=np.float64),
+            float(entry["usual"]),
+        )
+    return Spending(**_numbers(document), reach=reach, effect=np.array(document["effect"], dtype=np.float64))
+
+
+def _numbers(document: Mapping[str, Any]) -> dict[str, Any]:
     arrays = {name: np.array(document[name], dtype=np.float64) for name in ("intercepts", "slopes", "centers")}
-    return Logistic(Schema.from_json(document["schema"]), **arrays)
+    return {"schema": Schema.from_json(document["schema"]), **arrays}
 
 
 def _baskets(baskets: Baskets) -> dict[str, Any]:

@@ -13,14 +13,15 @@ import numpy as np
 from allocator.campaign import Campaign, Coupon
 from allocator.errors import DataError, UsageError
 from allocator.history import ProfileSchema, read_users
-from allocator.learning.calibrating import Calibration, calibrate, sales_factor
-from allocator.learning.candidates import Candidate, default_candidates, try_candidates
+from allocator.learning.calibrating import calibrate, calibrate_sales
+from allocator.learning.candidates import Candidate, cross_fitted, default_candidates, try_candidates
 from allocator.learning.carding import draw_card
 from allocator.learning.joining import joined
-from allocator.learning.logistic import Logistic, LogisticLearner
+from allocator.learning.logistic import Logistic
 from allocator.learning.model import Baskets, Model
 from allocator.learning.observed import read_sent
 from allocator.learning.past import WINDOW, Past
+from allocator.learning.pooled import PooledLearner, fit_spending
 from allocator.learning.storing import manifest_of
 from allocator.learning.trials import TrialArrays, read_trial
 from allocator.learning.wanting import Learned, learn
@@ -40,6 +41,7 @@ from uplift import (
 from uplift.amounts import amount_of_buyers
 
 FOLDS = 5  # of the baskets
+LEAST_REDEEMED = 20  # redemptions of a coupon, for its mean discount
 NOTHING = (
     "nothing says who was given a coupon: give --trial (users who drew lots), or --sent (who was sent which coupon when, with "
     "--transactions): purchases alone cannot tell what a coupon changes"
@@ -153,13 +155,16 @@ class _Training:
         self.told("calibrating", 0.0)
         effects = tried.effects[chosen.name]
         calibration, baskets = calibrate(trial, effects), self._baskets(trial)
-        if baskets is not None:
-            money, predicted = self._sales(trial, calibration.effects(effects), baskets)
-            calibration = Calibration(
-                calibration.averages, calibration.level, calibration.spread, sales_factor(money, *predicted)
-            )
+        everyone = np.arange(len(trial))
+        redemption, discounts = self._redemption(trial, everyone), self._discounts(trial, everyone)
+        spending, unseen = None, None
+        if self.table.spend is not None:
+            money = trial.with_outcome(self.table.spend, OutcomeKind.MONEY)
+            spending = fit_spending(money, redemption, discounts, seed=self.seed)
+            unseen = self._unseen_spend(money, tried.fold)
+            calibration = calibrate_sales(calibration, money, unseen)
         card = draw_card(
-            self.table, trial, tried, chosen.name, calibration, baskets, self.observational, self.relevance.card
+            self.table, trial, tried, chosen.name, calibration, unseen, self.observational, self.relevance.card
         )
         return Model(
             coupons=self.table.coupons,
@@ -167,7 +172,9 @@ class _Training:
             purchase=purchase,
             calibration=calibration,
             baskets=baskets,
-            redemption=self._redemption(trial),
+            spending=spending,
+            redemption=redemption,
+            discounts=None if discounts is None else tuple(discounts.tolist()),
             profile=self.profile,
             observational=self.observational,
             card=card,
@@ -188,20 +195,27 @@ class _Training:
             expected = np.column_stack([unseen.control, unseen.treated])[np.arange(buyers.size), bought.arm]
         return Baskets(amount, mean, float(np.log(spend[buyers] / np.maximum(expected, 1e-9)).std()))
 
-    def _sales(self, trial: Trial, effects: Effects, baskets: Baskets) -> tuple[Trial, tuple[np.ndarray, Effects]]:
-        """Return the trial of spend, and its predicted incremental sales and expected spend."""
-        assert self.table.spend is not None
-        return sales_of(trial, self.table.spend, effects, baskets)
+    def _unseen_spend(self, money: Trial, fold: np.ndarray) -> Effects:
+        """Spend of every user without and with each coupon, each by models of the other parts."""
 
-    def _redemption(self, trial: Trial) -> Logistic | None:
-        """Learn P(redeemed if issued) among those who were given a coupon; the first takes the place of control."""
+        def fit(rest: np.ndarray, held: np.ndarray) -> Effects:
+            redemption, discounts = self._redemption(money, rest), self._discounts(money, rest)
+            part = money.take(rest)
+            return fit_spending(part, redemption, discounts, seed=self.seed, groups=0).predict(
+                money.features.take(held)
+            )
+
+        self.told("spend", 0.0)
+        return cross_fitted(len(money), money.n_coupons, fold, fit)
+
+    def _redemption(self, trial: Trial, among: np.ndarray) -> Logistic | None:
+        """Learn P(redeemed if issued) of those `among` the users who were given a coupon."""
         redeemed = self.table.redeemed
-        if redeemed is None or not redeemed.any():
+        rows = among[trial.arm[among] > 0]
+        if redeemed is None or not redeemed[rows].any() or redeemed[rows].all():
             return None
-        self.told("redemption", 0.0)
-        rows = np.flatnonzero(trial.arm > 0)
         chances = trial.propensities()[rows, 1:]
-        among = (
+        given = (
             Trial.create(
                 trial.features.take(rows),
                 trial.arm[rows] - 1,
@@ -213,16 +227,19 @@ class _Training:
             if trial.n_coupons > 1
             else _twice(trial.take(rows), redeemed[rows])
         )
-        return LogisticLearner(0.01, "redemption").fit(among, seed=self.seed, groups=0)
+        return PooledLearner("redemption", with_control=False).fit(given, seed=self.seed, groups=0)
 
-
-def sales_of(
-    trial: Trial, spend: np.ndarray, effects: Effects, baskets: Baskets
-) -> tuple[Trial, tuple[np.ndarray, Effects]]:
-    """Return the trial of spend, and what is predicted of it: incremental sales `(n, coupons)` and spend by arm."""
-    without, with_each = baskets.predict(trial.features, trial.n_coupons)
-    expected = Effects.create(effects.control * without, effects.treated * with_each)
-    return trial.with_outcome(spend, OutcomeKind.MONEY), (expected.uplift, expected)
+    def _discounts(self, trial: Trial, among: np.ndarray) -> np.ndarray | None:
+        """`(coupons,)` what a redemption took off, on average, currency; NaN where it was seldom seen."""
+        table = self.table
+        if table.discount is None or table.redeemed is None:
+            return None
+        made = np.full(trial.n_coupons, np.nan)
+        for k in range(trial.n_coupons):
+            rows = among[(trial.arm[among] == k + 1) & (table.redeemed[among] > 0)]
+            if rows.size >= LEAST_REDEEMED:
+                made[k] = np.average(table.discount[rows], weights=trial.weight[rows])
+        return made
 
 
 def bare_trial(table: TrialArrays, terms: tuple[Coupon, ...] | None) -> Trial:

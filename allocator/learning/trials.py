@@ -33,6 +33,8 @@ class TrialArrays:
         `(n,)` float64, currency, or `None`.
     redeemed, visited
         `(n,)` float64, 0 or 1, or `None`.
+    discount
+        `(n,)` float64, currency that the coupon took off, or `None`.
     propensity
         `(n, arms)` or `(1, arms)` chances by design; `None` where the table has none.
     weight
@@ -63,6 +65,7 @@ class TrialArrays:
     features: dict[str, np.ndarray]
     notes: tuple[str, ...]
     from_csv: bool = False
+    discount: np.ndarray | None = None
 
     def __len__(self) -> int:
         return int(self.arm.size)
@@ -102,6 +105,7 @@ def arrays_of(trial: history.TrialTable) -> TrialArrays:
         features={n: feature(trial.features[n], n, trial.path, origin) for n in trial.features.column_names},
         notes=trial.notes,
         from_csv=trial.from_csv,
+        discount=trial.discount,
     )
 
 

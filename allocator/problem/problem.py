@@ -314,7 +314,8 @@ class Problem:
         if name in source.columns:
             return source.columns[name][offers]
         if name == "count":
-            return np.ones(source.value[offers].shape)
+            ones = np.broadcast_to(1.0, source.value.shape)  # a view of one number
+            return ones[offers] if isinstance(offers, slice) else np.broadcast_to(1.0, offers.shape)
         if name == "liability":
             cost = source.cost[offers]
             if self.face_value is None:
@@ -327,7 +328,7 @@ class Problem:
     def measures(self, offers: np.ndarray) -> Iterator[np.ndarray]:
         """Yield for each limit in turn its numbers for those of these offers that it covers, float64.
 
-        The same numbers as `measure` gives, without the zeros; what the limits share is looked up once.
+        The same numbers as `measure` gives, without the zeros, not to be written to; what the limits share is looked up once.
         """
         columns: dict[str, np.ndarray] = {}
         coupon = self.offers.coupons_of(offers)
@@ -340,6 +341,10 @@ class Problem:
                 narrow = self.limit_groups[r][group]
                 covered = narrow if isinstance(covered, slice) else covered & narrow
             total = None
+            if limit.weights == {"count": 1.0}:  # a view of one number: nothing to add up
+                size = offers.size if isinstance(covered, slice) else int(np.count_nonzero(covered))
+                yield np.broadcast_to(1.0, size)
+                continue
             for name, weight in limit.weights.items():
                 if name not in columns:
                     columns[name] = self.column(name, offers)

@@ -94,10 +94,10 @@ def spending(summary: Summary) -> str:
     risk, unit = summary.risk, summary.currency
     if risk is None:
         return section("spend", "What may it spend?", text(words.spend(summary)))
-    sure = words.share(risk.confidence)
+    sure = words.share(risk.confidence, digits=words.decimals(risk.confidence))
     lines = [
         ("expected", risk.expected, "on average"),
-        (f"within, in {sure} of campaigns", risk.percentile, "the others spend more"),
+        (f"at most, in {sure} of campaigns", risk.percentile, "the others spend more"),
         ("worst case", risk.worst, "every coupon that is issued is redeemed"),
     ]
     top = max(risk.worst, risk.percentile, risk.expected, summary.budget)

@@ -11,8 +11,8 @@ PAGE_ROWS = 25  # of a table, before a button shows the rest
 
 
 def text(words: str) -> str:
-    """Return words with HTML's own signs escaped."""
-    return escape(words)
+    """Return words with HTML's own signs escaped; a percentage is not torn from its sign at a line's end."""
+    return escape(words).replace(" %", "\u00a0%")
 
 
 def short(words: str) -> str:

@@ -8,12 +8,14 @@ from allocator.reporting import figures, hedged, sections, words
 from allocator.reporting.disclosure import FEW
 from allocator.reporting.markup import name, text
 from allocator.reporting.shell import shell
+from allocator.reporting.simulated import FAN
 from allocator.reporting.summary import Summary
 
 TITLES = {
     "care": "Care",
     "budget": "Budget",
     "spend": "Spend",
+    "simulated": "Simulation",
     "strategies": "Strategies",
     "uplift": "Targeting",
     "coupons": "Coupons",
@@ -24,20 +26,21 @@ TITLES = {
 }
 
 
-def page(summary: Summary) -> str:
-    """Return the report of a plan, or of why there is none, as one HTML page."""
-    body = _plan(summary) if summary.has_plan else _no_plan(summary)
+def page(summary: Summary, simulated: str = "") -> str:
+    """Return the report of a plan, or of why there is none, as one HTML page; `simulated`: the part that a simulation adds."""
+    body = _plan(summary, simulated) if summary.has_plan else _no_plan(summary)
     footer = f"""<footer><p>{text(_times(summary))} Amounts are in {text(summary.currency)}. Every number of this page is in
 summary.json, beside it; what the plan was made from is in manifest.json.</p></footer>
 """
-    return shell(f"Coupon plan: {summary.campaign}", body + footer, script=True)
+    return shell(f"Coupon plan: {summary.campaign}", body + footer, script=True, style=FAN if simulated else "")
 
 
-def _plan(summary: Summary) -> str:
+def _plan(summary: Summary, simulated: str) -> str:
     parts = {
         "care": hedged.section_of(summary),
         "budget": figures.frontier(summary),
         "spend": figures.spending(summary),
+        "simulated": simulated,
         "strategies": sections.strategies(summary),
         "uplift": figures.uplift(summary),
         "coupons": sections.coupons(summary),
@@ -80,9 +83,7 @@ def _cards(summary: Summary) -> str:
     of_budget = words.share(summary.spend / summary.budget)
     spend = f"{of_budget} of the budget"
     if risk is not None:
-        spend += (
-            f"; above {words.money(risk.percentile, currency)} in {words.share(1.0 - risk.confidence)} of campaigns"
-        )
+        spend += f"; above {words.money(risk.percentile, currency)} in {words.share(1.0 - risk.confidence, digits=words.decimals(risk.confidence))} of campaigns"
     cards = [
         *(hedged.cards(summary) or [("Expected to earn", summary.objective, words.interval(summary), "lead")]),
         ("Expected to spend", summary.spend, spend, ""),

@@ -58,29 +58,25 @@ def strategies(summary: Summary) -> str:
     """Return what simpler ways to hand out the same coupons would earn."""
     if not summary.strategies:
         return ""
-    ordered = sorted(summary.strategies, key=lambda row: -row.objective)
-    top = max([summary.objective, *(row.objective for row in ordered)])
-    fails = any(row.unmet for row in ordered)
+    ordered = words.by_rank(summary.strategies)
+    broken = words.breaking(ordered)
+    top = max([summary.objective, *(row.objective for row in ordered if row.meets_limits)])
     rows: list[Row] = [_strategy("this plan", summary.objective, summary.spend, summary.issued, None, "", top)]
     for row in ordered:
-        more = summary.objective / row.objective - 1.0 if row.objective > 0 else None
-        rows.append(_strategy(row.name, row.objective, row.spend, row.issued, more, ", ".join(row.unmet), top))
-    if not fails:
+        more = summary.objective / row.objective - 1.0 if row.objective > 0 and row.meets_limits else None
+        rows.append(_strategy(row.name, row.objective, row.spend, row.issued, more, words.some(row.unmet), top))
+    if not broken:
         rows = [row[:-1] for row in rows]
-    best = next((row for row in ordered if row.meets_limits), ordered[0])
-    ahead = summary.objective - best.objective
-    lead = f"The best simpler one, {best.name}, earns {words.money(best.objective, summary.currency)}"
-    lead += "" if best.meets_limits else f", but fails {_some(best.unmet)}"
-    if ahead >= 0:
-        lead += f": this plan earns {words.money(ahead, summary.currency)} more."
-    else:
-        lead += f", {words.money(-ahead, summary.currency)} more than this plan."
-    if ordered[0].objective > best.objective:
-        other = words.money(ordered[0].objective, summary.currency)
-        lead += f" {ordered[0].name.capitalize()} earns {other}, but fails {_some(ordered[0].unmet)}."
-    titles = ["strategy", "earns", "", "spends", "offers", "this plan is ahead by", "fails"]
-    kinds = {"fails": "text"}
-    columns = [Column(title, kinds.get(title, "")) for title in (titles if fails else titles[:-1])]
+    best = ordered[0]
+    lead = "No simpler strategy keeps every limit."
+    if best.meets_limits:
+        ahead = summary.objective - best.objective
+        lead = f"The best simpler one, {best.name}, earns {words.money(best.objective, summary.currency)}"
+        lead += f": this plan earns {words.money(abs(ahead), summary.currency)} {'more' if ahead >= 0 else 'less'}."
+    titles = ["strategy", "earns", "", "this plan earns", "spends", "offers", "breaks"]
+    kinds = {"breaks": "text"}
+    columns = [Column(title, kinds.get(title, "")) for title in (titles if broken else titles[:-1])]
+    lead = f"{lead} {broken[:1].upper()}{broken[1:]}".rstrip()
     return section("strategies", "Against simpler strategies", text(lead), table("Simpler strategies", columns, rows))
 
 
@@ -91,9 +87,9 @@ def _strategy(
         plain(title),
         number(objective),
         bar(objective, top, main=title == "this plan"),
+        Cell("" if more is None else words.share(more, sign=True), more),
         number(spend),
         count(issued),
-        Cell("" if more is None else words.share(more, sign=True), more),
         label(unmet) if unmet else plain(""),
     ]
 
@@ -115,14 +111,7 @@ def coupons(summary: Summary) -> str:
     if others:
         title = counted(len(others), "other coupon", "other coupons")
         foot.append(_coupon(_together(others), 0.0, noted(plain(title), _some([coupon.name for coupon in others]))))
-    columns = [
-        Column("coupon"),
-        Column("offers"),
-        Column("spends"),
-        Column("earns"),
-        Column(""),
-        Column("earns per offer"),
-    ]
+    columns = [Column(title) for title in ("coupon", "offers", "earns", "", "per offer", "spends")]
     return section(
         "coupons",
         "Offers by coupon",
@@ -156,10 +145,10 @@ def _some(names: Sequence[str]) -> str:
 def _coupon(coupon: CouponUse, top: float, together: Cell | None = None) -> Row:
     first = label(coupon.name) if together is None else together
     if coupon.issued < FEW:
-        return [first, HIDDEN, HIDDEN, HIDDEN, bar(0.0, top, main=True), HIDDEN]
+        return [first, HIDDEN, HIDDEN, bar(0.0, top, main=True), HIDDEN, HIDDEN]
     each = coupon.value / coupon.issued
     return [
-        first, count(coupon.issued), number(coupon.cost), number(coupon.value), bar(coupon.value, top, main=True), number(each),
+        first, count(coupon.issued), number(coupon.value), bar(coupon.value, top, main=True), number(each), number(coupon.cost),
     ]  # fmt: skip
 
 
@@ -191,8 +180,8 @@ def _segments(one: Segments, few: set[str]) -> str:
         return ""
     top = max(row.value for row in shown)
     foot = [_segment(_merged(hidden), 0.0)] if hidden else []  # without their names: one could be a person's
-    titles = ["users", "get offers", "share", "spends", "earns"]
-    columns = [Column(one.attribute), *(Column(title) for title in titles), Column(""), Column("earns per user")]
+    titles = [one.attribute, "users", "get offers", "share", "earns", "", "per user", "spends"]
+    columns = [Column(title) for title in titles]
     title = f"Offers by {one.attribute}"
     return f"<h3>By {name(one.attribute)}</h3>" + table(title, columns, [_segment(row, top) for row in shown], foot)
 
@@ -206,11 +195,11 @@ def _merged(rows: Sequence[Segment]) -> Segment:
 def _segment(row: Segment, top: float) -> Row:
     first = label(row.name)
     if 0 < row.users < FEW or 0 < row.reached < FEW:
-        return [first, *[HIDDEN] * 5, bar(0.0, top, main=True), HIDDEN]
+        return [first, *[HIDDEN] * 4, bar(0.0, top, main=True), HIDDEN, HIDDEN]
     share = row.reached / row.users if row.users else 0.0
     return [
-        first, count(row.users), count(row.reached), Cell(words.share(share), share), number(row.cost),
-        number(row.value), bar(row.value, top, main=True), number(row.value / row.users if row.users else 0.0),
+        first, count(row.users), count(row.reached), Cell(words.share(share), share), number(row.value),
+        bar(row.value, top, main=True), number(row.value / row.users if row.users else 0.0), number(row.cost),
     ]  # fmt: skip
 
 

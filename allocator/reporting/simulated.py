@@ -3,9 +3,14 @@
 from __future__ import annotations
 
 import sys
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from html import escape
+from typing import Any
 
+import numpy as np
+
+from allocator.errors import DataError
+from allocator.reporting.markup import section
 from allocator.reporting.shell import shell
 from allocator.reporting.words import money, share
 from allocator.simulation.estimates import Estimate, mean, quantile
@@ -13,6 +18,8 @@ from allocator.simulation.simulating import QUANTILES, Simulation
 
 WIDTH, HEIGHT, LEFT, BOTTOM, TOP = 720, 300, 76, 34, 12  # of the chart, in its own units
 TICKS = 4
+KEPT = "simulated.json"  # in a plan folder: what `allocate simulate --keep` found
+AGAIN = "run `allocate simulate PLAN --keep` again"
 FAN = """
 svg.fan { height: auto; max-width: 46rem; }
 svg.fan text { fill: var(--soft); font-size: 13px; }
@@ -42,7 +49,7 @@ def show(found: Simulation, name: str, currency: str) -> None:
 
 def page(found: Simulation, name: str, currency: str) -> str:
     """Return the report as one HTML page: no script, no network, no user ids."""
-    parts = [("Spend so far, day by day", fan_chart(found, currency))]
+    parts = [("Spend so far, day by day", fan_chart(found.paths, found.budget, currency))]
     parts += [(f"Over {found.runs:,} runs ({currency})", _table(*_spread(found)))]
     parts += [(f"Redemptions by coupon ({currency})", _table(*_coupons(found)))]
     if found.stock:
@@ -80,10 +87,35 @@ def sentences(found: Simulation, currency: str) -> list[str]:
     return lines
 
 
-def fan_chart(found: Simulation, currency: str) -> str:
-    """Return the fan of the spend so far as SVG: the middle run, half of the runs, nine tenths of them."""
-    paths, days = found.paths, len(found.paths) - 1
-    top = max(float(paths.max()), found.budget or 0.0, 1e-9) * 1.04
+def section_of(document: Mapping[str, Any], currency: str, source: str) -> str:
+    """Return the part of a plan's report that a kept simulation adds; raises `DataError` where the document is damaged."""
+    try:
+        paths = np.array(document["fan"]["spend"], dtype=np.float64)
+        runs, budget, overrun = int(document["runs"]), document["budget"], document["overrun_probability"]
+        quantiles = {item["share"]: float(item["value"]) for item in document["net"]["quantiles"]}
+        spend, net = float(document["spend"]["mean"]["value"]), float(document["net"]["mean"]["value"])
+        sure = paths.shape[1] == len(QUANTILES) and np.isfinite(paths).all() and (budget is None or float(budget) > 0)
+        chance = None if overrun is None else Estimate(*(float(overrun[key]) for key in ("value", "low", "high")))
+    except (KeyError, TypeError, ValueError, IndexError) as error:
+        raise DataError(f"{source} is damaged ({error}); {AGAIN}") from error
+    if not sure:
+        raise DataError(f"{source} is damaged; {AGAIN}")
+    lines = [
+        f"In {runs:,} runs of the campaign the plan spends {money(spend, currency)} on average and earns {money(net, currency)}, "
+        f"in 19 of 20 of them at least {money(quantiles[QUANTILES[0]], currency)}."
+    ]
+    if budget is not None and chance is not None:
+        lines.append(f"The budget of {money(float(budget), currency)} is overrun with probability {_percent(chance)}.")
+    return section("simulated", "What could happen?", escape(" ".join(lines)), fan_chart(paths, budget, currency))
+
+
+def fan_chart(paths: np.ndarray, budget: float | None, currency: str) -> str:
+    """Return the fan of the spend so far as SVG: the middle run, half of the runs, nine tenths of them.
+
+    `paths` `(days + 1, 5)`: `QUANTILES` of the spend up to each day, currency.
+    """
+    days = len(paths) - 1
+    top = max(float(paths.max()), budget or 0.0, 1e-9) * 1.04
 
     def x(day: float) -> float:
         return LEFT + (WIDTH - LEFT - 8) * day / max(days, 1)
@@ -105,8 +137,8 @@ def fan_chart(found: Simulation, currency: str) -> str:
             f'<text x="{LEFT - 6}" y="{y(amount) + 4:.1f}" text-anchor="end">{amount:,.0f}</text>'
             f'<text x="{x(day):.1f}" y="{HEIGHT - 14}" text-anchor="middle">{day}</text>'
         )
-    if found.budget is not None:
-        at = y(found.budget)
+    if budget is not None:
+        at = y(budget)
         marks.append(f'<line class="budget" x1="{LEFT}" x2="{WIDTH - 8}" y1="{at:.1f}" y2="{at:.1f}"/>')
         marks.append(f'<text x="{LEFT + 6}" y="{at - 5:.1f}">budget</text>')
     ends = ", ".join(

@@ -14,7 +14,7 @@ from allocator.reporting.consoles import line as _line
 from allocator.reporting.consoles import set_off as _print
 from allocator.reporting.consoles import table_of as _table
 from allocator.reporting.findings import worth
-from allocator.reporting.summary import Summary, Terms, covered
+from allocator.reporting.summary import StrategyLine, Summary, Terms, covered
 from allocator.result import LimitUse
 from allocator.tracing import FrontierRow
 
@@ -144,21 +144,37 @@ def _strategies(console: Console, summary: Summary) -> None:
         table.add_column(name, justify="right", no_wrap=True)
     if console.is_terminal:
         table.add_column("", no_wrap=True)
-    table.add_column("fails")
-    top = max([summary.objective, *(row.objective for row in summary.strategies)])
-    lines = [("this plan", summary.objective, summary.spend, summary.issued, "", "")]
+    broken = words.breaking(summary.strategies)
+    if broken:
+        table.add_column("breaks")
+    top = max([summary.objective, *(row.objective for row in summary.strategies if row.meets_limits)])
+    lines = [("this plan", summary.objective, summary.spend, summary.issued, "", "", True)]
     lines += [
-        (row.name, row.objective, row.spend, row.issued, _more(summary.objective, row.objective), ", ".join(row.unmet))
-        for row in sorted(summary.strategies, key=lambda row: -row.objective)
+        (
+            row.name,
+            row.objective,
+            row.spend,
+            row.issued,
+            _more(summary.objective, row),
+            words.some(row.unmet),
+            row.meets_limits,
+        )
+        for row in words.by_rank(summary.strategies)
     ]
-    for name, objective, spend, issued, more, unmet in lines:
-        bar = [_bar(objective, top)] if console.is_terminal else []
-        table.add_row(name, f"{objective:,.2f}", f"{spend:,.2f}", f"{issued:,}", more, *bar, Text(unmet))
+    for name, objective, spend, issued, more, unmet, sound in lines:
+        bar = [_bar(objective, top) if sound else ""] if console.is_terminal else []
+        last = [Text(unmet)] if broken else []
+        table.add_row(
+            name, f"{objective:,.2f}", f"{spend:,.2f}", f"{issued:,}", more, *bar, *last, style="" if sound else "dim"
+        )
     _print(console, table)
+    if broken:
+        _line(console, broken)
 
 
-def _more(ours: float, theirs: float) -> str:
-    return words.share(ours / theirs - 1.0, sign=True) if theirs > 0 else ""
+def _more(ours: float, row: StrategyLine) -> str:
+    """Return by how much this plan earns more; nothing beside a strategy that breaks a limit."""
+    return words.share(ours / row.objective - 1.0, sign=True) if row.objective > 0 and row.meets_limits else ""
 
 
 def _times(summary: Summary) -> str:

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
-from allocator.reporting.summary import HedgeLine, Summary
+from collections.abc import Sequence
+
+from allocator.reporting.summary import HedgeLine, StrategyLine, Summary
 
 MONEY = ("cost", "value", "liability")
 FEW = 30  # redemptions
@@ -23,6 +25,11 @@ def quantity(number: float | None, measure: str) -> str:
 def share(number: float, *, sign: bool = False, digits: int = 1) -> str:
     """Return a share as a percentage with so many decimals; `sign` puts a plus before gains."""
     return f"{number * 100:{'+' if sign else ''},.{digits}f} %"
+
+
+def decimals(number: float) -> int:
+    """Return how many decimals a share needs as a percentage: none for 0.95, one for 0.975."""
+    return 0 if abs(100 * number - round(100 * number)) < 1e-9 else 1
 
 
 def headline(summary: Summary) -> str:
@@ -91,7 +98,7 @@ def spend(summary: Summary) -> str:
         )
     words = (
         f"Spend: {money(risk.expected, currency)} expected, at most {money(risk.percentile, currency)} in "
-        f"{share(risk.confidence)} of campaigns, {money(risk.worst, currency)} if everyone redeems. "
+        f"{share(risk.confidence, digits=decimals(risk.confidence))} of campaigns, {money(risk.worst, currency)} if everyone redeems. "
         f"The budget is exceeded with a probability of {share(risk.overrun)} (redemption_shock {risk.shock:g})."
     )
     if risk.redemptions < FEW:
@@ -112,6 +119,26 @@ def _ground(summary: Summary) -> str:
             "the rest was proven by branch and bound."
         )
     return "The bound follows from the limits' prices: anyone can recompute it in one pass over the offers."
+
+
+def some(names: Sequence[str], most: int = 3) -> str:
+    """Return the first of some names in a row, and how many more there are."""
+    return ", ".join(names[:most]) + (f" and {len(names) - most} more" if len(names) > most else "")
+
+
+def by_rank(strategies: Sequence[StrategyLine]) -> list[StrategyLine]:
+    """Return strategies that keep every limit first, the best first; then those that do not."""
+    return sorted(strategies, key=lambda row: (not row.meets_limits, -row.objective))
+
+
+def breaking(strategies: Sequence[StrategyLine]) -> str:
+    """Say which strategies keep not every limit, so that what they earn is no measure; empty where all do."""
+    broken = [row for row in by_rank(strategies) if not row.meets_limits]
+    if not broken:
+        return ""
+    names = " and ".join(f"{row.name} ({some(row.unmet)})" for row in broken)
+    one = len(broken) == 1
+    return f"{names} {'breaks a limit' if one else 'break limits'}: what {'it earns' if one else 'they earn'} could not be issued."
 
 
 def loosen(summary: Summary) -> str:
@@ -178,5 +205,5 @@ def interval(summary: Summary) -> str:
         return f"{span}, from {found.draws} draws of the offers' values"
     return (
         f"{span} if the offers' errors are independent, {found.shared_low:,.0f} to {found.shared_high:,.0f} {unit} if they "
-        "are all one"
+        "all err the same way"
     )

@@ -23,7 +23,11 @@ from allocator.risk.parts import SpendParts
 
 REACH = 9.0  # standard deviations; beyond it a normal distribution has 1e-19
 COARSE = 65  # points of log S at which the moments are tabulated, to find the window
-NODES = 64  # of Gauss and Legendre inside the window
+NODES = 64  # of Gauss and Legendre inside each panel of the window
+MOST_PANELS, PER_PANEL = (
+    16,
+    1 << 17,
+)  # panels, where there are so few offers that each one's clipping shows: offers x panels
 ROUNDS = 4  # in which the window follows the percentile
 HALVINGS = 80
 
@@ -111,13 +115,20 @@ class SpendDistribution:
         low = float(np.interp(number, np.maximum.accumulate(sure), self.t))
         high = float(np.interp(number, np.maximum.accumulate(hopeless), self.t))
         low, high = max(-REACH, low - 0.02), min(REACH, high + 0.02)
-        x, w = np.polynomial.legendre.leggauss(NODES)
-        t = 0.5 * (low + high) + 0.5 * (high - low) * x
+        t, width = _nodes(low, high, max(1, min(MOST_PANELS, PER_PANEL // max(self.parts.chance.size, 1))))
         density = np.exp(-0.5 * t * t) / math.sqrt(2.0 * math.pi)
         table = self._moments(t)
         ends = np.array([[-np.inf, np.inf], [0.0, 0.0], [0.0, 0.0]])
-        weights = np.concatenate([[ndtr(low)], 0.5 * (high - low) * w * density, [ndtr(-high)]])
+        weights = np.concatenate([[ndtr(low)], width * density, [ndtr(-high)]])
         return weights, np.concatenate([ends[:, :1], table, ends[:, 1:]], axis=1)
+
+
+def _nodes(low: float, high: float, panels: int) -> tuple[np.ndarray, np.ndarray]:
+    """Return the points and weights of Gauss and Legendre's rule in equal panels of a range."""
+    x, w = np.polynomial.legendre.leggauss(NODES)
+    half = 0.5 * (high - low) / panels
+    middles = low + half * (2.0 * np.arange(panels) + 1.0)
+    return (middles[:, None] + half * x).reshape(-1), np.tile(half * w, panels)
 
 
 def spend_risk(

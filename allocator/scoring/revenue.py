@@ -19,7 +19,8 @@ r is the learned chance of redemption, or else
 where q is the relevance: who buys from the scope anyway redeems, and so does who buys because of the coupon. So every
 purchase that would have come anyway and redeems costs its discount and earns nothing (cannibalisation). B is the basket
 that the discount counts on: of the purchase, or for a scope with known spend the user's spend on it. d is
-E[min(rate x B, most) | B >= min_spend] of a lognormal B (`allocator.scoring.discounts`).
+what a redemption took off in the trial where it tells, else E[min(rate x B, most) | B >= min_spend] of a lognormal B
+(`allocator.scoring.discounts`).
 """
 
 from __future__ import annotations
@@ -98,6 +99,8 @@ class Expected:
         relevance was not learned.
     scope_basket
         `(n, K)` spend of such a purchase on the scope, currency; NaN where not known.
+    taken
+        `(K,)` mean discount of a redemption, currency; NaN where it was not learned, and the terms tell.
     """
 
     purchase_without: np.ndarray
@@ -107,6 +110,7 @@ class Expected:
     redeem: np.ndarray
     relevance: np.ndarray
     scope_basket: np.ndarray
+    taken: np.ndarray
 
 
 @dataclass(frozen=True, eq=False)
@@ -187,4 +191,5 @@ def _redemption(
         taken[:, k] = np.divide(given, reaches, out=np.zeros_like(given), where=reaches > 1e-12)
     if not derived.all():
         redeem = np.where(derived, redeem, expected.redeem)
+    taken = np.where(np.isnan(expected.taken), taken, expected.taken)
     return redeem, taken, derived

@@ -76,10 +76,9 @@ class Refitted:
 
 def refitted_logistic() -> Refitted:
     """Return beliefs that are learned without the network: seconds a wave."""
-    from allocator.learning import LogisticCandidate
+    from allocator.learning import quick_candidates
 
-    candidates = (LogisticCandidate(0.01, "logistic"), LogisticCandidate(None, "average effects"))
-    return Refitted(candidates, "logistic effects, refitted")
+    return Refitted(quick_candidates(), "logistic effects, refitted")
 
 
 def logged(

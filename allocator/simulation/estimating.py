@@ -56,11 +56,6 @@ class Learned:
 
 def logistic() -> Learned:
     """Return the estimator without the network: it trains in seconds."""
-    from allocator.learning import LogisticCandidate
+    from allocator.learning import quick_candidates
 
-    candidates = (
-        LogisticCandidate(0.01, "logistic"),
-        LogisticCandidate(0.001, "logistic, strongly shrunk"),
-        LogisticCandidate(None, "average effects"),
-    )
-    return Learned(candidates, "logistic effects")
+    return Learned(quick_candidates(), "logistic effects")

@@ -17,7 +17,7 @@ import pyarrow.parquet as parquet
 from allocator.kernels import history as past
 from allocator.kernels.blocks import available_threads
 from allocator.simulation.catalogue import BRANDS
-from allocator.simulation.market import NOTHING, Market
+from allocator.simulation.market import NOTHING, TRIAL, Market
 from allocator.simulation.settings import PERIOD_DAYS, calibration
 from allocator.tables.output import Content, write_folder
 
@@ -77,6 +77,7 @@ def trial_table(market: Market) -> pa.Table:
             "purchased": trial.outcomes.purchased.astype(np.int8),
             "spend": np.round(trial.outcomes.spend, 2),
             "redeemed": trial.outcomes.redeemed.astype(np.int8),
+            "discount": np.round(trial.outcomes.discount, 2),
             "propensity": np.full(trial.user.size, trial.propensity),
         }
     )
@@ -211,7 +212,8 @@ def _known(market: Market, rows: slice | np.ndarray, seen: np.ndarray, period: i
         columns[name] = pa.DictionaryArray.from_arrays(pa.array(codes[rows]), pa.array(words)).cast(pa.string())
     tenure = np.maximum(people.tenure_days[rows] + PERIOD_DAYS * period, 0)
     visits, spend, idle = seen.T
-    often = visits >= LOYAL_VISITS * (market.settings.periods + period)
+    window = market.settings.periods + TRIAL  # periods that the shop looks back, at the trial as at the campaign
+    often = visits >= LOYAL_VISITS * window
     place = np.select([(idle < 0) | (idle > LAPSED_DAYS), tenure <= NEW_DAYS, often], [0, 1, 2], 3).astype(np.int8)
     place[(tenure <= NEW_DAYS) & (idle < 0)] = 1
     words = pa.array(["lapsed", "new", "loyal", "active"])
@@ -221,8 +223,8 @@ def _known(market: Market, rows: slice | np.ndarray, seen: np.ndarray, period: i
         "coupons_recent": people.contacts[rows].astype(np.int32),
         "visits_before": visits.astype(np.int32),
         "spend_before": np.round(spend, 2),
-        # A user who was never seen has been away longer than the history is.
-        "days_since_visit": np.where(idle < 0, PERIOD_DAYS * market.settings.periods + 1, idle).astype(np.int32),
+        # A user who was not seen has been away longer than the shop looks back.
+        "days_since_visit": np.where(idle < 0, PERIOD_DAYS * window + 1, idle).astype(np.int32),
         "segment": pa.DictionaryArray.from_arrays(pa.array(place), words).cast(pa.string()),
     }
 

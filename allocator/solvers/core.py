@@ -110,15 +110,20 @@ class State(Enum):
 
 def search(
     problem: Problem, whole: Piece, near: Piece, prices: np.ndarray, bound: float, *, tolerance: float, deadline: float, seed: int,
-    patience: float = math.inf,
+    patience: float = math.inf, start: np.ndarray | None = None,
 ) -> CorePlan:  # fmt: skip
     """Find a plan within `tolerance` (currency) of `bound`, enlarging the core until it is there or proven best.
 
     `near` holds the users around indifference at `prices`, `whole` all of them. The search ends at `deadline`, or, where
-    it has no plan by then, at `patience`.
+    it has no plan by then, at `patience`. It begins with the plan `start` (the problem's offers, required ones left out) where
+    there is one.
     """
     effort = Effort(tolerance, monotonic(), deadline, min(deadline, patience), seed)
-    best = first_plan(problem, whole, near, prices, bound, effort)
+    best = CorePlan(None, -math.inf, math.inf)
+    if start is not None:
+        best = _top(problem, best, [np.concatenate([start, problem.required])], math.inf)
+    if best.offers is None or not keeps_limits(problem, best.offers):
+        best = first_plan(problem, whole, near, prices, bound, effort)
     if effort.spent(bound, best):
         return best
     pieces = (near,) if near is whole else (near, whole)

@@ -23,9 +23,11 @@ import scipy.sparse as sp
 
 from allocator.solvers import boxes, newton
 from allocator.solvers.piece import Curvature, Piece
+from allocator.solvers.transport import transport_of
 
-FIRST_SAMPLE = 8_000  # users
-USERS_FOR_EACH = 200  # limit in a sample, where there are very many: of few users a sample says nothing of each
+FIRST_SAMPLE = 1_000  # users at least: what few can tell at high temperatures costs next to nothing
+USERS_FOR_EACH = 200  # limit in a sample: of few users a sample says nothing of each
+ENOUGH_USERS = 8_000  # for all but very many limits
 GROWTH = 8  # from one sample to the next
 FEW = 0.15  # share of the users; while a box leaves more of them open, a larger sample is worth its passes
 ERRORS = 4.5  # half width of the box in standard errors
@@ -34,6 +36,7 @@ WARM = 0.25  # share of a box's width; with a larger smoothing error, pressing a
 COOLING = 5.0  # the temperature falls by this factor
 TELLING = 0.2  # share of the free prices; where fewer have users near a tie, cooling on teaches nothing
 COLD_OF_MANY = 1e-10  # share of the dual that smoothing may add; with very many limits, boxes do not end it earlier
+FLOWING = 1e-3  # currency, that flows may end above the minimum
 MOST_BOXES = 60  # around all users
 
 
@@ -51,6 +54,8 @@ class Prices:
         Whether the linear program confirmed the minimum.
     infeasible
         The dual fell below any plan's value: no plan exists.
+    plan
+        The problem's offers of a plan that was found on the way, or `None`.
     """
 
     prices: np.ndarray
@@ -58,6 +63,7 @@ class Prices:
     piece: Piece
     exact: bool
     infeasible: bool
+    plan: np.ndarray | None = None
 
 
 @dataclass(frozen=True, eq=False)
@@ -105,9 +111,10 @@ class Search:
 
         Where all but the users of `piece` are known to choose the same throughout `outer`, the search begins there.
         """
-        piece, outer, size = piece or self.whole, outer or self.signs, FIRST_SAMPLE
-        if piece.folding.is_listed:
-            size = max(size, USERS_FOR_EACH * prices.size)
+        if self.whole.folding.is_listed and (found := self.flowing()):
+            return found
+        piece, outer, size = piece or self.whole, outer or self.signs, max(FIRST_SAMPLE, USERS_FOR_EACH * prices.size)
+        size = size if piece.folding.is_listed else min(size, ENOUGH_USERS)
         error = np.zeros(prices.size)
         while size * 3 < piece.shard.n_users and monotonic() < self.deadline:
             sample = piece.sample(size, self.rng)
@@ -127,6 +134,19 @@ class Search:
             else:  # and if those who are left are still many, a sample of them tells more than one of all
                 piece, outer, error = box.open_piece(piece), box, np.zeros(prices.size)
         return self.finish(prices, piece, outer, tau)
+
+    def flowing(self) -> Prices | None:
+        """Return the minimum by flows, where all limits but one are quantities; `None` where they are not."""
+        transport = transport_of(self.whole)
+        found = None if transport is None else transport.minimum(FLOWING, self.deadline)
+        if transport is None or found is None:
+            return None
+        best, taken = found
+        prices = transport.prices(best)
+        value, _, _ = self.whole.exact(prices)
+        origin = self.whole.shard.origin
+        plan = np.concatenate([*self.whole.picked, taken if origin is None else origin[taken]])
+        return Prices(prices, value, self.whole, exact=True, infeasible=False, plan=plan)
 
     @property
     def signs(self) -> boxes.Box:
@@ -148,7 +168,8 @@ class Search:
             root = inverse(descent.hessian / size, near)
             error = np.where(near, np.sqrt(np.maximum((root @ spread @ root).diagonal(), 0.0)), error)
             smooth = (tau * descent.hessian.diagonal() <= SMOOTH_ENOUGH * size * spread.diagonal())[near].all()
-            if descent.value < floor or smooth or monotonic() > self.deadline:
+            tied = self.is_cold(tau, descent.value, sample)  # equal users stay undecided together, however cold it is
+            if descent.value < floor or smooth or tied or monotonic() > self.deadline:
                 return Survey(prices, descent.value, tau, spread, error)
             tau /= COOLING
 

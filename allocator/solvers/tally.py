@@ -44,9 +44,7 @@ class Tally:
         cost = exact_parts(self.cost, problem.column("cost", offers))
         uses = []
         for limit, parts, numbers in zip(problem.limits, self.uses, problem.measures(offers), strict=True):
-            if limit.weights == {"count": 1.0}:
-                uses.append(np.array([parts.sum() + numbers.size]))
-            elif limit.weights == {"cost": 1.0} and numbers.size == offers.size:
+            if limit.weights == {"cost": 1.0} and numbers.size == offers.size:
                 uses.append(cost)
             else:
                 uses.append(exact_parts(parts, numbers))
@@ -62,6 +60,11 @@ class Tally:
     def spend(self) -> float:
         """The sum of cost, rounded once; currency."""
         return math.fsum(self.cost)
+
+    @property
+    def used(self) -> tuple[float, ...]:
+        """Each limit's sum, rounded once."""
+        return tuple(math.fsum(parts) for parts in self.uses)
 
     def keeps(self, problem: Problem) -> bool:
         """Tell whether the sums keep the limits of a problem that differs from this one in the limits' numbers alone."""

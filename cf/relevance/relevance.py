@@ -4,17 +4,18 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 import numpy as np
 import numpy.typing as npt
-from scipy import optimize
+from scipy import optimize, sparse
 from scipy.special import expit
 
 from cf.boosting import Boosting, Trees
 from cf.errors import UsageError
 from cf.events.columns import DAY
+from cf.ids import Ids
 from cf.interactions import Interactions
 from cf.progress import Progress, silent
 from cf.relevance.crowd import Crowd, crowd_of, outcomes
@@ -274,6 +275,15 @@ class RelevanceModel:
     def boosters(self) -> Boosters:
         """What is worth keeping for another moment."""
         return Boosters(self.parameters, self.chance, self.short, self.spend)
+
+    def apart_from(self, user: Any) -> RelevanceModel:
+        """Return the model for made-up histories of one user: they are nobody's by name, and the user is no neighbour of theirs."""
+        place = int(self.crowd.names.find(np.array([user]))[0])
+        kept = np.ones(len(self.crowd.names), np.float32)
+        kept[place] = 0.0 if place >= 0 else kept[place]
+        profiles = sparse.csr_matrix(self.crowd.profiles @ sparse.diags(kept), dtype=self.crowd.profiles.dtype)
+        profiles.eliminate_zeros()
+        return replace(self, crowd=replace(self.crowd, profiles=profiles, names=Ids()))
 
     def predict(
         self, history: Interactions, users: npt.ArrayLike | None = None, scopes: Scopes | None = None,

@@ -1,15 +1,17 @@
 """How often intervals cover the truth, and how long measuring takes.
 
-`python -m tests.benchmarks.measurement --campaigns 1000 --users 1000000`
+`python -m tests.benchmarks.measurement --campaigns 1000 --markets 400 --users 1000000`; 0 leaves a part out.
 """
 
 from __future__ import annotations
 
 import argparse
 import json
+import math
 import resource
 import tempfile
 import time
+from collections.abc import Sequence
 from pathlib import Path
 
 import numpy as np
@@ -18,7 +20,8 @@ import pyarrow.parquet as parquet
 
 from allocator.simulation import measure
 from tests.simulation import worlds
-from tests.simulation.coverage import coverages
+from tests.simulation.coverage import Coverage, coverages
+from tests.simulation.market_coverage import market_coverages
 
 
 def write_campaign(folder: Path, n_users: int, share: float = 0.05, seed: int = 0) -> tuple[Path, Path, worlds.World]:
@@ -90,15 +93,36 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--campaigns", type=int, default=1_000)
     parser.add_argument("--users", type=int, default=1_000_000)
+    parser.add_argument("--markets", type=int, default=400, help="campaigns on the made-up market")
+    parser.add_argument("--market-users", type=int, default=5_000)
     parser.add_argument("--seed", type=int, default=0)
     asked = parser.parse_args()
     if asked.users:
         show_speed(asked.users)
     if asked.campaigns:
-        print("| estimator | 95 % intervals that cover | bias, standard errors | spread, standard errors |")
-        print("| --- | --- | --- | --- |")
-        for item in coverages(asked.campaigns, asked.seed):
-            print(f"| {item.name} | {item.share:.1%} | {item.bias:+.2f} | {item.spread:.2f} |")
+        show_coverage("a generator of skewed spend", coverages(asked.campaigns, asked.seed))
+    if asked.markets:
+        show_coverage("the made-up market", market_coverages(asked.markets, asked.market_users, asked.seed))
+
+
+def show_coverage(world: str, found: Sequence[Coverage]) -> None:
+    """Print a table of how often intervals held the truth, with the 95 % interval of that share."""
+    print(
+        f"\n| on {world} | intervals | cover | of 95 % intervals, that is | bias, standard errors | spread, standard errors |"
+    )
+    print("| --- | --- | --- | --- | --- | --- |")
+    for item in found:
+        low, high = binomial(item.covered, item.campaigns)
+        print(
+            f"| {item.name} | {item.campaigns:,} | {item.share:.1%} | {low:.1%} to {high:.1%} | {item.bias:+.2f} | {item.spread:.2f} |"
+        )
+
+
+def binomial(hits: int, trials: int) -> tuple[float, float]:
+    """Return Wilson's 95 % interval of a share."""
+    z, share = 1.96, hits / trials
+    middle, reach = share + z * z / (2 * trials), z * math.sqrt(share * (1 - share) / trials + z * z / (4 * trials**2))
+    return (middle - reach) / (1 + z * z / trials), (middle + reach) / (1 + z * z / trials)
 
 
 if __name__ == "__main__":

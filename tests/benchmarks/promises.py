@@ -2,9 +2,11 @@
 
     python -m tests.benchmarks.promises hillstrom --splits 10
     python -m tests.benchmarks.promises worlds --splits 10
+    python -m tests.benchmarks.promises market --peers --splits 5
 
 Each time the solver picks offers for the half that the model did not see, within a budget; the plan's predicted incremental
 sales are compared with their doubly robust estimate on that half, calibrated and raw. In made-up worlds also with the truth.
+`market` plans markets with known truth from our estimates, by simple rules, and from peers' estimates: `tests.benchmarks.markets`.
 """
 
 from __future__ import annotations
@@ -26,6 +28,7 @@ from allocator.learning import Model, TrialArrays, default_candidates, read_tria
 from allocator.learning.calibrating import ONE, Calibration
 from allocator.learning.offers import Scorer
 from allocator.learning.training import purchase_trial
+from tests.benchmarks import markets
 from uplift import Effects, OutcomeKind, Trial, promise
 from uplift.splitting import split_halves
 from uplift.synthetic import World
@@ -61,7 +64,7 @@ class Outcome:
 
 def half(table: TrialArrays, rows: np.ndarray) -> TrialArrays:
     """Return these rows of a trial."""
-    arrays = ("arm", "purchased", "spend", "redeemed", "visited", "weight")  # chances are the same for all
+    arrays = ("arm", "purchased", "spend", "redeemed", "discount", "visited", "weight")  # chances are the same for all
     cut = {n: getattr(table, n)[rows] for n in arrays if getattr(table, n) is not None}
     features = {name: column[rows] for name, column in table.features.items()}
     return dataclasses.replace(table, **cut, features=features, user_ids=None)
@@ -100,7 +103,8 @@ def outcome(
 
 def raw(model: Model) -> Model:
     """Return the model without its calibration."""
-    return dataclasses.replace(model, calibration=Calibration(model.calibration.averages, ONE, ONE, ONE))
+    known = model.calibration
+    return dataclasses.replace(model, calibration=Calibration(known.averages, ONE, ONE, known.sales_ratios, ONE, ONE))
 
 
 def hillstrom(split: int, file: Path = FILE) -> tuple[TrialArrays, pd.DataFrame, Campaign, None]:
@@ -160,11 +164,18 @@ def run(find: Any, splits: int, quick: bool) -> None:
 def main() -> None:
     """Read the command line."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("job", choices=["hillstrom", "worlds"])
+    parser.add_argument("job", choices=["hillstrom", "worlds", "market"])
     parser.add_argument("--splits", type=int, default=10)
     parser.add_argument("--quick", action="store_true", help="without the network, which takes most of the time")
     parser.add_argument("--file", type=Path, default=FILE, help="Hillstrom's table")
+    parser.add_argument("--users", type=int, default=50_000, help="of each market")
+    parser.add_argument("--first", type=int, default=0, help="seed of the first market")
+    parser.add_argument("--peers", action="store_true", help="market: also plan from peers' estimates")
+    parser.add_argument("--odd", type=float, default=0.0, help="market: above 0, users answer to what nothing shows")
     args = parser.parse_args()
+    if args.job == "market":
+        markets.run(args.users, range(args.first, args.first + args.splits), args.odd, args.quick, args.peers)
+        return
     run(partial(hillstrom, file=args.file) if args.job == "hillstrom" else world, args.splits, args.quick)
 
 

@@ -24,7 +24,7 @@ import numpy as np
 from tests.benchmarks import uplift_hillstrom, uplift_thornton
 from tests.benchmarks.uplift_value import Marks, mark
 from tests.benchmarks.uplift_worlds import BoxWorld
-from uplift import Boosting, DRLearner, Effects, Linear, SLearner, Trial, UpliftNetwork, assign_folds
+from uplift import AverageEffect, Boosting, DRLearner, Effects, Linear, SLearner, Trial, UpliftNetwork, assign_folds
 from uplift.links import Link
 from uplift.stacking import fit_stack
 from uplift.synthetic import World
@@ -95,6 +95,8 @@ def models(names: Sequence[str]) -> list[Any]:
         "logistic": Tuned(tuple(SLearner(Linear(c)) for c in (3e-4, 1e-3, 3e-3)), "S-learner, logistic, tuned"),
         "boosting": Tuned(boosting, "S-learner, boosting, monotone, tuned"),
         "dr": DRLearner(Linear(1e-3), name="DR-learner, linear"),
+        # What chance alone does to a promise: averages of one half of the users against those of the other.
+        "averages": AverageEffect(),
     }
     return [everything[name] for name in names]
 

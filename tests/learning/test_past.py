@@ -312,7 +312,14 @@ def test_purchases_explain_the_relevance_to_the_last_bit(model: Model, shop: Pat
     past = Past.read(shop / "transactions.parquet", shop / "products.csv")
     people = pa.Table.from_pandas(pd.read_csv(shop / "users.csv"), preserve_index=False)
     scored = Scorer(model, campaign, past=past).score(people).to_pandas().set_index(["user_id", "coupon"])["relevance"]
-    for user, drinks_tea in ((40, True), (41, False), (650, False)):  # nobody has seen 650 buy
+    for user, drinks_tea in (
+        (40, True),
+        (41, False),
+        (301, False),
+        (598, True),
+        (3, False),
+        (650, False),
+    ):  # nobody has seen 650 buy
         tea, every = reasons(model, campaign, people.slice(user, 1), people.slice(0, 30), past)
         assert every.because is None and every.bought is None
         found = tea.because

@@ -38,7 +38,7 @@ def test_the_card_holds_predictions_against_the_trial(model: Model) -> None:
     text = model.card.text()
     assert "a trial: 6,000 users" in text
     assert all(kept.kept for kept in model.card.kept)
-    assert {mark.name for mark in model.card.marks} == {"logistic", "logistic, strongly shrunk", "average effects"}
+    assert {mark.name for mark in model.card.marks} == {"pooled logistic", "logistic", "average effects"}
     assert model.card.chosen in text
     assert "What it cannot know" in text
 
@@ -74,7 +74,7 @@ def test_a_model_cut_short_is_refused_with_words(folder: Path, name: str) -> Non
 def test_a_missing_file_another_version_and_a_foreign_folder_are_refused(folder: Path, tmp_path: Path) -> None:
     manifest = json.loads((folder / "manifest.json").read_text())
     (folder / "manifest.json").write_text(json.dumps({**manifest, "version": 99}))
-    with pytest.raises(DataError, match=r"version 99, this program reads 1"):
+    with pytest.raises(DataError, match=r"version 99, this program reads 2"):
         load_model(folder)
     (folder / "manifest.json").write_text(json.dumps(manifest))
     (folder / "card.json").unlink()

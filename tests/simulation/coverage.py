@@ -110,6 +110,11 @@ def coverages(campaigns: int, seed: int = 0) -> list[Coverage]:
             for name, estimate, truth in family(rng):
                 inside = estimate.low <= truth <= estimate.high
                 found.setdefault(name, []).append((inside, (estimate.value - truth) / estimate.standard_error))
+    return counted_up(found)
+
+
+def counted_up(found: dict[str, list[tuple[bool, float]]]) -> list[Coverage]:
+    """Count how many intervals held the truth; each item: whether, and by how many standard errors the estimate was off."""
     return [
         Coverage(
             name, len(items), sum(inside for inside, _ in items), float(np.mean([z for _, z in items])),

@@ -18,6 +18,7 @@ from allocator.simulation import Issued, Simulation, estimates, issued_of, simul
 from allocator.simulation.simulating import day_shares
 from allocator.simulation.stock import read_coupon_stock
 from allocator.tables.plan_folder import PlanFolder
+from tests.conftest import Allocate
 
 
 def offers(n: int = 400, coupons: int = 3, seed: int = 0) -> Issued:
@@ -238,3 +239,22 @@ def test_runs_are_written_beside_the_report(tmp_path: Path, monkeypatch: pytest.
     assert (tmp_path / "sim" / "report.html").read_text().startswith("<!doctype html>")
     again = CliRunner().invoke(app, ["simulate", str(folder), "-o", str(tmp_path / "sim")])
     assert again.exit_code == 2
+
+
+def test_a_kept_simulation_shows_its_fan_in_the_plans_report(allocate: Allocate, tmp_path: Path) -> None:
+    plan = tmp_path / "plan"
+    assert allocate("--budget", 20_000, "-o", plan, "-q").code == 0
+    before = (plan / "report.html").read_text()
+    assert "What could happen?" not in before
+    run = allocate("simulate", plan, "--runs", 50, "--keep")
+    assert run.code == 0, run.err
+    shown = (plan / "report.html").read_text()
+    assert "What could happen?" in shown and 'class="fan"' in shown
+    kept = json.loads((plan / "simulated.json").read_text())
+    assert kept["runs"] == 50
+    assert allocate("report", plan).code == 0
+    assert (plan / "report.html").read_text() == shown
+    (plan / "simulated.json").write_text('{"runs": 3}')
+    run = allocate("report", plan)
+    assert (run.code, "--keep` again" in run.err) == (3, True)
+    assert (plan / "report.html").read_text() == shown

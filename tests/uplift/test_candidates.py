@@ -186,3 +186,13 @@ def test_of_candidates_that_are_as_good_none_takes_it_all() -> None:
     blurred = {name: effect + rng.normal(0.0, 0.3, effect.shape) for name in ("a", "b")}
     stack = fit_stack(blurred, outcome, offset, design, np.ones(40_000), LINK)
     assert 0.6 < stack.weights["a"] / stack.weights["b"] < 1.6
+
+
+def test_a_candidate_that_was_searched_for_on_the_same_users_must_earn_more() -> None:
+    rng = np.random.default_rng(16)
+    effect = rng.normal(0.0, 0.4, (3_000, 3))
+    _, design, outcome, offset = drawn(0.25 * effect, seed=1)
+    plain = fit_stack({"u": effect}, outcome, offset, design, np.ones(3_000), LINK)
+    searched = fit_stack({"u": effect}, outcome, offset, design, np.ones(3_000), LINK, searched=["u"])
+    assert 3.0 < plain.gain < 7.0
+    assert searched.gain == 0.0

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import importlib.util
 import json
 import subprocess
@@ -275,3 +276,17 @@ def test_the_depth_curve_rises_and_training_can_be_watched(
         assert list(tmp_path.glob("events*"))
     with bar() as on_epoch:
         on_epoch(Progress("base", 1, 2, 0.5))
+
+
+def test_a_training_that_only_gets_worse_on_others_is_stopped_and_goes_back() -> None:
+    """Noise alone: hundreds of weights learn it by heart."""
+    trial = tiny(300)
+    eager = Schedule(rate=3e-2, decay=0.0, least_steps=4, epochs=60, batch=64, patience=4)
+    settings = dataclasses.replace(QUICK, base_hidden=(64, 64), base=eager)
+    noise = trial.with_outcome(np.random.default_rng(5).integers(0, 2, len(trial)).astype(float))
+    seen: list[Progress] = []
+    model = UpliftNetwork(settings).fit(noise, seed=0, on_epoch=seen.append)
+    base = [progress for progress in seen if progress.stage == "base"]
+    assert 4 <= len(base) < 30
+    assert base[-1].epoch == base[-1].epochs  # a bar that is full: it is over
+    assert np.abs(model.predict(noise.features).control - 0.5).max() < 0.3

@@ -77,6 +77,19 @@ def test_the_network_finds_to_whom_a_coupon_is_relevant(trained: tuple[Trial, Fi
     np.testing.assert_allclose(loaded.treated, effects.treated, rtol=1e-6)
 
 
+def test_its_network_is_exported_with_both_inputs(trained: tuple[Trial, FittedNetwork], tmp_path: Path) -> None:
+    import tensorflow as tf
+
+    trial, model = trained
+    model.export(tmp_path)
+    stage, few = model.stages[0], trial.features.take(np.arange(4))
+    assert stage.pair_schema is not None
+    asked = [stage.schema.encode(few), stage.pair_schema.encode(few.paired(2))]
+    loaded = tf.saved_model.load(str(tmp_path / "stage0"))
+    served = loaded.serve([tf.constant(part) for part in asked])
+    np.testing.assert_allclose(served["paired"].numpy(), stage.network(asked)["paired"].numpy(), rtol=1e-5)
+
+
 def test_a_coupon_never_tried_is_judged_by_its_own_relevance(trained: tuple[Trial, FittedNetwork]) -> None:
     trial, model = trained
     few = trial.take(np.arange(500))

@@ -44,10 +44,10 @@ def fit_stage(
     checkpoint: Checkpoint | None = None,
 ) -> FittedStage:
     """Learn one outcome of a trial."""
-    return _Fitting(trial, settings, seed, name, on_epoch, checkpoint).run()
+    return Fitting(trial, settings, seed, name, on_epoch, checkpoint).run()
 
 
-class _Fitting:
+class Fitting:
     """The steps of `fit_stage`, with what they share."""
 
     def __init__(
@@ -85,6 +85,7 @@ class _Fitting:
         self.design = self.by_arm[trial.arm]
 
     def run(self) -> FittedStage:
+        """Fit everything."""
         base, offset, line = self._base()
         self.offset = offset
         dispersion = self._dispersion(offset)
@@ -103,7 +104,9 @@ class _Fitting:
             wide, unseen["wide"] = self._wide(moments, dispersion)
         if self.settings.trees:
             trees, unseen["trees"] = self._trees(moments, dispersion)
-        stack = fit_stack(unseen, self.outcome, offset, self.design, self.weight, self.link, dispersion)
+        stack = fit_stack(
+            unseen, self.outcome, offset, self.design, self.weight, self.link, dispersion, searched=["trees"]
+        )
         stage = self._stage(networks, wide, trees, line, stack, structure)
         return FittedStage(stage, self._out_of_fold(stack, unseen), self.fold)
 
@@ -181,6 +184,7 @@ class _Fitting:
         raw = self._unseen(network)[:, 0]
         raw = raw + self._base_steps(raw)
         line = _recalibrate(raw, self.outcome, self.weight, self.link)
+        self.base_network, self.line = network, line
         return network, line[0] + line[1] * raw, line
 
     def _base_steps(self, offset: np.ndarray) -> np.ndarray:

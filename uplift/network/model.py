@@ -13,6 +13,7 @@ from uplift.amounts import Amount, amount_of_buyers
 from uplift.effects import Effects
 from uplift.errors import TrialError
 from uplift.features import DriftReport
+from uplift.files import CHUNK, TrialFiles
 from uplift.network.checkpoints import Checkpoint, fingerprint
 from uplift.network.fitting import FittedStage, fit_stage
 from uplift.network.settings import Progress, Settings
@@ -81,6 +82,44 @@ class UpliftNetwork:
             kind=trial.kind,
             out_of_fold=_out_of_fold(trial, fits, amount, None if unseen is None else (rows, unseen)),
         )
+
+    def fit_files(
+        self,
+        files: TrialFiles,
+        *,
+        sample: int = 500_000,
+        seed: int = 0,
+        on_epoch: Callable[[Progress], None] | None = None,
+        checkpoint: str | Path | None = None,
+        chunk: int = CHUNK,
+    ) -> FittedNetwork:
+        """Train on a trial in Parquet files that need not fit into memory.
+
+        The networks see every user, chunk by chunk through `tf.data`; how features are encoded, trees, wide candidate,
+        stack and calibration are fitted on a random sample that is held in memory. No funnel, no money, no pair features.
+
+        Parameters
+        ----------
+        sample
+            Users to hold, about. Memory is that of `fit` on so many users, and `chunk` rows.
+        chunk
+            Rows read at once.
+
+        Raises
+        ------
+        TrialError
+            As `fit`.
+        ModelFileError
+            Where the checkpoint is of other data or settings, or damaged.
+        """
+        from uplift.network.streaming import fit_streamed
+
+        key = fingerprint([], (files.key, self.settings, seed, sample, chunk))
+        keeper = None if checkpoint is None else Checkpoint(Path(checkpoint), key)
+        made = fit_streamed(
+            files, self.settings, sample=sample, seed=seed, chunk=chunk, on_epoch=on_epoch, checkpoint=keeper
+        )
+        return FittedNetwork((made.stage,), None, files.terms, files.kind, made.out_of_fold)
 
 
 def _key(trial: Trial, settings: Settings, seed: int) -> str:

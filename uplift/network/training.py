@@ -161,12 +161,11 @@ class _Watch:
         self.best = [tf.Variable(variable) for variable in self.variables]
         self.least, self.waited = tf.Variable(np.float32(np.inf)), tf.Variable(0)
         inputs, (y, offset, design, weight) = lesson.held()
-        x, rest = [tf.constant(part) for part in inputs], [tf.constant(part) for part in (y, offset, design)]
+        x, rest = [tf.constant(part) for part in inputs], tuple(tf.constant(part) for part in (y, offset, design))
         unseen = tf.constant((weight == 0).T.astype(np.float32))
 
-        @tf.function  # type: ignore[untyped-decorator]
-        def loss() -> Any:
-            return tf.reduce_sum(_losses(tf, network, link, x, tuple(rest)) * unseen)
+        def loss() -> float:  # once an epoch: not worth compiling
+            return float(tf.reduce_sum(_losses(tf, network, link, x, rest) * unseen))
 
         self.loss = loss
 
@@ -182,7 +181,7 @@ class _Watch:
 
     def look(self) -> None:
         """Take note of an epoch; where it was one too many, go back to the best."""
-        loss = float(self.loss())
+        loss = self.loss()
         if loss < float(self.least.numpy()):
             self.least.assign(np.float32(loss))
             self.waited.assign(0)

@@ -8,7 +8,7 @@ from typing import Annotated
 
 import typer
 
-from allocator.cli import exits
+from allocator.cli import exits, steps
 from allocator.cli.options import AsJson, Quiet, Verbose
 from allocator.cli.screen import Screen
 
@@ -84,4 +84,7 @@ def _run(folder: Path | None, given: object, as_json: bool, screen: Screen) -> i
         sys.stdout.write(to_json(report.document()))
     else:
         checked.show(report)
+        if not report.errors:
+            budget = report.parts.get("campaign", {}).get("budget")
+            typer.echo(steps.after_check(inputs.given, budget is not None))
     return report.exit_code

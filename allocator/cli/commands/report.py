@@ -33,7 +33,7 @@ def report(
     quiet: Quiet = False,
     verbose: Annotated[bool, typer.Option("-v", "--verbose", help="Tracebacks of errors.")] = False,
 ) -> None:
-    """Make the report of a plan again, from summary.json alone, and print where it is.
+    """Make the report of a plan again, from summary.json (and a simulation kept beside it), and print where it is.
 
     One self-contained page without user ids, to pass on. The folder's own report.html is replaced; another FILE only with
     --force.
@@ -42,15 +42,12 @@ def report(
 
 
 def _make(plan: Path, output: Path | None, *, force: bool, show: bool, quiet: bool) -> int:
-    from allocator.reporting.reading import summary_of
-    from allocator.reporting.report import page
+    from allocator.reporting.remaking import report_of
     from allocator.tables.output import write_file
-    from allocator.tables.plan_folder import SUMMARY, read_plan_folder
+    from allocator.tables.plan_folder import read_plan_folder
 
     folder = read_plan_folder(plan)
-    # A model may have told the manifest of itself alone.
-    model = folder.summary.get("model") or folder.manifest.get("model")
-    html = page(summary_of({**folder.summary, "model": model}, str(folder.path / SUMMARY)))
+    html = report_of(folder)
     target = folder.path / REPORT if output is None else output
     write_file(target, html, force=force or output is None)
     typer.echo(str(target))

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from allocator.cli import exits
+from allocator.cli import exits, steps
 from allocator.cli.options import AsJson, Force, Quiet, Verbose
 from allocator.cli.predicting import predict, ready
 from allocator.cli.screen import Screen
@@ -95,6 +95,8 @@ def score(
             json.dumps(document, indent=2, allow_nan=False) + "\n" if as_json else _text(scored, scored.effects)
         )
         screen.note(f"Written to {output}")
+        budget = "50000" if terms.budget is None else None
+        screen.note(f"Next: {steps.command(budget=budget, offers=output, campaign=campaign, users=users, o='plan')}")
         return 0
 
     exits.leave(job, verbose=verbose)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import sys
+from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -17,6 +18,22 @@ if TYPE_CHECKING:
     from allocator.tables.output import Content
 
     Contents = dict[str, Content]
+
+
+@dataclass(frozen=True)
+class Asked:
+    """The command's words."""
+
+    plan: Path
+    runs: int
+    shock: float | None
+    stock: Path | None
+    output: Path | None
+    keep: bool
+    seed: int
+    threads: int | None
+    as_json: bool
+    force: bool
 
 
 def register(app: typer.Typer) -> None:
@@ -51,6 +68,9 @@ def simulate(
             help="Write simulation.json, runs.parquet and report.html into this new folder.",
         ),
     ] = None,
+    keep: Annotated[
+        bool, typer.Option("--keep", help="Keep what was found in the plan folder, and show the fan in its report.")
+    ] = False,
     seed: Annotated[int, typer.Option("--seed", min=0, metavar="NUMBER", help="Same seed, same runs.")] = 0,
     threads: Annotated[int | None, typer.Option("--threads", min=1, metavar="NUMBER", help="By default all.")] = None,
     as_json: AsJson = False,
@@ -59,51 +79,49 @@ def simulate(
     verbose: Verbose = False,
 ) -> None:
     """Run a plan many times: how much it spends and earns, what is redeemed, how likely the budget is overrun."""
-    exits.leave(
-        lambda: _run(
-            plan, runs, shock, stock, output, seed, threads, as_json, force, Screen(quiet=quiet, verbose=verbose)
-        ),
-        verbose=verbose,
-    )
+    asked = Asked(plan, runs, shock, stock, output, keep, seed, threads, as_json, force)
+    exits.leave(lambda: _run(asked, Screen(quiet=quiet, verbose=verbose)), verbose=verbose)
 
 
-def _run(
-    plan: Path, runs: int, shock: float | None, stock: Path | None, output: Path | None, seed: int, threads: int | None,
-    as_json: bool, force: bool, screen: Screen,
-) -> int:  # fmt: skip
+def _run(asked: Asked, screen: Screen) -> int:
     from allocator.reporting import simulated
+    from allocator.reporting.remaking import report_of
     from allocator.reporting.summary import to_json
     from allocator.simulation import issued_of
     from allocator.simulation import simulate as run
     from allocator.simulation.issued import campaign_of
     from allocator.simulation.stock import read_coupon_stock
-    from allocator.tables.output import check_target, write_folder
+    from allocator.tables.output import check_target, write_files, write_folder
     from allocator.tables.plan_folder import read_plan_folder
 
-    if output is not None:
-        check_target(output, force, "simulation")
+    if asked.output is not None:
+        check_target(asked.output, asked.force, "simulation")
     with screen.stage("read"):
-        folder = read_plan_folder(plan)
+        folder = read_plan_folder(asked.plan)
         issued, campaign = issued_of(folder), campaign_of(folder)
-        units, notes = ({}, ()) if stock is None else read_coupon_stock(stock)
+        units, notes = ({}, ()) if asked.stock is None else read_coupon_stock(asked.stock)
     for note in notes:
         screen.note(note)
-    assumed = campaign.campaign.redemption_shock if shock is None else shock
+    assumed = campaign.campaign.redemption_shock if asked.shock is None else asked.shock
     with screen.stage("simulate"):
         found = run(
-            issued, runs=runs, seed=seed, redemption_shock=assumed, budget=folder.summary.get("budget"), stock=units,
-            threads=threads, progress=screen.progress,
+            issued, runs=asked.runs, seed=asked.seed, redemption_shock=assumed, budget=folder.summary.get("budget"),
+            stock=units, threads=asked.threads, progress=screen.progress,
         )  # fmt: skip
-    name, currency = (
-        str(folder.summary.get("campaign", campaign.name)),
-        str(folder.summary.get("currency", campaign.currency)),
-    )
-    if output is not None:
-        with screen.stage("write"):
-            write_folder(output, _contents(found, simulated.page(found, name, currency), folder.manifest), force=force)
-        screen.note(f"Written to {output}")
-    if as_json:
-        sys.stdout.write(to_json({"campaign": name, "currency": currency, **found.document()}))
+    name = str(folder.summary.get("campaign", campaign.name))
+    currency = str(folder.summary.get("currency", campaign.currency))
+    document = {"campaign": name, "currency": currency, **found.document()}
+    with screen.stage("write"):
+        if asked.output is not None:
+            page = simulated.page(found, name, currency)
+            write_folder(asked.output, _contents(found, page, folder.manifest), force=asked.force)
+            screen.note(f"Written to {asked.output}")
+        if asked.keep:
+            report = report_of(folder, document)
+            write_files(folder.path, {simulated.KEPT: to_json(document), "report.html": report})
+            screen.note(f"Kept in {folder.path}; its report.html shows it")
+    if asked.as_json:
+        sys.stdout.write(to_json(document))
     else:
         simulated.show(found, name, currency)
     return 0

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from allocator.cli import exits
+from allocator.cli import exits, steps
 from allocator.cli.names import name_pair
 from allocator.cli.options import Force, Quiet, Verbose
 from allocator.cli.screen import Screen
@@ -166,6 +166,8 @@ def _train(
     document = {"model": str(output), **model.card.document()}
     sys.stdout.write(json.dumps(document, indent=2, allow_nan=False) + "\n" if as_json else model.card.text() + "\n")
     screen.note(f"Written to {output}")
+    users, file = options["users"] or "users.parquet", campaign or "campaign.toml"
+    screen.note(f"Next: {steps.command(budget='50000' if terms is None or terms.budget is None else None, model=output, users=users, campaign=file, o='plan')}")  # fmt: skip
     return 0
 
 
