@@ -9,6 +9,7 @@ import numpy as np
 import numpy.typing as npt
 
 from cf.errors import FileError, UsageError
+from cf.forest import forest_of
 
 Floats = npt.NDArray[np.float32]
 
@@ -72,7 +73,10 @@ class Trees:
             self._booster = imported().Booster(model_str=text)
         except imported().basic.LightGBMError as error:
             raise FileError(f"the trees cannot be read: {error}") from error
+        self._forest = forest_of(text)
 
     def predict(self, features: Floats, threads: int = 0) -> npt.NDArray[np.float64]:
         """Return predictions on the objective's scale (probabilities, means), `(rows,)`."""
+        if self._forest is not None:
+            return self._forest.predict(features)
         return np.asarray(self._booster.predict(features, num_threads=threads), np.float64)
