@@ -98,6 +98,9 @@ def _code(job: Callable[[], int], verbose: bool) -> int:
         _drop_stdout()
         return INTERNAL
     except Exception as error:
+        # Compiled code that Ctrl-C ends passes it on as the cause of an error of its own.
+        if isinstance(error, SystemError) and isinstance(error.__cause__, KeyboardInterrupt):
+            return interrupted()
         return _internal(error, verbose)
     return code
 
