@@ -20,7 +20,7 @@ from allocator.kernels.sums import exact_sum
 from allocator.plan import Plan
 from allocator.problem import Problem
 from allocator.result import Diagnosis, LimitUse, Prices, Proof, Result, Status
-from allocator.solvers import core, ties
+from allocator.solvers import candidates, core, ties
 from allocator.solvers.folding import fold
 from allocator.solvers.piece import Piece
 from allocator.solvers.prices import Prices as Minimum
@@ -86,7 +86,7 @@ def solve(
     minimum = search.run(np.zeros(piece.folding.n_limits), tau)
     priced = monotonic()
     passes = piece.executor.counter
-    bound = minimum.value + core.required_value(problem)
+    bound = minimum.value + candidates.required_value(problem)
     if minimum.infeasible:
         return _explained(problem, piece, minimum.prices, begin, time_limit, seed, report)
     report("integer", 0.0)
@@ -95,7 +95,7 @@ def solve(
         tolerance = max(tolerance, bound - _whole(bound))
     prices, found = near_bound(problem, search, minimum, bound, tolerance, begin, time_limit, tau, seed)
     if prices is not minimum.prices:
-        other = piece.exact(prices)[0] + core.required_value(problem)
+        other = piece.exact(prices)[0] + candidates.required_value(problem)
         prices, bound = (prices, other) if other < bound else (minimum.prices, bound)
     if found.offers is None and not found.infeasible:
         found = _last_attempt(problem, piece, prices, begin + time_limit, seed)
@@ -108,13 +108,13 @@ def solve(
 def near_bound(
     problem: Problem, search: Search, minimum: Minimum, bound: float, tolerance: float, begin: float, time_limit: float,
     tau: float, seed: int,
-) -> tuple[np.ndarray, core.CorePlan]:  # fmt: skip
+) -> tuple[np.ndarray, candidates.CorePlan]:  # fmt: skip
     """Return a plan near the bound, and the prices that it comes from (those of `minimum`, unless ties had to be broken)."""
     piece, deadline = search.whole, begin + time_limit
     tied = not minimum.exact and monotonic() < search.deadline
     if minimum.exact and minimum.plan is None and ties.is_tied(minimum.piece, minimum.prices):
         # Ties may not matter: offers that use and earn the same are as good as one.
-        effort = core.Effort(tolerance, monotonic(), deadline, deadline, seed)
+        effort = candidates.Effort(tolerance, monotonic(), deadline, deadline, seed)
         best = core.first_plan(problem, piece, minimum.piece, minimum.prices, bound, effort)
         tied = not effort.spent(bound, best)
         if not tied:
@@ -124,7 +124,7 @@ def near_bound(
         start = (minimum.prices, tau * 1e-6) if minimum.exact else (np.zeros(minimum.prices.size), tau)
         other = apart.run(*start)
         if not other.infeasible:
-            piece, minimum, bound = apart.whole, other, other.value + core.required_value(problem)
+            piece, minimum, bound = apart.whole, other, other.value + candidates.required_value(problem)
     now = monotonic()
     found = core.search(
         problem, piece, minimum.piece, minimum.prices, bound,
@@ -149,10 +149,10 @@ def _tools(gap: float, threads: int | None, seed: int, progress: Progress | None
         # Where the ranges of a box leave no plan, the dual has no minimum; inside bounds it has, and they can move.
         center = np.zeros(piece.folding.n_limits) if start is None else start
         outer = search.signs.within(center, np.tile(DEAR * tau / search.scale, (2, 1)))
-        search.floor = max(search.floor, enough - core.required_value(problem))
+        search.floor = max(search.floor, enough - candidates.required_value(problem))
         minimum = search.run(center, tau if start is None else tau * WARM, outer=outer)
         value, _, choices = piece.exact(minimum.prices)
-        bound = value + core.required_value(problem)
+        bound = value + candidates.required_value(problem)
         return Priced(minimum.prices, bound, minimum.infeasible, np.concatenate([choices.picked, problem.required]))
 
     return Tools(whole_solve, price)
@@ -173,11 +173,13 @@ def compile_kernels() -> None:
             warm(whole_piece(problem, None))
 
 
-def _last_attempt(problem: Problem, piece: Piece, prices: np.ndarray, deadline: float, seed: int) -> core.CorePlan:
+def _last_attempt(
+    problem: Problem, piece: Piece, prices: np.ndarray, deadline: float, seed: int
+) -> candidates.CorePlan:
     """Look for any plan at all, where the search for value found none."""
     offers = plan_on_the_edge(problem, piece, prices, deadline, seed)
     objective = -math.inf if offers is None else exact_sum(problem.column("value", offers))
-    return core.CorePlan(offers, objective, math.inf)
+    return candidates.CorePlan(offers, objective, math.inf)
 
 
 def whole_piece(problem: Problem, threads: int | None) -> Piece:
@@ -213,7 +215,7 @@ def _typical_use(few: Piece, present: np.ndarray) -> np.ndarray:
 
 
 def _with_plan(
-    problem: Problem, prices: np.ndarray, price_bound: float, found: core.CorePlan, passes: float,
+    problem: Problem, prices: np.ndarray, price_bound: float, found: candidates.CorePlan, passes: float,
     seconds: dict[str, float], gap: float,
 ) -> Result:  # fmt: skip
     assert found.offers is not None

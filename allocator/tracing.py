@@ -13,7 +13,7 @@ import numpy as np
 
 from allocator.problem import Problem
 from allocator.problem.intake import positive_budget
-from allocator.solvers import core
+from allocator.solvers import candidates
 from allocator.solvers.curve import Curve, Point
 from allocator.solvers.exchange import exchanged_inside
 from allocator.solvers.prices import Search
@@ -102,7 +102,7 @@ def _tolerance(bound: float) -> float:
 
 def _row(problem: Problem, point: Point, at: int, seed: int) -> FrontierRow | None:
     """Return the row of a budget from exchanges among the users near indifference, where they come close enough."""
-    minimum, required = point.minimum, core.required_value(problem)
+    minimum, required = point.minimum, candidates.required_value(problem)
     for effort, offers in EFFORTS:
         prices, bound, inside = minimum.prices, point.bound(minimum.prices) + required, minimum.piece
         if minimum.infeasible:
@@ -125,7 +125,7 @@ def _row_at_length(
 ) -> FrontierRow:
     """Return the row of a budget by all that a solve does."""
     minimum = point.minimum if point.minimum.exact else point.exactly()
-    bound = point.bound(minimum.prices) + core.required_value(problem)
+    bound = point.bound(minimum.prices) + candidates.required_value(problem)
     here = dataclasses.replace(search, whole=point.whole, deadline=monotonic() + time_limit)
     _, found = near_bound(problem, here, minimum, bound, _tolerance(bound), monotonic(), time_limit, tau, seed)
     price, bound = float(minimum.prices[at]), min(bound, found.bound)

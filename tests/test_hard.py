@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 from scipy.optimize import Bounds, LinearConstraint, milp
 
 from allocator import Limit, Problem, Status, solve, verify
-from allocator.solvers import core
+from allocator.solvers import core, persisting
 from allocator.solvers.branching import branch
 from allocator.solvers.ejection import STYLES, chain_round, first_rounds, states_of
 from allocator.solvers.neighbourhoods import Neighbourhoods, News, restricted
@@ -231,10 +231,10 @@ def test_entangled_limits_beyond_small_cores_are_proven_the_same_way_twice(monke
     """Branch and bound among a few offers a user, then on all that may differ: its end is the optimum, and one plan."""
     monkeypatch.setattr(core, "FINAL_NODES", 1)
     monkeypatch.setattr(core, "MOST_NODES", 1)
-    monkeypatch.setattr(core, "FIRST_WORK", 1e5)
-    monkeypatch.setattr(core, "CLOSEST", 2)
-    branched, calls = core._branched, []
-    monkeypatch.setattr(core, "_branched", lambda *given: calls.append(1) or branched(*given))
+    monkeypatch.setattr(persisting, "FIRST_WORK", 1e5)
+    monkeypatch.setattr(persisting, "CLOSEST", 2)
+    branched, calls = persisting._branched, []
+    monkeypatch.setattr(persisting, "_branched", lambda *given: calls.append(1) or branched(*given))
     offers, limits = knapsacks(users=10, coupons=6, resources=3, seed=0)
     problem = Problem.from_offers(offers, limits=limits)
     one, two = (solve(problem, time_limit=50.0) for _ in range(2))

@@ -14,7 +14,7 @@ from allocator.diagnosis.sides import UNIT, Side, aiming_at, counts_offers, keep
 from allocator.executors.local import Tables
 from allocator.executors.shard import whole
 from allocator.problem import Problem
-from allocator.solvers import core
+from allocator.solvers import candidates, core
 from allocator.solvers.folding import fold
 from allocator.solvers.piece import Piece
 
@@ -68,7 +68,7 @@ class Workshop:
         if everyone.shard.n_offers > SMALL_OFFERS:
             near = self._near(aimed, everyone, mixture, goal, CLOSE * unit)
         positions = sorted({side.limit for side in sides})
-        bound = mixture.bound + core.required_value(aimed)
+        bound = mixture.bound + candidates.required_value(aimed)
         found = core.search(
             aimed, everyone, near, mixture.prices[positions], bound,
             tolerance=unit, deadline=deadline, seed=self.seed,
@@ -145,7 +145,7 @@ def _least_losses(piece: Piece, tables: Tables, most: float, nothing: float) -> 
 
 def keeps(problem: Problem, sides: Sequence[Side], offers: np.ndarray) -> bool:
     """Tell whether exact sums over these offers keep the sides."""
-    return core.keeps_limits(keeping(problem, sides), offers)
+    return candidates.keeps_limits(keeping(problem, sides), offers)
 
 
 def plan_on_the_edge(
@@ -164,7 +164,7 @@ def plan_on_the_edge(
     for tried, goal in enumerate(priced):
         others = tuple(side for side in sides if side != goal)
         attempt = workshop.attempt(others, goal, share(deadline, len(priced) - tried))
-        if attempt.offers is not None and core.keeps_limits(problem, attempt.offers):
+        if attempt.offers is not None and candidates.keeps_limits(problem, attempt.offers):
             return attempt.offers
         if monotonic() > deadline:
             break

@@ -8,6 +8,7 @@ import numpy as np
 import scipy.linalg as la
 
 from allocator.kernels import exchange as kernels
+from allocator.kernels.threes import aim
 from allocator.solvers.ejection import stopped_at
 from allocator.solvers.piece import Piece
 from allocator.solvers.pool import OFFERS, Pool, pool_of
@@ -99,7 +100,7 @@ def aimed(table: Table, current: np.ndarray, gap: float, turns: int) -> tuple[np
             step = la.lstsq(covers[kinds[rest]].T.astype(np.float64), left)[0]
             furthest = int(np.abs(step).argmax())
             at = rest[furthest]
-            kernels.aim(
+            aim(
                 table.pool.owner, table.pool.dv, table.du, table.pool.lost, trial, above, below, table.prices,
                 table.counting, table.keys, table.kind_of, int(kinds[at]), int(along[at]), float(step[furthest]),
                 float(worth[at]), gap, AIM_EVALUATIONS,
