@@ -131,7 +131,8 @@ def test_a_command_that_is_interrupted_leaves_all_or_nothing(
         # From early to late; the last one often comes while files are being written.
         code, _, err = interrupted(stage.words(name, out), took * (0.15 + 0.8 * turn / (TIMES - 1)))
         assert code in (0, 130), err
-        assert written(out) == (FILES[name] if code == 0 else set())
+        # The last strike may come when all is written and the command has yet to end.
+        assert written(out) == FILES[name] or (code == 130 and written(out) == set())
         assert {path.name for path in out.parent.iterdir()} <= {"out", "out.html", "out.csv"}  # no temporary folder
 
 

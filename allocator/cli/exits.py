@@ -98,11 +98,16 @@ def _code(job: Callable[[], int], verbose: bool) -> int:
         _drop_stdout()
         return INTERNAL
     except Exception as error:
-        # Compiled code that Ctrl-C ends passes it on as the cause of an error of its own.
-        if isinstance(error, SystemError) and isinstance(error.__cause__, KeyboardInterrupt):
-            return interrupted()
-        return _internal(error, verbose)
+        return interrupted() if _of_interrupt(error) else _internal(error, verbose)
     return code
+
+
+def _of_interrupt(error: BaseException) -> bool:
+    """Tell whether Ctrl-C is behind an error: compiled code that it ends passes it on under errors of its own."""
+    behind: BaseException | None = error
+    while isinstance(behind, SystemError):
+        behind = behind.__cause__ or behind.__context__
+    return isinstance(behind, KeyboardInterrupt)
 
 
 def _internal(error: Exception, verbose: bool) -> int:
