@@ -212,6 +212,16 @@ def test_frontier_grows_and_flattens() -> None:
     assert (table["spend"] <= table["budget"]).all()
 
 
+def test_a_frontier_of_budgets_that_buy_the_same_offers() -> None:
+    """Between two budgets nobody may be near indifference: above what all offers cost, more budget changes nothing."""
+    value = (np.arange(9_000) % 97 + 2.37)[:, None]
+    problem = Problem.from_arrays(value, np.full_like(value, 1.5), budget=13_500.0)
+    table = frontier(problem, [6_750.0, 10_125.0, 12_150.0, 13_500.0, 14_850.0, 16_875.0, 20_250.0]).to_pandas()
+    assert (table["bound"] - table["objective"]).abs().max() < 1.0
+    assert table["objective"].tail(4).nunique() == 1
+    assert (table["price"].tail(3) == 0).all()
+
+
 @pytest.mark.slow
 def test_a_frontier_never_earns_more_than_its_bound() -> None:
     """Also where a budget's prices lie outside the box that the budgets around it asked for."""

@@ -158,6 +158,8 @@ class Curve:
             radius = np.where((sharp.prices != 0) | (sharp.step != 0), BEYOND * np.abs(sharp.step) + reach, 0.0)
             inner = box.within(sharp.prices, np.stack([radius, radius]))
             inside = inner.open_piece(piece)
+            if not inside.shard.n_users:
+                return None, reach  # nobody is near: the dual is flat or steep here, and has no curvature to follow
             tau = TELLING * float((radius * self.search.scale).max()) + 1e-9
             _, curvature = self._curvature(inside, sharp.prices, tau)
             sharp = newton.sharpened(inside, sharp.prices, curvature, inner.low, inner.high, enough, LAST_STEPS)
