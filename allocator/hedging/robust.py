@@ -17,7 +17,7 @@ from dataclasses import dataclass
 from time import monotonic
 
 import numpy as np
-from scipy.optimize import linprog
+import scipy
 
 from allocator.errors import DataError, UsageError
 from allocator.plan import Plan
@@ -255,7 +255,7 @@ class _Search:
         rows = np.concatenate([care.weight * cuts, -np.ones((cuts.shape[0], 1))], axis=1)
         ends = -(1.0 - care.weight) * cuts.mean(axis=1)
         low, high = np.maximum(center - radius, 0.0), np.minimum(center + radius, care.cap(n))
-        answer = linprog(
+        answer = scipy.optimize.linprog(
             np.append(np.zeros(n), 1.0), A_ub=rows, b_ub=ends, A_eq=np.append(np.ones(n), 0.0)[None, :], b_eq=[1.0],
             bounds=[*zip(low, high, strict=True), (None, None)], method="highs",
         )  # fmt: skip
