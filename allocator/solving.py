@@ -6,7 +6,6 @@ import dataclasses
 import math
 from collections.abc import Callable
 from time import monotonic
-from typing import TYPE_CHECKING
 
 import numpy as np
 
@@ -28,9 +27,6 @@ from allocator.solvers.prices import Search
 from allocator.solvers.relaxation import limit_matrix
 from allocator.solvers.tally import Tally
 from allocator.solvers.warming import small_problems, warm
-
-if TYPE_CHECKING:
-    pass
 
 CENT = 0.01  # currency; a gap below it counts as optimal
 PRICING = 2 / 3  # of the time, at most, for prices: a plan is wanted too
