@@ -13,7 +13,3 @@ class TrialError(UpliftError, ValueError):
 
 class ModelFileError(UpliftError):
     """A saved model cannot be read: damaged, foreign, or of another version."""
-
-
-class NotFittedError(UpliftError):
-    """A model was asked before it was fitted."""
