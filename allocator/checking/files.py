@@ -7,18 +7,20 @@ from pathlib import Path
 
 from allocator.errors import UsageError
 
+FILES = {"campaign": "campaign.toml", "trial_campaign": "trial.toml"}
 ENDINGS = (".parquet", ".pq", ".csv", ".csv.gz", "")  # the last: a folder of files
 
 
 @dataclass(frozen=True)
 class Inputs:
-    """Where each table lies; `None`: there is none."""
+    """Where each file lies; `None`: there is none. `trial_campaign` has the terms of the trial's coupons, where `campaign` lacks them."""
 
     campaign: str | None = None
     transactions: str | None = None
     products: str | None = None
     users: str | None = None
     trial: str | None = None
+    trial_campaign: str | None = None
     sent: str | None = None
     offers: str | None = None
 
@@ -34,7 +36,7 @@ class Inputs:
 
 
 def find_inputs(folder: str | Path) -> Inputs:
-    """Find `campaign.toml` and the tables `transactions`, `products`, `users`, `trial`, `sent`, `offers` in a folder.
+    """Find `campaign.toml`, `trial.toml` and the tables `transactions`, `products`, `users`, `trial`, `sent`, `offers` in a folder.
 
     Raises
     ------
@@ -45,9 +47,10 @@ def find_inputs(folder: str | Path) -> Inputs:
     if not place.is_dir():
         raise UsageError(f"{folder}: there is no such folder; make one with `allocate init {folder}`")
     found: dict[str, str] = {}
-    if (place / "campaign.toml").is_file():
-        found["campaign"] = str(place / "campaign.toml")
-    for name in (field.name for field in fields(Inputs) if field.name != "campaign"):
+    for name, file in FILES.items():
+        if (place / file).is_file():
+            found[name] = str(place / file)
+    for name in (field.name for field in fields(Inputs) if field.name not in FILES):
         there = [place / f"{name}{ending}" for ending in ENDINGS if (place / f"{name}{ending}").exists()]
         if len(there) > 1:
             raise UsageError(
@@ -56,7 +59,7 @@ def find_inputs(folder: str | Path) -> Inputs:
         if there:
             found[name] = str(there[0])
     if not found:
-        names = ", ".join(field.name for field in fields(Inputs) if field.name != "campaign")
+        names = ", ".join(field.name for field in fields(Inputs) if field.name not in FILES)
         raise UsageError(
             f"{folder} holds neither campaign.toml nor a table; put files named {names} there (.parquet or .csv), or "
             "name them with options such as --transactions"

@@ -103,6 +103,11 @@ class _Check:
         """Look at all parts."""
         given, report = self._report.inputs.given, self._report
         campaign = self._try("campaign", lambda: load_campaign(given["campaign"])) if "campaign" in given else None
+        tried = campaign
+        if "trial_campaign" in given:
+            tried = self._try("trial_campaign", lambda: load_campaign(given["trial_campaign"]))
+            if tried is not None:
+                report.parts["trial_campaign"] = parts.of_campaign(tried)
         products = self._try("products", lambda: read_products(given["products"])) if "products" in given else None
         users = self._try("users", lambda: read_users(given["users"])) if "users" in given else None
         trial = self._try("trial", lambda: read_trial(given["trial"])) if "trial" in given else None
@@ -121,10 +126,10 @@ class _Check:
             if transactions is not None and seen is not None:
                 both = (users, transactions, seen)
                 report.parts["users"]["have_bought"] = self._try("users", lambda: known_users(*both))
-        prepared = self._learnable(trial, users, past, campaign)
+        prepared = self._learnable(trial, users, past, tried)
         if trial is not None:
             self._trial(trial, prepared, campaign)
-        self._sent(users, past, campaign)
+        self._sent(users, past, tried)
         if prepared is not None and opened is not None and campaign is not None and "offers" not in given:
             ready = (prepared, opened, campaign, past)
             self._try("score", lambda: refuse_unscorable(*ready))
@@ -205,7 +210,7 @@ class _Check:
         self, trial: TrialTable | None, users: Users | None, past: Past | None, campaign: Campaign | None
     ) -> Prepared | None:
         """Do what `train` does before it fits anything, with all files that are there."""
-        if trial is None or self._failed("campaign", "products", "users", "transactions"):
+        if trial is None or self._failed("campaign", "trial_campaign", "products", "users", "transactions"):
             return None
         table = self._try("train", lambda: arrays_of(trial), noted=False)
         return None if table is None else self._prepared(table, users, past, campaign)
@@ -218,7 +223,7 @@ class _Check:
     def _sent(self, users: Users | None, past: Past | None, campaign: Campaign | None) -> None:
         """Look at a list of who was sent what, as `train` does."""
         path = self._report.inputs.sent
-        if path is None or self._failed("campaign", "products", "users", "transactions"):
+        if path is None or self._failed("campaign", "trial_campaign", "products", "users", "transactions"):
             return
         if past is None:
             self._warn(f"{path} tells nothing without what users bought: give transactions too")

@@ -19,6 +19,7 @@ def command(*words: str, **options: str | Path | None) -> str:
 def after_check(given: Mapping[str, str], has_budget: bool) -> str:
     """Return what to do with files that are sound."""
     campaign, users = given.get("campaign"), given.get("users")
+    tried = given.get("trial_campaign", campaign)
     history = {part: given.get(part) for part in ("transactions", "products")}
     if history["transactions"] is None:
         history = {}
@@ -27,7 +28,7 @@ def after_check(given: Mapping[str, str], has_budget: bool) -> str:
         return f"Next: {command(budget=budget, offers=given['offers'], campaign=campaign, users=users, o='plan')}"
     past = {"trial": given["trial"]} if "trial" in given else {"sent": given["sent"]} if "sent" in given else None
     if past is not None:
-        return f"Next: {command('train', **past, campaign=campaign, **history, users=users, o='model')}"
+        return f"Next: {command('train', **past, campaign=tried, **history, users=users, o='model')}"
     return (
         "To plan, give offers; or, to have them predicted, a trial (users who drew lots for a coupon or none), or a list of who was "
         "sent what when (sent): see `allocate init`."

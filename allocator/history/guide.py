@@ -32,7 +32,9 @@ TABLES: tuple[tuple[str, str, Sequence[Column], str], ...] = (
         "A past campaign in which chance decided who got which coupon and who got none. Needed to learn what coupons "
         "change; nothing else can tell.",
         trial.COLUMNS,
-        "Every other column is a feature of the user that was known before the campaign.",
+        "Every other column is a feature of the user that was known before the campaign. Where its coupons are not those of "
+        "`campaign.toml`, put their terms beside it as `trial.toml`, in the same form: a coupon that was never tried is related "
+        "to them by its terms.",
     ),
 )
 

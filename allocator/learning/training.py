@@ -288,7 +288,8 @@ def terms_of(table: TrialArrays, campaign: Campaign | None) -> tuple[Coupon, ...
     if absent:
         raise DataError(
             f"{table.source}: coupon {absent[0]!r} of the trial is not in the campaign file, which lists "
-            f"{', '.join(known) or 'none'}; give the file of the campaign that the trial was of, or leave it out"
+            f"{', '.join(known) or 'none'}; give the file of the campaign that the trial was of "
+            "(`allocate check` looks for trial.toml), or leave it out"
         )
     return tuple(known[name] for name in table.coupons)
 

@@ -65,6 +65,10 @@ def _campaign(said: Mapping[str, Any]) -> list[str]:
     ]
 
 
+def _terms(said: Mapping[str, Any]) -> list[str]:
+    return [f"coupons of the trial: {_listed(said['coupons']) if said['coupons'] else 'none'}"]
+
+
 def _transactions(said: Mapping[str, Any]) -> list[str]:
     about = "" if said["visits_exact"] else "about "
     found = [
@@ -138,6 +142,7 @@ SENTENCES = {
     "products": _products,
     "users": _users,
     "trial": _trial,
+    "trial_campaign": _terms,
     "sent": _sent,
     "offers": _offers,
 }

@@ -16,6 +16,7 @@ from allocator.campaign import explained, load_campaign, parse_campaign
 from allocator.campaign.terms import Coupon, Header, LimitTerms
 from allocator.checking import Inputs, Report, check, find_inputs
 from allocator.cli.app import main
+from allocator.cli.steps import after_check
 from allocator.errors import UsageError
 from allocator.history import read_products, read_transactions
 from allocator.history.inspecting import inspect
@@ -191,6 +192,7 @@ def test_ids_of_different_kinds_are_told_where_they_meet(folder: Path) -> None:
 
 def test_a_limit_on_users_is_checked_without_offers(folder: Path) -> None:
     next(folder.glob("offers.*")).unlink()
+    write(trial(600).drop(columns=["age", "city"]), next(folder.glob("trial.*")))
     assert looked(folder).parts["users"]["limits"]["new users"] > 200
     replace(folder, "users", lambda t: t.rename(columns={"segment": "segments"}))
     assert "did you mean 'segments'" in str(looked(folder).errors["limits"])
@@ -294,6 +296,19 @@ def test_init_from_broken_data_writes_nothing(tmp_path: Path, capsys: pytest.Cap
     path = write(many(100).assign(amount=-1.0), tmp_path / "t.csv")
     assert run(capsys, monkeypatch, "init", str(tmp_path / "new"), "--from", path)[0] == 3
     assert not (tmp_path / "new").exists()
+
+
+def test_a_trial_of_other_coupons_is_understood_by_a_file_of_its_own(folder: Path) -> None:
+    next(folder.glob("offers.*")).unlink()
+    write(trial(600).drop(columns=["age", "city"]), next(folder.glob("trial.*")))
+    (folder / "campaign.toml").write_text(CAMPAIGN.replace("15off", "20off"))
+    assert "coupon '15off' of the trial is not in the campaign file" in str(looked(folder).errors["train"])
+    (folder / "trial.toml").write_text(CAMPAIGN)
+    report = looked(folder)
+    assert not report.errors
+    assert report.parts["trial_campaign"]["coupons"] == ["10off", "15off"]
+    assert any("1 coupon of the campaign were never tried (20off)" in warning for warning in report.warnings)
+    assert f"--campaign {folder / 'trial.toml'}" in after_check(report.inputs.given, True)
 
 
 @pytest.mark.parametrize("name", ['a "quoted" name', "back\\slash", "two\nlines", "tab\t", "Käse & Wein", "del\x7f", "'", "#", "7"])  # fmt: skip

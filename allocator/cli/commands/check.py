@@ -25,7 +25,7 @@ def check(
         Path | None,
         typer.Argument(
             metavar="DIR",
-            help="A folder with campaign.toml and tables named transactions, products, users, trial, sent, offers.",
+            help="A folder with campaign.toml (and trial.toml) and tables named transactions, products, users, trial, sent, offers.",
         ),
     ] = None,
     transactions: Annotated[
@@ -47,6 +47,12 @@ def check(
         str | None, typer.Option("--offers", metavar="PATH", help="Candidate (user, coupon) pairs.")
     ] = None,
     campaign: Annotated[str | None, typer.Option("--campaign", metavar="FILE", help="campaign.toml.")] = None,
+    trial_campaign: Annotated[
+        str | None,
+        typer.Option(
+            "--trial-campaign", metavar="FILE", help="campaign.toml of the trial, where its coupons were others."
+        ),
+    ] = None,
     as_json: AsJson = False,
     quiet: Quiet = False,
     verbose: Verbose = False,
@@ -58,7 +64,7 @@ def check(
     """
     from allocator.checking import Inputs
 
-    given = Inputs(campaign, transactions, products, users, trial, sent, offers)
+    given = Inputs(campaign, transactions, products, users, trial, trial_campaign, sent, offers)
     exits.leave(lambda: _run(folder, given, as_json, Screen(quiet=quiet, verbose=verbose)), verbose=verbose)
 
 
