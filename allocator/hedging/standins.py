@@ -58,7 +58,7 @@ class StandIns:
         at = problem.limit_index(chance.limit)
         budget = problem.limits[at].at_most
         assert budget is not None
-        mean, growing, variance = surrogate.columns(parts, budget)
+        mean, growing, variance = surrogate.columns(parts, problem.offers.value, budget)
         columns = {**problem.offers.columns, MEAN: mean, GROWING: growing, VARIANCE: variance}
         columns[WORST] = parts.fixed + parts.amount
         plain = dataclasses.replace(problem, chance=None, offers=dataclasses.replace(problem.offers, columns=columns))

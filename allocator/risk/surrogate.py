@@ -15,9 +15,12 @@ what each adds to the percentile of a nearly normal distribution (z its number o
 deviation of the spend): that the variance of a redemption grows more slowly than S, and skewness. With U the sum of
 (amount x chance)^2 and K the third central moment at S_a,
 
-    V = variance at S_a + (spread S_a^2 / z) U + (z^2 - 1) / (3 z tau) K.
+    V = variance at S_a + spread S_a^2 (z (1 - rho) + rho / z) U + max(z^2 - 1, 0) / (3 z tau) K,
 
-tau is taken from the budget and the offers' averages, so that V is known before any plan is.
+where rho is the share of tau that the shock alone makes. The factor of U: what the variance has in excess at S,
+U S (S_a - S), moves the percentile by z / (2 tau) times its mean given that the spend is there (S is then z spread S_a
+(1 - rho) below S_a on average), less half of that mean's slope. tau and rho are taken from offers that earn the most for
+what they spend, as many as the budget pays for, so that V is known before any plan is.
 """
 
 from __future__ import annotations
@@ -36,6 +39,7 @@ NODES = 64
 STEPS = 100  # of Newton's method, kept inside a bracket
 LOW_GRID, HIGH_GRID = 17, 33  # points along D and along V at which a linear function is held below H
 FLAT = 0.1  # standard deviations
+LOOKED_AT = 99_991  # offers; a prime, so that no coupon of a dense grid is passed over
 FLATTEST = 1e-9  # of V's largest: where its geometric grid begins
 
 
@@ -67,7 +71,7 @@ class Surrogate:
         """The percentile of the standard normal distribution."""
         return float(ndtri(self.confidence))
 
-    def columns(self, parts: SpendParts, budget: float) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    def columns(self, parts: SpendParts, value: np.ndarray, budget: float) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
         """Return each offer's share of A, D and V, `(n,)` float64 each, for a limit of this number."""
         chance = np.minimum(1.0, self.level * parts.chance)
         mean = parts.fixed + parts.amount * chance
@@ -75,13 +79,13 @@ class Surrogate:
         variance = parts.amount**2 * (chance * (1.0 - chance))
         if self.z < FLAT:  # next to the median, where variance adds next to nothing
             return mean, growing, variance
-        total = max(float(mean.sum()), 1e-300)
-        share = budget / total
-        tau = math.hypot(
-            self.spread * self.level * float(growing.sum()) * share, math.sqrt(float(variance.sum()) * share)
-        )
-        slower = min(1.0, self.spread * self.level**2 / self.z)
-        skewed = (self.z**2 - 1.0) / (3.0 * self.z * max(tau, 1e-300))
+        few = _typical(value, mean, budget)
+        share = budget / max(float(mean[few].sum()), 1e-300)
+        shocked = self.spread * self.level * float(growing[few].sum()) * share
+        tau = max(math.hypot(shocked, math.sqrt(float(variance[few].sum()) * share)), 1e-300)
+        rho = shocked / tau
+        slower = min(1.0, self.spread * self.level**2 * (self.z * (1.0 - rho) + rho / self.z))
+        skewed = max(self.z**2 - 1.0, 0.0) / (3.0 * self.z * tau)
         third = variance * parts.amount * (1.0 - 2.0 * chance)
         return (
             mean,
@@ -142,6 +146,20 @@ class Surrogate:
         sure = (np.log(np.maximum(at, 1e-300)) + 0.5 * self.spread**2) / self.spread
         bare = np.exp(-0.5 * sure * sure) / math.sqrt(2.0 * math.pi) / (self.spread * at)
         return np.where(random, ndtr(low) + inner, ndtr(sure)), np.where(random, slope, bare)
+
+
+def _typical(value: np.ndarray, mean: np.ndarray, budget: float) -> np.ndarray:
+    """Return offers (indices) like those of a plan: the dearest are left out, whose share of the budget pays for no more.
+
+    Of very many offers every so many-th is looked at.
+    """
+    n = value.size
+    looked = np.arange(n) if n <= LOOKED_AT else np.arange(LOOKED_AT) * n // LOOKED_AT
+    gain, spent = value[looked], mean[looked]
+    good = np.flatnonzero((gain > 0) & (spent > 0))
+    order = good[np.argsort(-(gain[good] / spent[good]), kind="stable")]
+    paid = int(np.searchsorted(np.cumsum(spent[order]), budget * (looked.size / n), side="right"))
+    return looked[order[: max(1, paid)]] if order.size else looked
 
 
 @dataclass(frozen=True)

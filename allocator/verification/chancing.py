@@ -78,7 +78,7 @@ def _budget(problem: Problem) -> float:
 
 def _prepared(problem: Problem) -> Problem:
     """Return the problem with the columns that pieces measure."""
-    columns = Standing(_chance(problem)).columns(offered(problem), _budget(problem))
+    columns = Standing(_chance(problem)).columns(offered(problem), problem.offers.value, _budget(problem))
     return dataclasses.replace(
         problem, offers=dataclasses.replace(problem.offers, columns={**problem.offers.columns, **columns})
     )
@@ -115,7 +115,8 @@ def _plan_faults(problem: Problem, result: Result, proof: ChanceProof) -> list[s
     issued = index[covered]
     few = Offered(every.fixed[issued], every.amount[issued], every.chance[issued])
     worst = exact_sum(few.fixed + few.amount)
-    standing, columns = Standing(chance), Standing(chance).columns(every, budget)
+    standing = Standing(chance)
+    columns = standing.columns(every, problem.offers.value, budget)
     mean, d, v = (float(columns[name][issued].sum()) for name in ("[spend]", "[redeemed]", "[variance]"))
 
     def probability(number: float) -> float:

@@ -18,6 +18,7 @@ from allocator.problem import Problem
 POINTS = 20_001  # of the trapezoidal rule over the factor; its steps stay below the width of what it integrates
 FEW_POINTS = 1_201  # over a single normal number
 REACH = 9.0
+SAMPLE = 99_991  # offers that stand for all
 
 
 @dataclass(frozen=True, eq=False)
@@ -87,6 +88,19 @@ def _given(offers: Offered, factors: np.ndarray, number: float) -> tuple[np.ndar
     return normal, np.clip(normal - bend, 0.0, 1.0)
 
 
+def _like_a_plan(value: np.ndarray, mean: np.ndarray, budget: float) -> np.ndarray:
+    """Return the offers that earn the most for each unit they spend, until the budget is used; of many, a grid's."""
+    places = np.arange(value.size)
+    if value.size > SAMPLE:
+        places = places[:SAMPLE] * value.size // SAMPLE
+    useful = places[(value[places] > 0) & (mean[places] > 0)]
+    if not useful.size:
+        return places
+    ranked = useful[np.argsort(-(value[useful] / mean[useful]), kind="stable")]
+    within = np.cumsum(mean[ranked]) <= budget * (places.size / value.size)
+    return ranked[: max(1, int(within.sum()))]
+
+
 @dataclass(frozen=True)
 class Standing:
     """The two-sum approximation of the percentile that bounds are about (README; `allocator.risk.surrogate`)."""
@@ -108,7 +122,7 @@ class Standing:
         """The factor's percentile."""
         return math.exp(self.sigma * self.z - self.sigma**2 / 2.0)
 
-    def columns(self, offers: Offered, budget: float) -> dict[str, np.ndarray]:
+    def columns(self, offers: Offered, value: np.ndarray, budget: float) -> dict[str, np.ndarray]:
         """Return each offer's mean at the factor's percentile, the part that grows with it, variance and worst case."""
         q = np.minimum(self.level * offers.chance, 1.0)
         mean = offers.fixed + offers.amount * q
@@ -116,10 +130,14 @@ class Standing:
         variance = offers.amount**2 * (q * (1.0 - q))
         total = variance
         if self.z >= 0.1:
-            share = budget / float(mean.sum())
-            tau = math.sqrt((self.sigma * self.level * growing.sum() * share) ** 2 + variance.sum() * share)
-            slower = min(1.0, self.sigma * self.level**2 / self.z) * growing**2
-            skewed = (self.z**2 - 1.0) / (3.0 * self.z * tau) * (variance * offers.amount * (1.0 - 2.0 * q))
+            some = _like_a_plan(value, mean, budget)
+            share = budget / max(float(mean[some].sum()), 1e-300)
+            by_shock = self.sigma * self.level * float(growing[some].sum()) * share
+            tau = max(math.hypot(by_shock, math.sqrt(float(variance[some].sum()) * share)), 1e-300)
+            rho = by_shock / tau
+            slower = min(1.0, self.sigma * self.level**2 * (self.z * (1.0 - rho) + rho / self.z)) * growing**2
+            bend = max(self.z**2 - 1.0, 0.0) / (3.0 * self.z * tau)
+            skewed = bend * (variance * offers.amount * (1.0 - 2.0 * q))
             total = np.maximum(variance + slower + np.clip(skewed, -variance, variance), 0.0)
         return {"[spend]": mean, "[redeemed]": growing, "[variance]": total, "[worst]": offers.fixed + offers.amount}
 
