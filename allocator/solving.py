@@ -15,11 +15,13 @@ from allocator.errors import UsageError
 from allocator.executors.local import LocalExecutor, PassCounter
 from allocator.executors.shard import whole
 from allocator.hedging.chance import Priced, Tools, solve_with_chance
+from allocator.hedging.covering import Dual
 from allocator.kernels.sums import exact_sum
 from allocator.plan import Plan
 from allocator.problem import Problem
 from allocator.result import Diagnosis, LimitUse, Prices, Proof, Result, Status
 from allocator.solvers import candidates, core, ties
+from allocator.solvers.boxes import Box
 from allocator.solvers.folding import fold
 from allocator.solvers.piece import Piece
 from allocator.solvers.prices import Prices as Minimum
@@ -35,6 +37,8 @@ NEAR = 1e-7  # relative gap of a plan under a stand-in: what it stands in for is
 LEAST_SECONDS = 0.05  # for prices, however little time is left: any prices bound, but poor ones bound poorly
 WHOLE = 1e-11  # of a bound: far above the rounding in it
 DEAR = 20.0  # typical values a typical offer may be charged for a limit, at first
+BENT, BENDING = 20_000, 0.05  # users that tell the dual's curvature; of a typical value: the temperature for that
+AROUND = 0.02  # of a typical value: how far prices that are near each other move an offer
 WARM = 1e-2  # of the first temperature, where the search for prices begins at those of a problem much like it
 Progress = Callable[[str, float], None]
 
@@ -72,6 +76,14 @@ def solve(
     compile_kernels()
     if problem.chance is not None:
         return solve_with_chance(problem, _tools(gap, threads, seed, progress), time_limit, gap)
+    return _solved(problem, time_limit, gap, threads, seed, progress)
+
+
+def _solved(
+    problem: Problem, time_limit: float, gap: float, threads: int | None, seed: int, progress: Progress | None,
+    start: np.ndarray | None = None,
+) -> Result:  # fmt: skip
+    """As `solve`, of a problem without a chance limit; `start`: prices of a problem much like it."""
     begin = monotonic()
     report = progress or (lambda stage, share: None)
     broken = _broken_rules(problem)
@@ -79,7 +91,7 @@ def solve(
         return _without_plan(problem, Status.INFEASIBLE, Proof.RULES, 0.0, begin, diagnosis=Diagnosis((), broken))
     piece = whole_piece(problem, threads)
     search, tau = price_search(problem, piece, begin + PRICING * time_limit, seed, report)
-    minimum = search.run(np.zeros(piece.folding.n_limits), tau)
+    minimum = search.run(np.zeros(piece.folding.n_limits), tau) if start is None else search.run(start, tau * WARM)
     priced = monotonic()
     passes = piece.executor.counter
     bound = minimum.value + candidates.required_value(problem)
@@ -132,8 +144,8 @@ def near_bound(
 def _tools(gap: float, threads: int | None, seed: int, progress: Progress | None) -> Tools:
     """Return what a search above this one needs: whole solves, and prices alone."""
 
-    def whole_solve(problem: Problem, seconds: float) -> Result:
-        return solve(problem, seconds, max(gap, NEAR), threads, seed, progress)
+    def whole_solve(problem: Problem, seconds: float, start: np.ndarray | None) -> Result:
+        return _solved(problem, seconds, max(gap, NEAR), threads, seed, progress, start)
 
     def price(problem: Problem, start: np.ndarray | None, deadline: float, enough: float) -> Priced:
         if _broken_rules(problem):
@@ -151,7 +163,39 @@ def _tools(gap: float, threads: int | None, seed: int, progress: Progress | None
         bound = value + candidates.required_value(problem)
         return Priced(minimum.prices, bound, minimum.infeasible, np.concatenate([choices.picked, problem.required]))
 
-    return Tools(whole_solve, price)
+    def dual(problem: Problem) -> Dual:
+        return _dual(problem, threads, seed)
+
+    return Tools(whole_solve, price, dual)
+
+
+def _dual(problem: Problem, threads: int | None, seed: int) -> Dual:
+    """Return the dual of a problem as a function of prices that will mostly be near each other."""
+    piece, required = whole_piece(problem, threads), candidates.required_value(problem)
+    used = np.array([problem.measure(r, problem.required).sum() for r in range(len(problem.limits))])
+    few = piece.sample(min(BENT, piece.shard.n_users), np.random.default_rng(seed))
+    present = np.flatnonzero(~np.isnan(few.shard.value))
+    typical = max(float(np.abs(few.shard.value[present]).mean()) if present.size else 1.0, 1e-9)
+    radius = np.tile(AROUND * typical / _typical_use(few, present), (2, 1))
+    around: list[tuple[Box, Piece, np.ndarray]] = []
+
+    def value(prices: np.ndarray) -> tuple[float, np.ndarray]:
+        for box, inside, fixed in around:
+            if box.holds(prices):
+                total, usage, _ = inside.exact(prices)
+                return total + required, usage + fixed
+        box = Box(prices - radius[0], prices + radius[1])
+        inside, whole = box.open_piece(piece), piece.folding
+        bounded = np.isfinite(whole.at_most)
+        numbers, left = (np.where(bounded, of.at_most, of.at_least) for of in (whole, inside.folding))
+        around[:] = [(box, inside, used + numbers - left)]
+        return value(prices)
+
+    def curvature(prices: np.ndarray) -> np.ndarray | None:
+        _, _, bend = few.soft(prices, BENDING * typical)
+        return bend * (piece.shard.n_users / few.shard.n_users) if isinstance(bend, np.ndarray) else None
+
+    return Dual(value, curvature)
 
 
 class _Compiled:

@@ -25,6 +25,7 @@ from allocator.hedging.standins import StandIns
 from allocator.risk import SpendDistribution, SpendParts, spend_parts, spend_risk
 from allocator.risk.surrogate import Box, Surrogate, stand_below, tangent
 from allocator.tables.plan_folder import read_plan_folder
+from allocator.verification.spending import Standing
 
 
 def simulated(parts: SpendParts, shock: float, runs: int, seed: int) -> np.ndarray:
@@ -300,3 +301,50 @@ def test_a_plan_with_confidence_is_written_reported_and_explained(
     assert "budget at 95 %" in (folder / "report.html").read_text(encoding="utf-8")
     why = explain_user(read_plan_folder(folder), 0)
     assert any("percentile of the spend" in note for note in why.notes)
+
+
+def test_tabulated_percentiles_are_those_that_are_solved_for() -> None:
+    """Below, inside and above the table, and at confidences and shocks of every kind."""
+    for confidence, shock in ((0.95, 0.1), (0.99, 0.02), (0.6, 0.5), (0.9999, 1.0), (0.95, 0.001)):
+        surrogate = Surrogate.of(Chance(confidence, shock))
+        ratio = surrogate.spread**2 * np.geomspace(1e-12, 1e9, 60)
+        height = surrogate.height(np.full(60, 7.0), 49.0 * ratio)
+        np.testing.assert_allclose(height, 7.0 * surrogate.psi(ratio), rtol=1e-11)
+
+
+@pytest.mark.parametrize("seed", [1, 2])
+def test_the_proof_is_close_with_few_users_and_few_redemptions(seed: int) -> None:
+    """The surrogate follows what plans take, so that its percentile is nearly that of the exact moments."""
+    made = market(1_000, 6, seed=seed)
+    problem = Problem.from_arrays(
+        made.value, made.cost, budget=made.budget, face_value=made.face_value,
+        columns={"redeem_probability": made.redeem_probability},
+    ).with_chance(Chance(0.95, 0.1))  # fmt: skip
+    result = solve(problem)
+    assert result.relative_gap < 4e-4
+    verify(problem, result)
+
+
+@pytest.mark.parametrize(("confidence", "shock"), [(0.99, 0.01), (0.8, 1.0), (0.95, 0.0)])
+def test_the_proof_is_close_where_noise_or_minimums_rule(confidence: float, shock: float) -> None:
+    """Small shocks, much noise, quantities at least: boxes near D = 0 and V = 0 are cut where it helps."""
+    rng = np.random.default_rng(1018)
+    cost = np.round(rng.random((600, 3)) * 3 + 0.05, 2)
+    value = np.round(cost * rng.normal(1.3, 1.0, cost.shape), 2)
+    columns = {"redeem_probability": rng.random(cost.shape) * 0.5, "liability": cost * (1 + 3 * rng.random(cost.shape))}
+    budget = float(np.round(cost.sum() / 30, 2))
+    problem = Problem.from_arrays(value, cost, budget=budget, columns=columns, min_quantities=[5, 0, 10])
+    problem = problem.with_chance(Chance(confidence, shock))
+    result = solve(problem, time_limit=10)
+    assert result.relative_gap < 0.02
+    verify(problem, result)
+
+
+@pytest.mark.parametrize(("confidence", "shock"), [(0.95, 0.1), (0.55, 0.01), (0.9999, 1.0), (0.95, 0.001)])
+def test_the_check_finds_the_same_percentiles_as_the_solver(confidence: float, shock: float) -> None:
+    """However much of the spread is the factor's, and however little."""
+    chance = Chance(confidence, shock)
+    ratio = np.log1p(shock**2) * np.geomspace(1e-8, 1e8, 60)
+    height = Surrogate.of(chance).height(np.full(60, 7.0), 49.0 * ratio)
+    kept = Standing(chance).within(height, np.full(60, 7.0), 49.0 * ratio)
+    np.testing.assert_allclose(kept, confidence, atol=1e-10)

@@ -147,8 +147,30 @@ def test_a_strike_while_files_are_written_leaves_nothing(
 
     monkeypatch.setattr(output, "_sync", strike)  # after the first file
     code, _, err = allocate(*stage.words(name, tmp_path / "out"))
-    assert (code, "interrupted" in err) == (130, True)
+    assert (code, "interrupted; nothing was written" in err) == (130, True)
     assert list(tmp_path.iterdir()) == []
+
+
+@pytest.mark.parametrize("name", sorted(FILES))
+def test_a_strike_right_after_the_last_rename_is_told_as_it_is(
+    name: str, stage: Stage, allocate: Allocate, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def then_strike(move: Callable[[Path, Path], Path]) -> Callable[[Path, Path], Path]:
+        def moved(path: Path, target: Path) -> Path:
+            move(path, target)
+            raise KeyboardInterrupt
+
+        return moved
+
+    for way in ("rename", "replace"):
+        monkeypatch.setattr(Path, way, then_strike(getattr(Path, way)))
+    out = tmp_path / "out"
+    code, _, err = allocate(*stage.words(name, out))
+    assert code == 130
+    whole = next(path for path in tmp_path.iterdir() if path.name.startswith("out"))
+    assert f"interrupted; {whole} was written before, and whole" in err
+    assert "nothing" not in err.splitlines()[-1]
+    assert written(out) == FILES[name]
 
 
 def contents(out: Path) -> dict[str, Any]:

@@ -10,11 +10,13 @@ import sys
 import traceback
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
+from pathlib import Path
 from types import FrameType
 from typing import NoReturn
 
 from allocator.errors import AllocatorError, UsageError
 from allocator.result import Status
+from allocator.tables import placing
 
 FULL = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EIO)
 INTERNAL, INTERRUPTED, TERMINATED = 1, 130, 143
@@ -23,6 +25,7 @@ OF_STATUS = {Status.OPTIMAL: 0, Status.FEASIBLE: 0, Status.INFEASIBLE: 4, Status
 
 def leave(job: Callable[[], int], *, verbose: bool) -> NoReturn:
     """Run a command's job and exit with its code, or with the code of what went wrong."""
+    placing.forget()
     raise SystemExit(_code(job, verbose))
 
 
@@ -32,9 +35,22 @@ def catch_termination() -> None:
 
 
 def interrupted(then: str = "nothing was written") -> int:
-    """Say that the command was interrupted, and what is there now; return the exit code."""
+    """Say that the command was interrupted, and what is there now; return the exit code.
+
+    What was whole before the strike is named instead of `then`.
+    """
+    whole = placing.placed()
+    if whole:
+        then = f"{', '.join(map(_near, whole))} {'was' if len(whole) == 1 else 'were'} written before, and whole"
     _say(f"interrupted; {then}")
     return INTERRUPTED
+
+
+def _near(path: Path) -> str:
+    """Return a path as it would be typed here."""
+    with suppress(ValueError):
+        return str(path.relative_to(Path.cwd()))
+    return str(path)
 
 
 def check_learning() -> None:

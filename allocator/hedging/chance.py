@@ -2,16 +2,12 @@
 
 The percentile of spend is a function of three sums over the plan (`allocator.risk.surrogate`), linear in one of them and
 curved in D and V. A linear limit that touches it at some (D, V) gives plans; moved until their true percentile is the
-budget, it gives a good one. The bound is a branch and bound in the plane of D and V: in a box of both, a linear function
-below the percentile gives a limit that all plans of the box keep, and prices for that limit bound them. The box with
-the largest bound is cut around the sums that its own solution has, until the bound meets the plan.
+budget, it gives a good one. The bound covers the plane of D and V with boxes (`allocator.hedging.covering`).
 """
 
 from __future__ import annotations
 
 import dataclasses
-import heapq
-import itertools
 import math
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -19,6 +15,7 @@ from time import monotonic
 
 import numpy as np
 
+from allocator.hedging.covering import Cover, Dual, Leaf
 from allocator.hedging.standins import MEAN, StandIns
 from allocator.plan import Plan
 from allocator.problem import Problem
@@ -29,12 +26,10 @@ CENT = 0.01  # currency
 PLANS = 8  # solves at most, in which the stand-in is moved until the percentile is the budget
 FIRST_SHARE = 0.6  # of the time that is left for plans, for the next one
 CLOSE = 1e-7  # of the budget; a percentile as near to it counts as on it
+LITTLE = 0.1  # of the gap asked for: what the rest of the budget would earn; less is not worth another solve
 PATIENCE = 0.5  # of the time, for the plan; the rest for the bound
+NEARLY = 1.05  # times what no box goes below; the rest would take many small ones
 CLEARLY = 0.05  # of the plan's value; a box whose plans earn so much less is not looked at any closer
-MOST_PIECES = 60
-FIRST_WIDTH = 0.1  # of D and V: the middle part where a wide box is cut in three
-EDGE = 0.02  # of a range
-NARROWER = 0.1  # how much narrower the middle part is than the box, where that is less
 
 
 @dataclass(frozen=True, eq=False)
@@ -49,80 +44,135 @@ class Priced:
 
 @dataclass(frozen=True)
 class Tools:
-    """What the search needs of the solver: `solve(problem, seconds)` and `price(problem, start, deadline, enough)`.
+    """What the search needs of the solver.
 
-    A bound below `enough` need not be any tighter.
+    Attributes
+    ----------
+    solve
+        `solve(problem, seconds, start)`: a plan; `start` are prices of a problem much like it, or `None`.
+    price
+        `price(problem, start, deadline, enough)`: prices alone; a bound below `enough` need not be any tighter.
+    dual
+        The dual of a problem as a function of prices.
     """
 
-    solve: Callable[[Problem, float], Result]
+    solve: Callable[[Problem, float, np.ndarray | None], Result]
     price: Callable[[Problem, np.ndarray | None, float, float], Priced]
+    dual: Callable[[Problem], Dual]
 
 
 @dataclass(frozen=True, eq=False)
-class Leaf:
-    """A box, its stand-in, and the prices for that."""
+class Found:
+    """A plan that keeps the limit, the stand-in under which it was found, and its percentile (currency)."""
 
-    box: Box
+    result: Result
     stand: Stand
-    priced: Priced
+    percentile: float
 
 
 def solve_with_chance(problem: Problem, tools: Tools, time_limit: float, gap: float) -> Result:
     """Return the best plan found that keeps the limit with the asked probability, and a bound on all that do."""
     begin = monotonic()
     standins = StandIns.of(problem)
-    best, last = _plan(standins, tools, begin, time_limit)
-    if best is None and last.status is Status.INFEASIBLE:
+    root = tools.price(standins.with_stand(standins.loosest, standins.budget), None, begin + time_limit, -math.inf)
+    found, last = _plan(standins, root, tools, begin, time_limit, gap)
+    if found is None and last.status is Status.INFEASIBLE:
         return _explained(problem, standins, tools, last, time_limit - (monotonic() - begin))
+    best = None if found is None else found.result
     least = -math.inf if best is None else best.objective
     enough = least - CLEARLY * abs(least) if best is not None else -math.inf
-    root = _leaf(standins, standins.largest, None, tools, begin + time_limit, enough)
     worst = tools.price(standins.with_worst(), None, begin + time_limit, enough)
     if worst.bound > least:
-        sure = tools.solve(standins.with_worst(), max(0.1, time_limit - (monotonic() - begin)))
+        sure = tools.solve(standins.with_worst(), max(0.1, time_limit - (monotonic() - begin)), worst.prices)
         if sure.status in (Status.OPTIMAL, Status.FEASIBLE) and sure.objective > least:
-            best, least = sure, sure.objective
+            best = sure
         worst = dataclasses.replace(worst, bound=min(worst.bound, sure.price_bound)) if sure.plan else worst
     if best is None:
         return _without_plan(problem, last)
-    leaves = _branch(standins, root, tools, best, gap, begin + time_limit)
-    return _result(problem, standins, best, leaves, worst, gap, begin)
+    whole = Leaf(standins.largest, standins.loosest, np.append(root.prices, [0.0, 0.0]), root.bound)
+    leaves = _leaves(standins, whole, found, best, tools, gap, begin + time_limit)
+    if found is None or best is not found.result:
+        found = Found(best, standins.loosest, standins.percentile(standins.covered(best.plan)))
+    return _result(problem, standins, found, leaves, worst, gap, begin)
 
 
-def _plan(standins: StandIns, tools: Tools, begin: float, time_limit: float) -> tuple[Result | None, Result]:
+def _plan(
+    standins: StandIns, root: Priced, tools: Tools, begin: float, time_limit: float, gap: float
+) -> tuple[Found | None, Result]:
     """Move a stand-in until the plan that it gives has its percentile at the budget; return the best plan that keeps it.
 
-    Also returns the first result: its stand-in is a limit that every plan keeps, so that where it is infeasible, all is.
+    Also returns a result; infeasible where what every plan keeps leaves none.
     """
-    stand, number = Stand(0.0, standins.surrogate.level, 0.0), standins.budget
-    best, first, number_kept = None, None, -math.inf
+    stand, number, start = standins.loosest, standins.budget, root.prices
+    if not root.hopeless:
+        stand = tangent(standins.surrogate, standins.point(standins.covered(Plan.of(standins.plain, root.chosen))))
+    best, number_kept, before = None, -math.inf, math.nan
     for turn in range(PLANS):
         left = PATIENCE * time_limit - (monotonic() - begin)
         if turn and left <= 0:
             break
-        found = tools.solve(standins.with_stand(stand, number), max(0.1, FIRST_SHARE * left))
-        first = first or found
+        found = tools.solve(standins.with_stand(stand, number), max(0.1, FIRST_SHARE * left), start)
         if found.status not in (Status.OPTIMAL, Status.FEASIBLE):
-            if turn == 0:
-                break
-            # The stand-in asks for more than there is; go half of the way back.
-            number = 0.5 * (number + number_kept) if math.isfinite(number_kept) else 0.5 * (number + standins.budget)
+            if stand is standins.loosest:
+                return best, found
+            if best is None:
+                # A stand-in that leaves no plan says nothing of others; what every plan keeps does.
+                stand, number = standins.loosest, standins.budget
+            else:  # The stand-in asks for more than there is; go half of the way back.
+                number = 0.5 * (number + number_kept)
             continue
-        covered = standins.covered(found.plan)
+        covered, start = standins.covered(found.plan), np.asarray(found.prices)
         percentile = standins.percentile(covered)
-        over = percentile - standins.budget
-        if over <= 0 and (best is None or found.objective > best.objective):
-            best, number_kept = found, number
-        slack = found.limits[-1].at_most
-        assert slack is not None
-        if (over <= 0 and -over <= CLOSE * standins.budget) or (over <= 0 and found.limits[-1].price == 0.0):
+        over, price = percentile - standins.budget, float(start[-1])
+        again = found.objective == before
+        if over <= 0 and (best is None or found.objective > best.result.objective):
+            best, number_kept = Found(found, stand, percentile), number
+        worthless = -over * price <= LITTLE * max(CENT, gap * abs(found.objective))
+        if over <= 0 and (again or worthless or -over <= CLOSE * standins.budget):
             break
+        before = found.objective
         touching = tangent(standins.surrogate, standins.point(covered))
         # What the new stand-in leaves between its own value at this plan and the percentile is no part of it.
         value = _value(standins, touching, covered)
         stand, number = touching, standins.budget - (percentile - value) - 0.1 * CLOSE * standins.budget
-    assert first is not None
-    return best, first
+    return best, found
+
+
+def _leaves(
+    standins: StandIns, whole: Leaf, found: Found | None, best: Result, tools: Tools, gap: float, deadline: float
+) -> list[Leaf]:
+    """Return boxes and their bounds.
+
+    They need not be better than the plan's value, the gap asked for, and what the budget left beside the surrogate's
+    percentile of the plan would earn: no box is bounded below that, however small. Nor is one that holds the plan's own
+    sums bounded below what prices prove of these.
+    """
+    covered = standins.covered(best.plan)
+    beside = max(0.0, standins.budget - standins.surrogate_percentile(covered))
+    tolerance = max(0.9 * CENT, gap * abs(best.objective))
+    price_of_it = max(float(whole.prices[-3]), 0.0 if found is None else float(found.result.prices[-1]))
+    target = best.objective + tolerance + NEARLY * price_of_it * beside
+    enough = best.objective - CLEARLY * abs(best.objective)
+    if whole.bound <= target:
+        return [whole]
+
+    def price(box: Box, near: tuple[float, float], start: np.ndarray | None) -> Leaf:
+        stand = stand_below(standins.surrogate, box, near)
+        priced = tools.price(standins.with_stand(stand, standins.budget, box), start, deadline, enough)
+        return Leaf(box, stand, priced.prices, priced.bound)
+
+    cover = Cover(standins, tools.dual(standins.with_sums()), price, target, deadline)
+    cover.add(cover.of_sums(whole))
+    if found is not None:
+        prices = np.append(np.asarray(found.result.prices), [0.0, 0.0])
+        cover.add(cover.of_sums(dataclasses.replace(whole, stand=found.stand, prices=prices)))
+    if not cover.supports:
+        return [whole]
+    if found is not None:
+        own = standins.most(*standins.point(covered))
+        least = min(support.bound(own) for support in cover.supports)
+        cover.target = max(target, best.objective + tolerance + NEARLY * (least - best.objective))
+    return cover.branch(whole)
 
 
 def _value(standins: StandIns, stand: Stand, offers: np.ndarray) -> float:
@@ -132,118 +182,31 @@ def _value(standins: StandIns, stand: Stand, offers: np.ndarray) -> float:
     return mean - standins.surrogate.level * d + stand.offset + stand.per_growing * d + stand.per_variance * v
 
 
-def _leaf(standins: StandIns, box: Box, near: Leaf | None, tools: Tools, deadline: float, enough: float) -> Leaf:
-    point = (0.0, 0.0) if near is None else _point(standins, near)
-    stand = stand_below(standins.surrogate, box, point)
-    problem = standins.with_stand(stand, standins.budget, box)
-    return Leaf(box, stand, tools.price(problem, None if near is None else near.priced.prices, deadline, enough))
-
-
-def _point(standins: StandIns, leaf: Leaf) -> tuple[float, float]:
-    """Return D and V of what is chosen at a leaf's prices, inside its box."""
-    d, v = standins.point(standins.covered(Plan.of(standins.plain, leaf.priced.chosen)))
-    return min(max(d, leaf.box.growing[0]), leaf.box.growing[1]), min(
-        max(v, leaf.box.variance[0]), leaf.box.variance[1]
-    )
-
-
-def _branch(standins: StandIns, root: Leaf, tools: Tools, best: Result, gap: float, deadline: float) -> list[Leaf]:
-    """Cut boxes until none is left whose bound is above the plan's value by more than counts.
-
-    That is the gap asked for, and what the budget left beside the surrogate's percentile of the plan would earn: no box
-    is bounded below that, however small.
-    """
-    order = itertools.count()
-    heap = [(-root.priced.bound, next(order), root)]
-    tolerance = max(0.9 * CENT, gap * abs(best.objective))
-    beside = max(0.0, standins.budget - standins.surrogate_percentile(standins.covered(best.plan)))
-    price = float(root.priced.prices[-3])
-    done: list[Leaf] = []
-    while heap and len(heap) + len(done) < MOST_PIECES and monotonic() < deadline:
-        leaf = heap[0][2]
-        if leaf.priced.bound <= best.objective + tolerance + 1.02 * price * beside:
-            break
-        heapq.heappop(heap)
-        parts = [] if price * _short(standins, leaf) < 0.2 * tolerance else _cut(standins, leaf)
-        if len(parts) < 2:
-            done.append(leaf)
-            continue
-        for box in parts:
-            part = _leaf(standins, box, leaf, tools, deadline, best.objective - CLEARLY * abs(best.objective))
-            # A bound of the whole box is one of its parts too.
-            heapq.heappush(heap, (-part.priced.bound, next(order), part))
-    return [*done, *(leaf for _, _, leaf in heap)]
-
-
-def _short(standins: StandIns, leaf: Leaf) -> float:
-    """Return by how much a leaf's stand-in may fall short of H near what is chosen at its prices, currency."""
-    d, v = _point(standins, leaf)
-    if d <= 0 and standins.surrogate.spread:
-        return math.inf
-    height = float(standins.surrogate.height(np.array([d]), np.array([v]))[0])
-    return height - leaf.stand.offset - leaf.stand.per_growing * d - leaf.stand.per_variance * v
-
-
-def _cut(standins: StandIns, leaf: Leaf) -> list[Box]:
-    """Cut a box in up to three along the side that keeps the stand-in further from the percentile."""
-    d, v = _point(standins, leaf)
-    box = leaf.box
-    if not standins.surrogate.spread:
-        return [Box(box.growing, part) for part in _thirds(box.variance, v)]
-    if box.growing[0] <= 0:
-        return [Box(part, box.variance) for part in _thirds(box.growing, d)]
-    gains = []
-    for flat in (Box((d, d), box.variance), Box(box.growing, (v, v))):
-        stand = stand_below(standins.surrogate, flat, (d, v))
-        gains.append(stand.offset + stand.per_growing * d + stand.per_variance * v)
-    if gains[0] >= gains[1]:
-        return [Box(part, box.variance) for part in _thirds(box.growing, d)]
-    return [Box(box.growing, part) for part in _thirds(box.variance, v)]
-
-
-def _thirds(ends: tuple[float, float], at: float) -> list[tuple[float, float]]:
-    """Cut a range around a point: the middle part is a tenth of the point, or a tenth of the range where that is less.
-
-    A point next to an end says little: it may have been moved there. The range is halved then.
-    """
-    low, high = ends
-    if not low + EDGE * (high - low) < at < high - EDGE * (high - low):
-        middle = 0.5 * (low + high)
-        return [(low, middle), (middle, high)] if high - low > 1e-9 * high else []
-    half = 0.5 * min(FIRST_WIDTH * at, NARROWER * (high - low))
-    if half <= 1e-9 * high:
-        return []
-    marks = [low, *(mark for mark in (at - half, at + half) if low + 0.2 * half < mark < high - 0.2 * half), high]
-    return list(itertools.pairwise(marks))
-
-
 def _result(
-    problem: Problem, standins: StandIns, best: Result, leaves: list[Leaf], worst: Priced, gap: float, begin: float
-) -> Result:
-    """Bring plan and proof together."""
-    n = len(problem.limits)
+    problem: Problem, standins: StandIns, found: Found, leaves: list[Leaf], worst: Priced, gap: float, begin: float
+) -> Result:  # fmt: skip
+    """Bring plan and proof together. The prices told are those at the plan: of a stand-in that touches the percentile there."""
+    n, best = len(problem.limits), found.result
     pieces = tuple(
         ChancePiece(
             leaf.box.growing, leaf.box.variance, leaf.stand.offset, leaf.stand.per_growing, leaf.stand.per_variance,
-            leaf.priced.prices, leaf.priced.bound,
+            leaf.prices, leaf.bound,
         )
         for leaf in leaves
     )  # fmt: skip
     pieces = (*pieces, ChancePiece(None, None, 0.0, 0.0, 0.0, worst.prices, worst.bound))
-    top = max(pieces, key=lambda piece: piece.bound)
-    bound = max(top.bound, best.objective)
+    bound = max(best.objective, *(piece.bound for piece in pieces))
     distance = bound - best.objective
     optimal = distance < CENT or distance <= gap * abs(best.objective)
     plan = Plan.of(problem, best.plan.offer)
-    percentile = standins.percentile(standins.covered(plan))
-    prices = top.prices[: n + 1]
+    prices = np.asarray(best.prices)[: n + 1]
     names = (*(limit.name for limit in problem.limits), standins.chance.name)
     uses = [dataclasses.replace(use, price=float(prices[r])) for r, use in enumerate(best.limits[:n])]
     uses.append(
         LimitUse(
             standins.chance.name,
             _measure(standins.chance.name),
-            percentile,
+            found.percentile,
             None,
             standins.budget,
             float(prices[n]),
@@ -263,13 +226,13 @@ def _result(
         seconds=seconds,
         limits=tuple(uses),
         spend=best.spend,
-        chance=ChanceProof(percentile, pieces),
+        chance=ChanceProof(found.percentile, pieces),
     )
 
 
 def _explained(problem: Problem, standins: StandIns, tools: Tools, found: Result, seconds: float) -> Result:
     """Say why there is no plan: without the chance already, or else by a limit that every plan under it keeps."""
-    plain = tools.solve(dataclasses.replace(problem, chance=None), max(1.0, seconds))
+    plain = tools.solve(dataclasses.replace(problem, chance=None), max(1.0, seconds), None)
     if plain.status is Status.INFEASIBLE or found.diagnosis is None:
         return plain if plain.status is Status.INFEASIBLE else found
     note = (

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 from dataclasses import dataclass
+from functools import cached_property
 
 import numpy as np
 
@@ -13,7 +14,7 @@ from allocator.limit import Limit
 from allocator.plan import Plan
 from allocator.problem import Problem
 from allocator.risk import SpendDistribution, SpendParts, spend_parts
-from allocator.risk.surrogate import Box, Stand, Surrogate
+from allocator.risk.surrogate import ROUNDING, Box, Stand, Surrogate
 
 MEAN, GROWING, VARIANCE, WORST = (
     "[spend]",
@@ -58,7 +59,7 @@ class StandIns:
         at = problem.limit_index(chance.limit)
         budget = problem.limits[at].at_most
         assert budget is not None
-        mean, growing, variance = surrogate.columns(parts, budget)
+        mean, growing, variance = surrogate.columns(parts, problem.offers.value, budget)
         columns = {**problem.offers.columns, MEAN: mean, GROWING: growing, VARIANCE: variance}
         columns[WORST] = parts.fixed + parts.amount
         plain = dataclasses.replace(problem, chance=None, offers=dataclasses.replace(problem.offers, columns=columns))
@@ -67,6 +68,11 @@ class StandIns:
         ratio = np.divide(variance, growing, out=np.zeros(variance.shape), where=growing > 0)
         box = Box((0.0, most), (0.0, float(ratio.max()) * most))
         return cls(plain, chance, surrogate, at, budget, box, parts)
+
+    @cached_property
+    def loosest(self) -> Stand:
+        """A linear function that is below H everywhere."""
+        return Stand(-ROUNDING * self.largest.growing[1], self.surrogate.level, 0.0)
 
     def with_stand(self, stand: Stand, budget: float, box: Box | None = None) -> Problem:
         """Return the problem with the stand-in as a limit, and with `box` limits for the ranges of D and V."""
@@ -80,6 +86,17 @@ class StandIns:
                 for label, (low, high) in ((GROWING, box.growing), (VARIANCE, box.variance))
             ]
         return self._with(limits)
+
+    def with_sums(self) -> Problem:
+        """Return the problem with a limit for each of the three sums that stand-ins measure, as wide as plans need."""
+        name, box = self.chance.name, self.largest
+        return self._with(
+            [
+                Limit(name, MEAN, at_most=self.budget),
+                Limit(f"{name}: {GROWING}", GROWING, at_least=box.growing[0], at_most=box.growing[1]),
+                Limit(f"{name}: {VARIANCE}", VARIANCE, at_least=box.variance[0], at_most=box.variance[1]),
+            ]
+        )
 
     def with_worst(self) -> Problem:
         """Return the problem in which even the worst case keeps the budget; what is sure needs no distribution."""
@@ -125,6 +142,11 @@ class StandIns:
             return mean
         height = float(self.surrogate.height(np.array([d]), np.array([v]))[0])
         return mean - self.surrogate.level * d + height
+
+    def most(self, growing: float, variance: float) -> np.ndarray:
+        """Return the most A that plans with this D (above 0 where there is a shock) and V may have, with D and V."""
+        height = float(self.surrogate.height(np.array([growing]), np.array([variance]))[0])
+        return np.array([self.budget + self.surrogate.level * growing - height, growing, variance])
 
     def point(self, offers: np.ndarray) -> tuple[float, float]:
         """Return D and V of these offers."""

@@ -18,7 +18,7 @@ import numpy as np
 from scipy.special import ndtr, ndtri
 
 from allocator.chance import DEFAULT_CONFIDENCE
-from allocator.kernels.risk import moments
+from allocator.kernels.risk import moments, power_sums
 from allocator.risk.parts import SpendParts
 
 REACH = 9.0  # standard deviations; beyond it a normal distribution has 1e-19
@@ -74,6 +74,9 @@ class SpendDistribution:
 
     def __init__(self, parts: SpendParts, shock: float) -> None:
         self.parts, self.spread = parts, log_spread(shock)
+        self._likeliest, self._fixed = float(parts.chance.max(initial=0.0)), float(parts.fixed.sum())
+        self._sums = np.zeros(6)
+        power_sums(parts.amount, parts.chance, self._sums)
         self.t = np.linspace(-REACH, REACH, COARSE) if self.spread else np.zeros(1)
         self._table = self._moments(self.t)
 
@@ -97,8 +100,17 @@ class SpendDistribution:
         return min(at, self.worst)
 
     def _moments(self, t: np.ndarray) -> np.ndarray:
+        factors, parts = factor(self.spread, t), self.parts
         result = np.zeros((3, t.size))
-        moments(self.parts.fixed, self.parts.amount, self.parts.chance, factor(self.spread, t), result)
+        clipped = factors * self._likeliest > 1.0
+        some = np.zeros((3, int(clipped.sum())))
+        moments(parts.fixed, parts.amount, parts.chance, factors[clipped], some)
+        result[:, clipped] = some
+        # Where no probability is clipped, the moments are polynomials.
+        s, (a1, b1, b2, c1, c2, c3) = factors[~clipped], self._sums
+        result[0, ~clipped] = self._fixed + s * a1
+        result[1, ~clipped] = s * b1 - s**2 * b2
+        result[2, ~clipped] = s * c1 - 3.0 * s**2 * c2 + 2.0 * s**3 * c3
         result[1] = np.maximum(result[1], 0.0)
         return result
 

@@ -52,21 +52,23 @@ def spend_parts(problem: Problem, offers: np.ndarray | slice = slice(None)) -> S
     UsageError
         Where an offer has neither a probability nor a liability.
     """
-    cost = _present(problem, problem.column("cost", offers), offers)
-    chance = _known(problem, "redeem_probability", offers)
-    liability = _liability(problem, offers)
-    if chance is None and (liability is None or np.isnan(liability).any()):
+    absent = np.isnan(problem.offers.value[offers])
+    absent = absent if absent.any() else None
+    cost = _present(problem.column("cost", offers), absent)
+    chance, liability = _known(problem, "redeem_probability", offers, absent), _liability(problem, offers, absent)
+    unknown = None if liability is None else np.isnan(liability)
+    if chance is None and (unknown is None or unknown.any()):
         raise UsageError(UNKNOWN)
     if chance is None:
         chance = np.ones(cost.shape)
-    amount = np.full(cost.shape, np.nan) if liability is None else liability.copy()
-    open_ended = np.isnan(amount)
-    np.divide(cost, chance, out=amount, where=open_ended & (chance > 0))
-    amount[np.isnan(amount)] = 0.0
-    ratio = np.ones(cost.shape)
-    np.divide(cost, amount, out=ratio, where=amount > 0)
-    chance = np.minimum(chance, ratio)
-    return SpendParts(np.maximum(cost - amount * chance, 0.0), amount, chance)
+    amount = np.full(cost.shape, np.nan) if liability is None else liability
+    if unknown is None or unknown.any():
+        amount = np.divide(cost, chance, out=amount.copy(), where=np.isnan(amount) & (chance > 0))
+        amount[np.isnan(amount)] = 0.0
+    ratio = np.divide(cost, amount, out=np.ones(cost.shape), where=amount > 0)
+    chance = np.minimum(chance, ratio, out=ratio)
+    fixed = amount * chance
+    return SpendParts(np.maximum(np.subtract(cost, fixed, out=fixed), 0.0, out=fixed), amount, chance)
 
 
 def is_known(problem: Problem) -> bool:
@@ -80,21 +82,23 @@ def is_known(problem: Problem) -> bool:
     return not np.isnan(faces[issued]).any()
 
 
-def _liability(problem: Problem, offers: np.ndarray | slice) -> np.ndarray | None:
+def _liability(problem: Problem, offers: np.ndarray | slice, absent: np.ndarray | None) -> np.ndarray | None:
     """Return what each offer costs if it is redeemed, NaN where that is not known; `None`: of none."""
-    known = _known(problem, "liability", offers)
+    known = _known(problem, "liability", offers, absent)
     if known is not None or problem.face_value is None:
         return known
-    index = np.arange(problem.offers.n_offers)[offers]
-    return problem.face_value[problem.offers.coupons_of(index)]
+    source = problem.offers
+    if offers == slice(None) if isinstance(offers, slice) else False:
+        every = source.coupon is None
+        return np.tile(problem.face_value, source.n_users) if every else problem.face_value[source.coupon]
+    return problem.face_value[source.coupons_of(np.arange(source.n_offers)[offers])]
 
 
-def _known(problem: Problem, name: str, offers: np.ndarray | slice) -> np.ndarray | None:
+def _known(problem: Problem, name: str, offers: np.ndarray | slice, absent: np.ndarray | None) -> np.ndarray | None:
     column = problem.offers.columns.get(name)
-    return None if column is None else _present(problem, column[offers], offers)
+    return None if column is None else _present(column[offers], absent)
 
 
-def _present(problem: Problem, column: np.ndarray, offers: np.ndarray | slice) -> np.ndarray:
+def _present(column: np.ndarray, absent: np.ndarray | None) -> np.ndarray:
     """Return a column with 0 for pairs that are absent."""
-    absent = np.isnan(problem.offers.value[offers])
-    return np.where(absent, 0.0, column) if absent.any() else column
+    return column if absent is None else np.where(absent, 0.0, column)

@@ -14,6 +14,7 @@ import numpy as np
 import pyarrow as pa
 
 from allocator.errors import AllocatorError, OutputError, UsageError
+from allocator.tables import placing
 
 Content = Callable[[Path], None] | bytes | str
 
@@ -130,6 +131,7 @@ def write_file(path: Path, data: Content, *, force: bool = True) -> None:
             fresh = _temporary(target)
             try:
                 _write(fresh, data)
+                placing.note(fresh, target)
                 fresh.replace(target)
             finally:
                 fresh.unlink(missing_ok=True)
@@ -159,6 +161,7 @@ def write_files(folder: Path, contents: Mapping[str, Content]) -> None:
             for name, content in contents.items():
                 _write(fresh[name], content)
             for name, path in fresh.items():
+                placing.note(path, target / name)
                 path.replace(target / name)
         finally:
             for path in fresh.values():
@@ -219,6 +222,7 @@ def _refuse_other_kind(folder: Path, target: Path, kind: str) -> None:
 
 def _put(fresh: Path, target: Path) -> None:
     """Rename a complete folder to its place; the one that is there goes last, and comes back on any failure."""
+    placing.note(fresh, target)
     if not target.exists():
         fresh.rename(target)
         return

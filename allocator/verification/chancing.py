@@ -10,7 +10,7 @@ import numpy as np
 from allocator.limit import Limit
 from allocator.problem import Problem
 from allocator.result import ChancePiece, ChanceProof, Prices, Result
-from allocator.verification.bounding import dual, rounded_dual
+from allocator.verification.bounding import ROUNDING, dual, rounded_dual
 from allocator.verification.exact import exact_sum
 from allocator.verification.spending import Offered, Standing, offered, within
 
@@ -45,6 +45,7 @@ def chance_faults(problem: Problem, result: Result) -> tuple[list[str], float, f
     faults = _plan_faults(problem, result, proof)
     faults += _cover_faults(prepared, proof)
     bound, room = -math.inf, 0.0
+    known: dict[tuple[object, ...], tuple[float, float]] = {}
     for number, piece in enumerate(proof.pieces, start=1):
         if piece.growing is not None and not _stands_below(Standing(chance), piece):
             faults.append(f"piece {number} of the proof: its linear limit cuts off plans that keep the budget")
@@ -57,12 +58,31 @@ def chance_faults(problem: Problem, result: Result) -> tuple[list[str], float, f
                for y, limit in zip(piece.prices.tolist(), limited.limits, strict=True)):  # fmt: skip
             faults.append(f"piece {number} of the proof: a price has no number to act on")
             continue
-        value, error = rounded_dual(limited, piece.prices, of_value=1.0)
+        value, error = _dual(prepared, limited, piece, known)
         if value > bound:
             bound, room = value, error
         if not piece.bound >= value - SLACK * max(1.0, abs(value)) - 2.0 * error:
             faults.append(f"piece {number} of the proof: bound is given as {piece.bound!r}; the prices prove {value!r}")
     return faults, bound, room
+
+
+def _dual(
+    prepared: Problem, limited: Problem, piece: ChancePiece, known: dict[tuple[object, ...], tuple[float, float]]
+) -> tuple[float, float]:
+    """Return the dual of a piece, and its room for rounding.
+
+    Pieces that have the same slopes and prices, and none for their boxes, differ in one number: they share a pass.
+    """
+    if piece.growing is None or piece.prices[-2:].any():
+        return rounded_dual(limited, piece.prices, of_value=1.0)
+    key = (piece.per_growing, piece.per_variance, piece.prices.tobytes())
+    if key not in known:
+        without = dataclasses.replace(piece, offset=_budget(prepared))  # the limit's number is then 0
+        known[key] = rounded_dual(_with_stand(prepared, without, box=True), piece.prices, of_value=1.0)
+    value, error = known[key]
+    more = float(piece.prices[-3]) * (_budget(prepared) - piece.offset)
+    error += (abs(value) + abs(more)) * ROUNDING
+    return value + more + (abs(value) + abs(more)) * ROUNDING, error
 
 
 def _chance(problem: Problem):  # type: ignore[no-untyped-def]
@@ -78,7 +98,7 @@ def _budget(problem: Problem) -> float:
 
 def _prepared(problem: Problem) -> Problem:
     """Return the problem with the columns that pieces measure."""
-    columns = Standing(_chance(problem)).columns(offered(problem), _budget(problem))
+    columns = Standing(_chance(problem)).columns(offered(problem), problem.offers.value, _budget(problem))
     return dataclasses.replace(
         problem, offers=dataclasses.replace(problem.offers, columns={**problem.offers.columns, **columns})
     )
@@ -115,7 +135,8 @@ def _plan_faults(problem: Problem, result: Result, proof: ChanceProof) -> list[s
     issued = index[covered]
     few = Offered(every.fixed[issued], every.amount[issued], every.chance[issued])
     worst = exact_sum(few.fixed + few.amount)
-    standing, columns = Standing(chance), Standing(chance).columns(every, budget)
+    standing = Standing(chance)
+    columns = standing.columns(every, problem.offers.value, budget)
     mean, d, v = (float(columns[name][issued].sum()) for name in ("[spend]", "[redeemed]", "[variance]"))
 
     def probability(number: float) -> float:

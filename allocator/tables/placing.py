@@ -1,0 +1,46 @@
+"""What was put in its place, whole: known from the disk, whatever moment an interruption strikes at."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+
+
+@dataclass(frozen=True)
+class _Placing:
+    """What a rename is about to put in its place, and by which numbers the disk knows it."""
+
+    target: Path
+    identity: tuple[int, int]
+
+
+_PLACING: list[_Placing] = []
+
+
+def note(fresh: Path, target: Path) -> None:
+    """Note that what is complete at `fresh` is about to be renamed to `target`."""
+    identity = _identity(fresh)
+    if identity is not None:
+        _PLACING.append(_Placing(target, identity))
+
+
+def forget() -> None:
+    """Begin to note anew."""
+    _PLACING.clear()
+
+
+def placed() -> list[Path]:
+    """Return what is in its place of all that was noted since `forget`.
+
+    A rename keeps the numbers of what it moves. No line of code could tell as surely: an interruption may strike between
+    the rename and the line after it.
+    """
+    return [placing.target for placing in _PLACING if _identity(placing.target) == placing.identity]
+
+
+def _identity(path: Path) -> tuple[int, int] | None:
+    try:
+        found = path.stat()
+    except OSError:
+        return None
+    return found.st_dev, found.st_ino
