@@ -210,7 +210,7 @@ def compile_kernels() -> None:
         _Compiled.done = True
         for problem in small_problems():
             solve(problem)
-            warm(whole_piece(problem, None))
+            warm(problem, whole_piece(problem, None))
 
 
 def _last_attempt(

@@ -24,7 +24,7 @@ if TYPE_CHECKING:
     import pandas as pd
 
 CLOSE = 1e-6  # relative gap that a row may have
-EFFORTS = ((0.2, 4_000), (1.0, 20_000))  # of exchanges, and offers that they look at: few first
+EFFORTS = ((0.2, 4_000), (0.3, 8_000), (1.0, 20_000))  # of exchanges, and offers that they look at: few first
 
 
 @dataclass(frozen=True)
@@ -102,21 +102,16 @@ def _tolerance(bound: float) -> float:
 
 def _row(problem: Problem, point: Point, at: int, seed: int) -> FrontierRow | None:
     """Return the row of a budget from exchanges among the users near indifference, where they come close enough."""
-    minimum, required = point.minimum, candidates.required_value(problem)
+    close = point.close
+    if close is None:
+        return None
+    bound = close.value + candidates.required_value(problem)
+    tolerance = _tolerance(bound)
     for effort, offers in EFFORTS:
-        prices, bound, inside = minimum.prices, point.bound(minimum.prices) + required, minimum.piece
-        if minimum.infeasible:
-            return None
-        if minimum.exact:  # among more users than those who make the minimum
-            inside = point.near
-        own = exchanged_inside(inside, prices, np.inf, 0.9 * _tolerance(bound), seed, effort, offers=offers)
-        plan = (
-            None if own is None else point.fixed.plus(np.concatenate([*inside.picked[len(point.near.picked) :], own]))
-        )
-        if plan is not None and bound - plan.objective <= _tolerance(bound) and plan.keeps(problem):
-            return _told(problem, plan, bound, float(prices[at]), at)
-        if not minimum.exact:
-            minimum = point.exactly()
+        own = exchanged_inside(close.piece, close.prices, np.inf, 0.9 * tolerance, seed, effort, offers=offers)
+        plan = None if own is None else close.plan(own)
+        if plan is not None and bound - plan.objective <= tolerance and plan.keeps(problem):
+            return _told(problem, plan, bound, float(close.prices[at]), at)
     return None
 
 
@@ -124,8 +119,8 @@ def _row_at_length(
     problem: Problem, search: Search, point: Point, at: int, time_limit: float, tau: float, seed: int
 ) -> FrontierRow:
     """Return the row of a budget by all that a solve does."""
-    minimum = point.minimum if point.minimum.exact else point.exactly()
-    bound = point.bound(minimum.prices) + candidates.required_value(problem)
+    minimum = point.exactly()
+    bound = minimum.value + candidates.required_value(problem)
     here = dataclasses.replace(search, whole=point.whole, deadline=monotonic() + time_limit)
     _, found = near_bound(problem, here, minimum, bound, _tolerance(bound), monotonic(), time_limit, tau, seed)
     price, bound = float(minimum.prices[at]), min(bound, found.bound)

@@ -8,9 +8,11 @@ import numpy as np
 
 from allocator.executors.shard import Shard
 from allocator.executors.terms import Terms
-from allocator.kernels import passes, smoothing
+from allocator.kernels import grid, passes, smoothing, ties
 from allocator.kernels.blocks import map_blocks
 
+ANY = np.empty(0, np.bool_)
+PLAIN = 3  # columns of a table without further columns: value, cost, count
 NOTHING = (np.empty((0, 0)), np.empty((0, 0, 0)))
 
 
@@ -102,6 +104,54 @@ class LocalExecutor:
             active=_joined(parts, 4),
         )
 
+    def choose_between(self, shard: Shard, first: tuple[Tables, Tables], last: tuple[Tables, Tables]) -> Choices:
+        """Return the choices that are the same throughout two boxes (tables and radii each); set other users aside."""
+        if shard.is_plain_grid and not first[0].narrow.size and first[0].wide.shape[1] == PLAIN:
+            return self._choose_between_on_grid(shard, first, last)
+        begin, end = self.choose(shard, *first), self.choose(shard, *last)
+        seen = np.zeros(shard.n_offers, np.uint8)
+        seen[begin.picked] = 1
+        seen[end.picked] += 2
+        open_ = np.zeros(shard.n_users, np.bool_)
+        open_[begin.active] = True
+        open_[end.active] = True
+        open_[shard.users_of(begin.picked[seen[begin.picked] != 3])] = True
+        open_[shard.users_of(end.picked[seen[end.picked] != 3])] = True
+        owner = shard.users_of(begin.picked)
+        opened = np.flatnonzero(open_[owner])
+        offers = begin.picked[opened]
+        passes.add_offers(
+            offers.size, offers, owner[opened], np.full(offers.size, -1.0), shard.width, shard.coupon, shard.value,
+            shard.cost, shard.extra, shard.group, first[0].class_of, begin.used_wide, begin.used_narrow,
+        )  # fmt: skip
+        return Choices(
+            total=np.nan,  # between two prices it has no one value
+            used_wide=begin.used_wide,
+            used_narrow=begin.used_narrow,
+            picked=np.delete(begin.picked, opened),
+            active=np.flatnonzero(open_),
+        )
+
+    def _choose_between_on_grid(
+        self, shard: Shard, first: tuple[Tables, Tables], last: tuple[Tables, Tables]
+    ) -> Choices:
+        self.counter.offers += shard.n_offers
+
+        def block(low: int, high: int) -> tuple[np.ndarray, ...]:
+            used = np.zeros(first[0].wide.shape)
+            tables = first[0].wide, first[1].wide, last[0].wide, last[1].wide
+            picked, active = grid.choose_between_on_grid(low, high, shard.value, shard.cost, *tables, used)
+            return used, picked, active
+
+        parts = map_blocks(block, shard.n_users, self.threads)
+        return Choices(
+            total=np.nan,
+            used_wide=_total(parts, 0, first[0].wide.shape),
+            used_narrow=first[0].narrow,
+            picked=_joined(parts, 1),
+            active=_joined(parts, 2),
+        )
+
     def soften(
         self, shard: Shard, tables: Tables, tau: float, cover: Cover, *, curve: bool, spread: bool,
         listed: bool = False,
@@ -136,12 +186,34 @@ class LocalExecutor:
             moment=(_total(parts, 5, (shared, shared)), _total(parts, 6, own)) if spread else NOTHING,
         )
 
-    def losses(self, shard: Shard, tables: Tables, most: float) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-        """Return the offers whose flip loses at most `most`, that loss, and whether each is chosen now."""
+    def near_ties(
+        self, shard: Shard, tables: Tables, widths: np.ndarray, cover: Cover
+    ) -> tuple[float, np.ndarray, np.ndarray]:
+        """Return (total, ties, counts) of users who get at most one offer: see `kernels.ties.near_ties`."""
+        self.counter.offers += shard.n_offers
+        n = cover.weights.shape[0]
+        parts = map_blocks(
+            lambda low, high: ties.near_ties(
+                low, high, *shard.arrays()[:7], tables.wide, tables.narrow, tables.class_of, widths, cover.weights,
+                cover.wide_start, cover.wide_limit, cover.pair_start, cover.pair_limit, cover.n_classes,
+            ),
+            shard.n_users,
+            self.threads,
+        )  # fmt: skip
+        shape = widths.size, n
+        return float(sum(part[0] for part in parts)), _total(parts, 1, (*shape, n)), _total(parts, 2, shape)
+
+    def losses(
+        self, shard: Shard, tables: Tables, most: float, wanted: np.ndarray = ANY
+    ) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+        """Return the offers whose flip loses at most `most`, that loss, and whether each is chosen now.
+
+        Only those of coupons that are `wanted` `(n_coupons,)` bool, of all where that is empty.
+        """
         self.counter.offers += shard.n_offers
         parts = map_blocks(
             lambda low, high: passes.flip_losses(
-                low, high, *shard.arrays(), tables.wide, tables.narrow, tables.class_of, most
+                low, high, *shard.arrays(), tables.wide, tables.narrow, tables.class_of, most, wanted
             ),
             shard.n_users,
             self.threads,

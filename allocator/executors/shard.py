@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from dataclasses import dataclass
 
 import numpy as np
 
+from allocator.kernels.taking import taken_lists, taken_rows
 from allocator.problem import Problem
 
 NONE = np.empty(0, np.int64)
@@ -31,7 +31,7 @@ class Shard:
     user
         `(n_users,)` the problem's index of each user, or `None` where the shard holds all.
     origin
-        `(n_offers,)` the problem's index of each offer, or `None` where the shard holds all.
+        `(n_offers,)` the problem's index of each offer, or `None` where the shard holds all or is dense: see `originals`.
     """
 
     n_users: int
@@ -53,6 +53,11 @@ class Shard:
         """Number of offers, absent ones of a dense grid included."""
         return int(self.value.size)
 
+    @property
+    def is_plain_grid(self) -> bool:
+        """Whether all users have the same number of offers, one for each coupon, and get at most one."""
+        return self.width > 0 and self.cap == 1 and not self.caps.size
+
     def arrays(self) -> tuple[object, ...]:
         """Return the arguments that every pass shares, in the kernels' order."""
         return (
@@ -68,34 +73,47 @@ class Shard:
         ends = np.cumsum(counts)
         return np.arange(ends[-1] if ends.size else 0) + np.repeat(self.start[users] - (ends - counts), counts)
 
-    def take(self, users: np.ndarray) -> Shard:
+    def take(self, users: np.ndarray, threads: int | None = None) -> Shard:
         """Return a copy of these users' offers (sorted, distinct shard indices)."""
-        offers, start, coupon = self.offers_of(users), NONE, self.coupon
-        own = self._own(users, offers)
-        if not self.width:
+        start, coupon, origin = NONE, self.coupon, None
+        if self.width:
+
+            def own(column: np.ndarray) -> np.ndarray:
+                return taken_rows(column, users, self.width, threads)
+        else:
             start = np.concatenate([[0], np.cumsum(self.start[users + 1] - self.start[users])])
-            coupon = self.coupon[offers]
+
+            def own(column: np.ndarray) -> np.ndarray:
+                return taken_lists(column, users, self.start, start, threads)
+
+            coupon = own(self.coupon)
+            origin = self.offers_of(users) if self.origin is None else own(self.origin)
+        value = own(self.value)
         return Shard(
             n_users=users.size,
             width=self.width,
             start=start,
             coupon=coupon,
-            value=own(self.value),
+            value=value,
             cost=own(self.cost),
-            extra=np.array([own(column) for column in self.extra]).reshape(self.extra.shape[0], offers.size),
+            extra=np.array([own(column) for column in self.extra]).reshape(self.extra.shape[0], value.size),
             group=self.group[users] if self.group.size else self.group,
             cap=self.cap,
             caps=self.caps[users] if self.caps.size else self.caps,
             exclusive=self.exclusive,
             user=users if self.user is None else self.user[users],
-            origin=offers if self.origin is None else own(self.origin),
+            origin=origin,
         )
 
-    def _own(self, users: np.ndarray, offers: np.ndarray) -> Callable[[np.ndarray], np.ndarray]:
-        """Return what picks these users' offers from a column: by whole rows where the shard is dense, which is faster."""
-        if self.width:
-            return lambda column: column.reshape(-1, self.width)[users].reshape(-1)
-        return lambda column: column[offers]
+    def originals(self, offers: np.ndarray) -> np.ndarray:
+        """Return the problem's index of each of these offers."""
+        if self.user is None:
+            return offers
+        if self.origin is not None:
+            return self.origin[offers]
+        user, k = np.divmod(offers, self.width)
+        originals: np.ndarray = self.user[user] * self.width + k
+        return originals
 
     def coupons_of(self, offers: np.ndarray) -> np.ndarray:
         """Return the coupon index of each of these offers."""

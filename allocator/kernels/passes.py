@@ -13,6 +13,7 @@ from __future__ import annotations
 import numpy as np
 
 from allocator.kernels.compiling import njit
+from allocator.kernels.grid import choose_from_grid
 
 CHUNK = 256  # users
 
@@ -201,58 +202,6 @@ def choose_several(  # type: ignore[no-untyped-def]
 
 
 @njit(nogil=True, cache=True)
-def choose_from_grid(first, last, value, cost, table, radius, screening, used):  # type: ignore[no-untyped-def]
-    """Do `best_choices` in one sweep for the plainest problem: a grid, one offer a user, limits on all users.
-
-    Adds to `used` `(n_coupons, 3)`; return (total, picked, active). Written without branches that depend on the offers:
-    a processor that guesses them wrong loses more time than the arithmetic takes. Users without a choice and those set
-    aside are added to a row that is thrown away. NaN loses every comparison.
-    """
-    width = table.shape[0]
-    picked, n_picked = np.empty(last - first + 1, np.int64), 0
-    active, n_active = np.empty(last - first + 1 if screening else 0, np.int64), 0
-    of_value, of_cost, of_count = table[:, 0].copy(), table[:, 1].copy(), table[:, 2].copy()
-    by_value, by_cost, by_count = radius[:, 0].copy(), radius[:, 1].copy(), radius[:, 2].copy()
-    gain, span = np.empty(width), np.empty(width)
-    sums = np.zeros((width + 1, 3))
-    total = 0.0
-    # Counted from 0, so that the compiler need not allow for an index from the end.
-    value, cost = value[first * width : last * width], cost[first * width : last * width]
-    for i in range(last - first):
-        low = i * width
-        for k in range(width):
-            gain[k] = of_value[k] * value[low + k] + of_cost[k] * cost[low + k] + of_count[k]
-        best, pick = 0.0, width
-        for k in range(width):
-            own = gain[k]
-            better = own > best
-            pick = k if better else pick
-            best = own if better else best
-        if screening:
-            for k in range(width):
-                span[k] = by_value[k] * abs(value[low + k]) + by_cost[k] * cost[low + k] + by_count[k]
-            rival = 0.0 if pick < width else -np.inf
-            floor = best - (span[min(pick, width - 1)] if pick < width else 0.0)
-            for k in range(width):
-                ceiling = gain[k] + span[k]
-                rival = ceiling if ceiling > rival and k != pick else rival
-            active[n_active] = i
-            aside = floor <= rival
-            n_active += aside
-            pick = width if aside else pick
-            best = 0.0 if aside else best
-        total += best
-        e = low + min(pick, width - 1)
-        picked[n_picked] = e
-        n_picked += pick < width
-        sums[pick, 0] += value[e]
-        sums[pick, 1] += cost[e]
-        sums[pick, 2] += 1.0
-    used += sums[:width]
-    return total, picked[:n_picked] + first * width, active[:n_active] + first
-
-
-@njit(nogil=True, cache=True)
 def best_choices(  # type: ignore[no-untyped-def]
     first, last, start, width, coupon, value, cost, extra, group, cap, caps, exclusive,
     wide, narrow, class_of, radius_wide, radius_narrow, screening,
@@ -344,9 +293,11 @@ def steady(low, high, full, coupon, width, gain, span, chosen, exclusive, best_o
 
 @njit(nogil=True, cache=True)
 def flip_losses(  # type: ignore[no-untyped-def]
-    first, last, start, width, coupon, value, cost, extra, group, cap, caps, exclusive, wide, narrow, class_of, most,
+    first, last, start, width, coupon, value, cost, extra, group, cap, caps, exclusive, wide, narrow, class_of, most, wanted,
 ):  # fmt: skip
     """List the offers whose flip (taking it in, or leaving it out) loses at most `most` of the user's reduced value.
+
+    Only those of coupons that are `wanted` `(n_coupons,)` bool, of all where that is empty.
 
     The loss of a flip is the least that the user's part of the dual falls by in any choice with that offer flipped.
 
@@ -374,6 +325,24 @@ def flip_losses(  # type: ignore[no-untyped-def]
         gain = buffer[low - base : high - base]
         m = caps[i] if caps.size else cap
         if m == 0:
+            continue
+        if m == 1:  # exclusive groups mean nothing then
+            best, second, pick = 0.0, 0.0, -1
+            for t in range(high - low):
+                if gain[t] > best:
+                    best, second, pick = gain[t], best, t
+                elif gain[t] > second:
+                    second = gain[t]
+            for t in range(high - low):
+                lost = best - (second if t == pick else gain[t])
+                if lost <= most and (wanted.size == 0 or wanted[t if width > 0 else coupon[low + t]]):
+                    if n == size:
+                        size *= 2
+                        offer = np.append(offer, np.empty(n, np.int64))
+                        loss = np.append(loss, np.empty(n))
+                        flag = np.append(flag, np.empty(n, np.uint8))
+                    offer[n], loss[n], flag[n] = low + t, max(lost, 0.0), t == pick
+                    n += 1
             continue
         count, least = pick_many(low, high, coupon, width, gain, m, exclusive, best_of_group, chosen)
         full = count >= m
@@ -409,7 +378,7 @@ def flip_losses(  # type: ignore[no-untyped-def]
                 lost = least - gain[t]
             else:
                 lost = -gain[t]
-            if lost <= most:
+            if lost <= most and (wanted.size == 0 or wanted[k]):
                 if n == size:
                     size *= 2
                     offer = np.append(offer, np.empty(n, np.int64))

@@ -50,13 +50,27 @@ class Box:
         """Whether all sides are finite."""
         return bool(np.isfinite(self.low).all() and np.isfinite(self.high).all())
 
+    @property
+    def middle(self) -> np.ndarray:
+        """The prices in the middle, `(n_limits,)`."""
+        return 0.5 * (self.low + self.high)
+
+    @property
+    def half_width(self) -> np.ndarray:
+        """How far from the middle each side is, `(n_limits,)`."""
+        return 0.5 * (self.high - self.low)
+
     def holds(self, prices: np.ndarray) -> bool:
         """Whether these prices lie inside."""
         return bool((prices >= self.low).all() and (prices <= self.high).all())
 
+    def contains(self, other: Box) -> bool:
+        """Whether all prices of another box are in this one."""
+        return bool((self.low <= other.low).all() and (other.high <= self.high).all())
+
     def open_piece(self, piece: Piece) -> Piece:
         """Fix every user of a piece whose choice is constant in this box."""
-        return piece.inside(0.5 * (self.low + self.high), 0.5 * (self.high - self.low)) if self.is_bounded else piece
+        return piece.inside(self.middle, self.half_width) if self.is_bounded else piece
 
     def next_radius(self, before: np.ndarray, prices: np.ndarray, pressed: np.ndarray, least: np.ndarray) -> np.ndarray:
         """Return the half widths of the next box: wider where `prices` press against this one, else as far as they moved."""
@@ -86,23 +100,55 @@ def radius_by_users(piece: Piece, prices: np.ndarray, quota: np.ndarray, scale: 
     `(2, n_limits)`: down, which brings offers in, and up, which drops some. Where so few offers can be flipped that it
     takes all of them, it is far enough for all.
     """
+    return flips(piece, prices, np.arange(prices.size), scale, LOOKED_AT).radius(quota)
+
+
+@dataclass(frozen=True, eq=False)
+class Flips:
+    """How far prices must move, each alone, to flip offers of a piece.
+
+    Attributes
+    ----------
+    far
+        `(n_limits,)`: far enough for all that can be flipped.
+    ratios
+        For each limit that is told of, where moves down and where moves up flip an offer, in no order.
+    share
+        Of the piece's users, who are looked at.
+    """
+
+    far: np.ndarray
+    ratios: dict[int, tuple[np.ndarray, np.ndarray]]
+    share: float
+
+    def radius(self, quota: np.ndarray) -> np.ndarray:
+        """Return how far each price must move down and up, `(2, n_limits)`, to flip so many offers."""
+        radius = np.tile(self.far, (2, 1))
+        for r, sides in self.ratios.items():
+            place = int(quota[r] * self.share)
+            for side, own in enumerate(sides):
+                if own.size > place:
+                    radius[side, r] = min(radius[side, r], float(np.partition(own, place)[place]))
+        return radius
+
+
+def flips(piece: Piece, prices: np.ndarray, limits: np.ndarray, scale: np.ndarray, looked_at: int) -> Flips:
+    """Return what moves of these limits' prices flip; told from about `looked_at` users where there are more."""
     shard, share = piece.shard, 1.0
-    if shard.n_users > LOOKED_AT:
-        users = np.arange(0, shard.n_users, -(-shard.n_users // LOOKED_AT))
+    if shard.n_users > looked_at:
+        users = np.arange(0, shard.n_users, -(-shard.n_users // looked_at))
         shard, share = shard.take(users), users.size / shard.n_users
-    offer, loss, chosen = piece.executor.losses(shard, piece.folding.tables(prices), np.inf)
-    uses = limit_matrix(shard, piece.folding, offer, np.arange(prices.size))
+    wanted = piece.folding.coupons_of(limits)
+    offer, loss, chosen = piece.executor.losses(shard, piece.folding.tables(prices), np.inf, wanted)
+    most = float(loss.max(initial=0.0)) + float(np.abs(prices).max(initial=0.0)) + 1.0
+    uses = limit_matrix(shard, piece.folding, offer, limits)
     ratio = loss[uses.indices] / np.maximum(np.abs(uses.data), 1e-300)
     up = chosen[uses.indices] == (uses.data > 0)
-    most = float(loss.max(initial=0.0)) + float(np.abs(prices).max(initial=0.0)) + 1.0
-    radius = np.tile(WIDER * most / scale, (2, 1))
-    for r in range(prices.size):
-        place = int(quota[r] * share)
-        row = slice(uses.indptr[r], uses.indptr[r + 1])
-        for side, own in enumerate((ratio[row][~up[row]], ratio[row][up[row]])):
-            if own.size > place:
-                radius[side, r] = min(radius[side, r], float(np.partition(own, place)[place]))
-    return radius
+    ratios = {}
+    for row, r in enumerate(limits.tolist()):
+        part = slice(uses.indptr[row], uses.indptr[row + 1])
+        ratios[r] = (ratio[part][~up[part]], ratio[part][up[part]])
+    return Flips(WIDER * most / scale, ratios, share)
 
 
 def walk(

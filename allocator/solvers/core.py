@@ -100,7 +100,7 @@ def first_plan(
 
 def _filled(problem: Problem, whole: Piece, prices: np.ndarray) -> CorePlan:
     """Return a plan made in one sweep, where it keeps every limit: what there is while prices are still far off."""
-    offers = np.concatenate([_origin(whole, filled(whole, prices)), problem.required])
+    offers = np.concatenate([whole.shard.originals(filled(whole, prices)), problem.required])
     if not keeps_limits(problem, offers):
         return CorePlan(None, -math.inf, math.inf)
     return CorePlan(offers, exact_sum(problem.column("value", offers)), math.inf)
@@ -150,7 +150,9 @@ def _grow(
         kept = base[~np.isin(base, offer[core][chosen[core]])]
         final = everyone and largest
         nodes = FINAL_NODES if final else MOST_NODES
-        hint = None if best.offers is None else np.isin(_origin(piece, offer[core]), best.offers).astype(np.float64)
+        hint = (
+            None if best.offers is None else np.isin(piece.shard.originals(offer[core]), best.offers).astype(np.float64)
+        )
         found = solve_part(problem, part_of(piece, kept, offer[core]), effort, effort.one_core(best), nodes, hint)
         # Where all losses up to the gap are in, the core's optimum is the problem's.
         reach = loss[order[size]] if size < offer.size else most
@@ -170,8 +172,3 @@ def _grow(
         if found.ending is Ending.FEASIBLE:
             return best, State.ENTANGLED
         size *= CORE_GROWTH
-
-
-def _origin(piece: Piece, offer: np.ndarray) -> np.ndarray:
-    """Return the problem's indices of a piece's offers."""
-    return offer if piece.shard.origin is None else piece.shard.origin[offer]

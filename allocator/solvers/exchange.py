@@ -165,8 +165,7 @@ def exchanged_inside(
             return None
         left = used + pool.du[current[current >= 0]].sum(axis=0)
         if ((left <= piece.folding.at_most) & (left >= piece.folding.at_least))[~watched].all():
-            plan = pool.plan(current)
-            return plan if piece.shard.origin is None else piece.shard.origin[plan]
+            return piece.shard.originals(pool.plan(current))
     return None
 
 

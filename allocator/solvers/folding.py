@@ -18,6 +18,7 @@ from allocator.problem import Problem
 
 ALWAYS = ("value", "cost")
 MANY = 300  # limits; of more, the curvature is kept sparse
+MOST_DENSE = 20_000  # numbers of a table of coupons by limits
 MOST_OWN = 500_000  # numbers that levers of user groups may take
 
 
@@ -75,17 +76,23 @@ class Folding:
         """Number of limits."""
         return int(self.weights.shape[0])
 
+    @cached_property
+    def _covered(self) -> np.ndarray | sp.csr_array:
+        """`wide_coupons`, dense where it is small: sparse products take longer there."""
+        size = self.wide_coupons.shape[0] * self.wide_coupons.shape[1]
+        return self.wide_coupons.toarray() if size <= MOST_DENSE else self.wide_coupons
+
     def tables(self, prices: np.ndarray, *, of_value: float = 1.0) -> Tables:
         """Return the tables whose rows give an offer's value (times `of_value`) less the prices of what it uses."""
         scaled = -prices[:, None] * self.weights
-        wide = self.wide_coupons.T @ scaled[self.wide]
+        wide = self._covered.T @ scaled[self.wide]
         wide[:, 0] += of_value
         return Tables(wide, self._narrow(scaled), self.class_of)
 
     def radii(self, radius: np.ndarray) -> Tables:
         """Return the tables whose rows bound how far a reduced value moves when each price moves by its radius."""
         scaled = radius[:, None] * np.abs(self.weights)
-        return Tables(self.wide_coupons.T @ scaled[self.wide], self._narrow(scaled), self.class_of)
+        return Tables(self._covered.T @ scaled[self.wide], self._narrow(scaled), self.class_of)
 
     def _narrow(self, scaled: np.ndarray) -> np.ndarray:
         if not self.narrow.size:
@@ -99,7 +106,7 @@ class Folding:
         """Return each limit's usage from the tables of sums, `(n_limits,)`."""
         used = np.zeros(self.n_limits)
         if self.wide.size:
-            used[self.wide] = ((self.wide_coupons @ used_wide) * self.weights[self.wide]).sum(axis=1)
+            used[self.wide] = ((self._covered @ used_wide) * self.weights[self.wide]).sum(axis=1)
         if self.narrow.size:
             n_groups, n_classes, width = used_narrow.shape
             by_limit = (self.groups @ used_narrow.reshape(n_groups, -1)).reshape(-1, n_classes, width)
@@ -122,6 +129,13 @@ class Folding:
             pair_start = np.concatenate([[0], np.cumsum(np.bincount(cell, minlength=n_groups * n_classes))])
             pair_limit = limit[np.argsort(cell, kind="stable")].astype(np.int64)
         return Cover(self.weights, wide_start, wide_limit, pair_start, pair_limit, self.classes.shape[1], self.n_limits)
+
+    def coupons_of(self, limits: np.ndarray) -> np.ndarray:
+        """Return which coupons any of these limits covers, `(n_coupons,)` bool."""
+        wide, narrow = np.isin(self.wide, limits), np.isin(self.narrow, limits)
+        of_wide = np.asarray(self._covered[np.flatnonzero(wide)].sum(axis=0)).reshape(-1) > 0
+        covered: np.ndarray = of_wide | (self.classes[narrow].sum(axis=0) > 0)[self.class_of]
+        return covered
 
     @property
     def is_listed(self) -> bool:
@@ -173,7 +187,7 @@ class Folding:
     def with_bounds(self, at_least: np.ndarray, at_most: np.ndarray) -> Folding:
         """Return the same folding with other numbers."""
         other = dataclasses.replace(self, at_least=at_least, at_most=at_most)
-        for known in ("cover", "levers"):  # they do not depend on the numbers
+        for known in ("cover", "levers", "_covered"):  # they do not depend on the numbers
             if known in self.__dict__:
                 other.__dict__[known] = self.__dict__[known]
         return other

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 from dataclasses import dataclass
 from time import monotonic
 
@@ -91,16 +92,22 @@ class Sharp:
     ----------
     prices, value
         The prices, and the dual there, currency.
+    used
+        `(n_limits,)`: each limit's usage there (fixed choices not counted).
     step
         `(n_limits,)`: the next step, were there no box.
     promised
         By how much it would lower the dual by the model: the dual is about half that above its minimum.
+    stuck
+        Whether no shorter step lowers the dual either: few users make it one with corners.
     """
 
     prices: np.ndarray
     value: float
+    used: np.ndarray
     step: np.ndarray
     promised: float
+    stuck: bool = False
 
 
 def sharpened(
@@ -111,29 +118,35 @@ def sharpened(
     high: np.ndarray,
     enough: float,
     steps: int,
+    among: np.ndarray,
 ) -> Sharp:
     """Minimise the dual itself (not smoothed) over a box by Newton steps with a curvature that was estimated elsewhere.
 
-    Ends where the next step promises less than `enough` (currency), after so many `steps`, or where they do not go down.
+    Only the prices `among` `(n_limits,)` bool move. Ends where the next step promises less than `enough` (currency), after
+    so many `steps`, or where they do not go down.
     """
     nowhere = np.full(prices.size, np.inf)
     value, used, _ = piece.exact(prices)
     while True:
         gradient, free = slope(piece, prices, used)
+        free &= among
+        gradient = np.where(free, gradient, 0.0)
         step = newton_target(curvature, gradient, free, 1e-6, prices, -nowhere, nowhere, nowhere) - prices
-        here = Sharp(prices, value, step, -float(gradient @ step))
+        here = Sharp(prices, value, used, step, -float(gradient @ step))
         if here.promised <= enough or steps == 0:
             return here
         steps -= 1
-        pressed = free & (((prices <= low) & (gradient > 0)) | ((prices >= high) & (gradient < 0)))
-        move = newton_target(curvature, gradient, free & ~pressed, 1e-6, prices, low, high, nowhere) - prices
-        promised = -float(gradient @ move)
+        move, promised = step, here.promised
+        if ((prices + step < low) | (prices + step > high)).any():
+            pressed = free & (((prices <= low) & (gradient > 0)) | ((prices >= high) & (gradient < 0)))
+            move = newton_target(curvature, gradient, free & ~pressed, 1e-6, prices, low, high, nowhere) - prices
+            promised = -float(gradient @ move)
         for share in SHORTER if promised > 0 else ():
             found, usage, _ = piece.exact(prices + share * move)
             if found < value - 0.1 * share * promised:
                 break
         else:
-            return here
+            return dataclasses.replace(here, stuck=True)
         prices, value, used = prices + share * move, found, usage
 
 

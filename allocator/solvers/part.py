@@ -38,8 +38,7 @@ class Part:
     def offers(self, x: np.ndarray) -> np.ndarray:
         """Return the problem's offers that a point of the program stands for."""
         taken = np.concatenate([self.kept, self.free[x > 0.5]])
-        taken = taken if self.piece.shard.origin is None else self.piece.shard.origin[taken]
-        return np.concatenate([*self.piece.picked, taken])
+        return np.concatenate([*self.piece.picked, self.piece.shard.originals(taken)])
 
 
 @dataclass(frozen=True, eq=False)

@@ -102,8 +102,7 @@ def _walk(
 
 def _point(problem: Problem, part: Part, plan: np.ndarray) -> np.ndarray:
     """Return the part's point `(free,)` 0/1 that a plan of the problem stands for."""
-    origin = part.piece.shard.origin
-    return np.isin(part.free if origin is None else origin[part.free], plan).astype(np.float64)
+    return np.isin(part.piece.shard.originals(part.free), plan).astype(np.float64)
 
 
 def _beside(

@@ -19,6 +19,8 @@ from allocator.executors.shard import Shard
 from allocator.executors.terms import Terms
 from allocator.solvers.folding import Folding
 
+LEVELS = np.array([1.0, 6.0, 36.0, 216.0])  # widths within which near ties are counted
+BLURRED = 6.0  # times its own width, that a limit's ties may be from
 Curvature = np.ndarray | Terms  # (n_limits, n_limits), symmetric
 
 
@@ -48,6 +50,11 @@ class Piece:
         folding = self.folding
         return float(prices[up] @ folding.at_most[up] + prices[down] @ folding.at_least[down])
 
+    @property
+    def gets_one(self) -> bool:
+        """Whether users get at most one offer each."""
+        return self.shard.cap == 1 and not self.shard.caps.size
+
     def exact(self, prices: np.ndarray) -> tuple[float, np.ndarray, Choices]:
         """Return the dual at these prices, each limit's usage (fixed choices not counted), and the choices."""
         choices = self.executor.choose(self.shard, self.folding.tables(prices))
@@ -60,6 +67,25 @@ class Piece:
         used = self.folding.usage(soft.used_wide, soft.used_narrow)
         curvature = self.folding.by_limit(soft.hessian) if soft.listed is None else soft.listed
         return self.value + self.rhs(prices) + soft.total, used, curvature
+
+    def bend(self, prices: np.ndarray, widths: np.ndarray, enough: float) -> tuple[float, np.ndarray, np.ndarray]:
+        """Return the dual, its curvature `(n_limits, n_limits)`, and which prices that tells about.
+
+        The curvature is how many users change their choice as prices move, from those whose choices are within about
+        `widths` `(n_limits,)` (currency) of a tie, or within more where those are not `enough`: then it tells little. Users
+        get at most one offer each.
+        """
+        levels = float(widths.min()) * LEVELS
+        tables = self.folding.tables(prices)
+        total, ties, counts = self.executor.near_ties(self.shard, tables, levels, self.folding.cover)
+        ties, counts = ties.cumsum(axis=0), counts.cumsum(axis=0)
+        plenty = counts >= enough
+        level = np.where(plenty.any(axis=0), plenty.argmax(axis=0), LEVELS.size - 1)
+        told = plenty.any(axis=0) & (levels[level] <= BLURRED * widths)
+        pair = np.maximum(level[:, None], level[None, :])
+        curvature = np.take_along_axis(ties, pair[None], axis=0)[0] / (2.0 * levels[pair])
+        curvature[level[:, None] != level[None, :]] = 0.0  # or it might not be convex
+        return self.value + self.rhs(prices) + total, curvature, told
 
     def spread(self, prices: np.ndarray, tau: float) -> np.ndarray | sp.dia_array:
         """Return the covariance of one user's usage at temperature `tau`, `(n_limits, n_limits)`.
@@ -82,17 +108,25 @@ class Piece:
 
     def inside(self, prices: np.ndarray, radius: np.ndarray) -> Piece:
         """Fix every user whose choice is constant in the box `prices` +- `radius`; return the piece that is left."""
-        choices = self.executor.choose(self.shard, self.folding.tables(prices), self.folding.radii(radius))
+        return self._without(self.executor.choose(self.shard, self.folding.tables(prices), self.folding.radii(radius)))
+
+    def between(self, first: tuple[np.ndarray, np.ndarray], last: tuple[np.ndarray, np.ndarray]) -> Piece:
+        """Fix every user who chooses the same in two boxes, and so between them: see `tubes`; boxes as in `inside`."""
+        folding = self.folding
+        ends = [(folding.tables(prices), folding.radii(radius)) for prices, radius in (first, last)]
+        return self._without(self.executor.choose_between(self.shard, *ends))
+
+    def _without(self, choices: Choices) -> Piece:
+        """Return the piece of the users that these choices set aside, the others fixed."""
         used = self.folding.usage(choices.used_wide, choices.used_narrow)
         # Sums by coupon are kept apart from the total of reduced values, so that no price enters the fixed value.
         value = float(choices.used_wide[:, 0].sum())
-        picked = choices.picked if self.shard.origin is None else self.shard.origin[choices.picked]
         return Piece(
-            shard=self.shard.take(choices.active),
+            shard=self.shard.take(choices.active, self.executor.threads),
             folding=self.folding.with_bounds(self.folding.at_least - used, self.folding.at_most - used),
             executor=self.executor,
             value=self.value + value,
-            picked=(*self.picked, picked),
+            picked=(*self.picked, self.shard.originals(choices.picked)),
         ).with_own_groups()
 
     def with_own_groups(self) -> Piece:
@@ -113,7 +147,7 @@ class Piece:
         share = users.size / total
         piece = dataclasses.replace(
             self,
-            shard=self.shard.take(users),
+            shard=self.shard.take(users, self.executor.threads),
             value=self.value * share,
             folding=self.folding.with_bounds(self.folding.at_least * share, self.folding.at_most * share),
         )

@@ -93,8 +93,7 @@ def pool_of(
     lost = du @ prices - dv
     begun = np.zeros(owner.size, dtype=bool)
     if start is not None:
-        origin = offer if shard.origin is None else shard.origin[offer]
-        flipped = np.append(np.isin(origin, start) != chosen, False)
+        flipped = np.append(np.isin(shard.originals(offer), start) != chosen, False)
         flips = np.bincount(user.reshape(-1)[flipped[:-1]], minlength=users.size)
         in_choice = (dropped >= 0).astype(np.int64) + (added >= 0)
         told = flipped[dropped].astype(np.int64) + flipped[added]

@@ -144,8 +144,7 @@ class Search:
         best, taken = found
         prices = transport.prices(best)
         value, _, _ = self.whole.exact(prices)
-        origin = self.whole.shard.origin
-        plan = np.concatenate([*self.whole.picked, taken if origin is None else origin[taken]])
+        plan = np.concatenate([*self.whole.picked, self.whole.shard.originals(taken)])
         return Prices(prices, value, self.whole, exact=True, infeasible=False, plan=plan)
 
     @property

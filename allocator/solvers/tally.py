@@ -7,7 +7,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from allocator.kernels.sums import exact_parts
+from allocator.kernels.sums import coupon_counts, exact_parts, exact_parts_at
 from allocator.problem import Problem
 
 NOTHING = np.empty(0)
@@ -40,15 +40,23 @@ class Tally:
 
     def plus(self, offers: np.ndarray) -> Tally:
         """Return the sums with these of the problem's offers added."""
-        problem = self.problem
-        cost = exact_parts(self.cost, problem.column("cost", offers))
-        uses = []
-        for limit, parts, numbers in zip(problem.limits, self.uses, problem.measures(offers), strict=True):
-            if limit.weights == {"cost": 1.0} and numbers.size == offers.size:
-                uses.append(cost)
+        problem, source = self.problem, self.problem.offers
+        cost = exact_parts_at(self.cost, source.cost, offers)
+        value = exact_parts_at(self.value, source.value, offers)
+        counts = coupon_counts(offers, source.n_coupons, source.coupon)
+        uses, others = list(self.uses), []
+        for r, limit in enumerate(problem.limits):
+            everyone = bool(problem.limit_groups[r].all())
+            if everyone and limit.weights == {"count": 1.0}:
+                uses[r] = exact_parts(uses[r], np.array([float(counts[problem.limit_coupons[r]].sum())]))
+            elif everyone and limit.weights == {"cost": 1.0} and problem.limit_coupons[r].all():
+                uses[r] = cost
             else:
-                uses.append(exact_parts(parts, numbers))
-        value = exact_parts(self.value, problem.column("value", offers))
+                others.append(r)
+        if others:
+            rest = problem.keeping_limits(others)
+            for r, numbers in zip(others, rest.measures(offers), strict=True):
+                uses[r] = exact_parts(uses[r], numbers)
         return Tally(problem, self.issued + int(offers.size), value, cost, tuple(uses))
 
     @property

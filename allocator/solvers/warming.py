@@ -15,6 +15,7 @@ from allocator.solvers.filling import filled
 from allocator.solvers.part import part_of
 from allocator.solvers.piece import Piece
 from allocator.solvers.pool import pool_of
+from allocator.solvers.tally import Tally
 
 
 def small_problems() -> Iterator[Problem]:
@@ -43,10 +44,15 @@ def small_problems() -> Iterator[Problem]:
     )
 
 
-def warm(piece: Piece) -> None:
-    """Run what small problems do not come to: smoothing, a plan filled in one sweep, chains, exchanges that aim."""
+def warm(problem: Problem, piece: Piece) -> None:
+    """Run what small problems do not come to: smoothing, a plan filled in one sweep, chains, exchanges that aim, curves."""
     prices = np.where(np.isfinite(piece.folding.at_most), 0.1, -0.1)
     piece.soft(prices, 0.1)
+    nowhere = np.zeros(prices.size)
+    piece.between((prices, nowhere), (2.0 * prices, nowhere))
+    Tally.of(problem, np.arange(1))
+    if piece.gets_one:
+        piece.bend(prices, np.full(prices.size, 0.1), 1.0)
     filled(piece, prices)
     _, used, choices = piece.exact(prices)
     pool = pool_of(piece, prices, choices.picked, np.inf, None)
