@@ -2,7 +2,7 @@
 
     python -m tests.benchmarks.uplift worlds --kind structured --worlds 10
     python -m tests.benchmarks.uplift worlds --kind unrelated --worlds 5
-    python -m tests.benchmarks.uplift worlds --kind boxes --worlds 5
+    python -m tests.benchmarks.uplift worlds --kind boxes --worlds 5    (also trees, elsewhere, saturation, hurt)
     python -m tests.benchmarks.uplift placebo --worlds 5
     python -m tests.benchmarks.uplift hillstrom --splits 20
     python -m tests.benchmarks.uplift thornton
@@ -22,6 +22,7 @@ from typing import Any
 import numpy as np
 
 from tests.benchmarks import uplift_hillstrom, uplift_thornton
+from tests.benchmarks.uplift_shapes import SHAPES, ShapeWorld
 from tests.benchmarks.uplift_value import Marks, mark
 from tests.benchmarks.uplift_worlds import BoxWorld
 from uplift import AverageEffect, Boosting, DRLearner, Effects, Linear, SLearner, Trial, UpliftNetwork, assign_folds
@@ -89,11 +90,15 @@ def _logits(effects: Effects, share: np.ndarray) -> tuple[np.ndarray, np.ndarray
 
 def models(names: Sequence[str]) -> list[Any]:
     """Return the models of these names."""
-    boosting = tuple(SLearner(Boosting(rounds, 0.05, 15, 200), monotone=True) for rounds in (60, 150, 300))
+    boosting, bound = (
+        tuple(SLearner(Boosting(rounds, 0.05, 15, 200), monotone=monotone) for rounds in (60, 150, 300))
+        for monotone in (False, True)
+    )
     everything: dict[str, Any] = {
         "network": UpliftNetwork(),
         "logistic": Tuned(tuple(SLearner(Linear(c)) for c in (3e-4, 1e-3, 3e-3)), "S-learner, logistic, tuned"),
-        "boosting": Tuned(boosting, "S-learner, boosting, monotone, tuned"),
+        "boosting": Tuned(bound, "S-learner, boosting, monotone, tuned"),
+        "unbound": Tuned(boosting, "S-learner, boosting, tuned"),
         "dr": DRLearner(Linear(1e-3), name="DR-learner, linear"),
         # What chance alone does to a promise: averages of one half of the users against those of the other.
         "averages": AverageEffect(),
@@ -101,11 +106,18 @@ def models(names: Sequence[str]) -> list[Any]:
     return [everything[name] for name in names]
 
 
+def draw(kind: str, seed: int) -> Any:
+    """Draw a world of a kind."""
+    if kind in SHAPES:
+        return ShapeWorld.draw(kind, seed)
+    return BoxWorld.draw(seed) if kind == "boxes" else World.draw(seed, unrelated=kind == "unrelated")
+
+
 def worlds(args: argparse.Namespace) -> None:
     """Mark models in several worlds."""
     table: dict[str, list[Marks]] = {}
     for seed in range(args.first, args.first + args.worlds):
-        world = BoxWorld.draw(seed) if args.kind == "boxes" else World.draw(seed, unrelated=args.kind == "unrelated")
+        world = draw(args.kind, seed)
         trial, _ = world.trial(args.users, seed=1)
         features, truth = world.users(NEW_USERS, seed=2)
         for model in models(args.models):
@@ -140,7 +152,7 @@ def main() -> None:
     """Read the command line."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("job", choices=["worlds", "placebo", "hillstrom", "thornton"])
-    parser.add_argument("--kind", choices=["structured", "unrelated", "boxes"], default="structured")
+    parser.add_argument("--kind", choices=["structured", "unrelated", "boxes", *SHAPES], default="structured")
     parser.add_argument("--worlds", type=int, default=3)
     parser.add_argument("--first", type=int, default=101, help="seed of the first world")
     parser.add_argument("--users", type=int, default=100_000)
