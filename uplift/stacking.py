@@ -40,6 +40,7 @@ _SEARCH_GAIN = 4.0
 # trial in which nothing works must promise nothing.
 _CHANCE = 0.02
 _NOTHING, _LEAST_PRIOR = 1e-6, 0.05  # prior variances over the error's
+_LEAST_EFFECT = 1e-4  # on the linear predictor; what `_NOTHING` leaves is less
 # Prior deviations, chosen on synthetic worlds and half splits of Hillstrom's trial.
 _WEIGHT_SPREAD = 0.3  # of a weight, as a share of what it would be alone
 _SHARED_SPREAD = 0.5  # of r
@@ -111,6 +112,11 @@ class Stack:
     level: float
     gain: float
 
+    @property
+    def promises(self) -> bool:
+        """Whether coupons change anything, as far as the trial shows."""
+        return max(np.abs(self.averages).max(), max(self.weights.values(), default=0.0)) > _LEAST_EFFECT
+
     def combine(self, candidates: dict[str, np.ndarray], link: Link, predictor: np.ndarray) -> np.ndarray:
         """`(..., n, coupons)` effects of each candidate and the `(n,)` offset -> the stack's effects."""
         total = np.array(self.averages) + self.scale(link, predictor)[:, None] * np.array(self.bend)
@@ -132,16 +138,18 @@ def fit_stack(
     *,
     scaled: bool = True,
     searched: Collection[str] = (),
+    doubt: bool = True,
 ) -> Stack:
     """Fit on out-of-fold effects `(n, coupons)` and centred arms `design` `(n, coupons)`.
 
     Without `scaled` average effects add up on the link's scale, the same for everybody. `searched` are candidates whose
-    size was chosen by what it earns on these users: they must earn more.
+    size was chosen by what it earns on these users: they must earn more. Without `doubt` it is known that coupons work, for
+    the step before has shown it: averages are then shrunk, but never dropped.
     """
     coupons = design.shape[1]
     share = weight / weight.sum()
     fit = _Fit(outcome, offset, weight / dispersion, link)
-    start = _averages(fit, design, share, scaled)
+    start = _averages(fit, design, share, scaled, doubt)
     arms, penalty = start.arms, start.penalty
     theta, _, flat_loss = fit.maximise(arms, penalty)
     centers = {name: share @ effects for name, effects in candidates.items()}
@@ -219,13 +227,13 @@ class _Start:
     works: bool
 
 
-def _averages(fit: _Fit, design: np.ndarray, share: np.ndarray, scaled: bool) -> _Start:
+def _averages(fit: _Fit, design: np.ndarray, share: np.ndarray, scaled: bool, doubt: bool) -> _Start:
     coupons = design.shape[1]
     arms = np.column_stack([design, np.ones(share.size)])
     averages, covariance, _ = fit.maximise(arms, 1e-6 * np.eye(coupons + 1))
     penalty = np.diag(np.full(coupons + 1, 1e-6))
     averages, covariance = averages[:coupons], covariance[:coupons, :coupons]
-    works = _works(averages, covariance)
+    works = not doubt or _works(averages, covariance)
     nothing = np.eye(coupons) / (_NOTHING * float(covariance.mean()))
     penalty[:coupons, :coupons] = _toward_each_other(averages, covariance) if works else nothing
     bend = fit.maximise(arms, penalty)[0][:coupons] if scaled else np.zeros(coupons)

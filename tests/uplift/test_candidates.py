@@ -215,3 +215,13 @@ def test_a_candidate_that_was_searched_for_on_the_same_users_must_earn_more() ->
     searched = fit_stack({"u": effect}, outcome, offset, design, np.ones(6_000), LINK, searched=["u"])
     assert 5.0 < plain.gain < 9.0
     assert searched.gain == 0.0
+
+
+def test_a_step_after_one_that_works_need_not_prove_it_again() -> None:
+    _, design, outcome, offset = drawn(np.full((600, 3), 0.25), seed=3)
+    doubted, trusted = (
+        fit_stack({}, outcome, offset, design, np.ones(600), LINK, doubt=doubt) for doubt in (True, False)
+    )
+    assert not doubted.promises
+    assert trusted.promises
+    assert 0.0 < np.mean(trusted.averages) < 0.5

@@ -43,9 +43,10 @@ def fit_stage(
     name: str = "",
     on_epoch: Callable[[Progress], None] | None = None,
     checkpoint: Checkpoint | None = None,
+    doubt: bool = True,
 ) -> FittedStage:
-    """Learn one outcome of a trial."""
-    return Fitting(trial, settings, seed, name, on_epoch, checkpoint).run()
+    """Learn one outcome of a trial; `doubt` as in `fit_stack`."""
+    return Fitting(trial, settings, seed, name, on_epoch, checkpoint, doubt).run()
 
 
 class Fitting:
@@ -59,8 +60,9 @@ class Fitting:
         name: str,
         on_epoch: Callable[[Progress], None] | None,
         checkpoint: Checkpoint | None,
+        doubt: bool = True,
     ) -> None:
-        self.trial, self.settings, self.name = trial, settings, name
+        self.trial, self.settings, self.name, self.doubt = trial, settings, name, doubt
         self.on_epoch, self.checkpoint = on_epoch, checkpoint
         smallest = int(np.bincount(trial.arm, minlength=trial.n_arms).min())
         if smallest < 2 * settings.folds:
@@ -108,7 +110,15 @@ class Fitting:
         if self.settings.boosted:
             unseen["boosted"] = self.boosted_unseen[:, 1:] - self.boosted_unseen[:, :1]
         stack = fit_stack(
-            unseen, self.outcome, offset, self.design, self.weight, self.link, dispersion, searched=["trees"]
+            unseen,
+            self.outcome,
+            offset,
+            self.design,
+            self.weight,
+            self.link,
+            dispersion,
+            searched=["trees"],
+            doubt=self.doubt,
         )
         stage = self._stage(networks, wide, trees, stack, structure)
         return FittedStage(stage, self._out_of_fold(stack, unseen), self.fold)
