@@ -47,8 +47,8 @@ class Amount:
         return np.exp(start), np.exp(start[:, None] + self.averages)
 
 
-def amount_of_buyers(buyers: Trial, folds: int, seed: int) -> tuple[Amount, Effects]:
-    """Fit amounts on those who bought; also return those of the buyers out of fold.
+def amount_of_buyers(buyers: Trial, folds: int, seed: int, *, doubt: bool = False) -> tuple[Amount, Effects]:
+    """Fit amounts on those who bought; also return those of the buyers out of fold. `doubt` as in `fit_stack`.
 
     Raises
     ------
@@ -70,6 +70,7 @@ def amount_of_buyers(buyers: Trial, folds: int, seed: int) -> tuple[Amount, Effe
         buyers.weight,
         share,
         assign_folds(buyers, folds, np.random.default_rng([seed, 8])),
+        doubt=doubt,
     )
     return model, Effects.create(control, treated)
 
@@ -82,8 +83,10 @@ def fit_amount(
     weight: np.ndarray,
     share: np.ndarray,
     fold: np.ndarray,
+    *,
+    doubt: bool,
 ) -> tuple[Amount, np.ndarray, np.ndarray]:
-    """Fit on buyers; the penalty with the least loss out of fold is taken.
+    """Fit on buyers; the penalty with the least loss out of fold is taken. `doubt` as in `fit_stack`.
 
     Returns the model, and the amounts out of fold without `(n,)` and with each coupon `(n, coupons)`.
     """
@@ -108,7 +111,7 @@ def fit_amount(
         theta, offset = _ridge(users, y, weight, float(_STRENGTHS[best]), link), predictors[best]
     mean = link.mean(offset)
     dispersion = float(np.average((y - mean) ** 2 / mean, weights=weight))
-    stack = fit_stack({}, y, offset, design, weight, link, dispersion, scaled=False)
+    stack = fit_stack({}, y, offset, design, weight, link, dispersion, scaled=False, doubt=doubt)
     averages = np.array(stack.averages)
     theta[0] += np.log(scale) + stack.level
     start = offset + np.log(scale) + stack.level - averages @ share[1:]

@@ -143,3 +143,57 @@ def walk(bins: np.ndarray, feature: np.ndarray, cut: np.ndarray, leaf: np.ndarra
                 j = 2 * j + (1 if f >= 0 and bins[f, i] > cut[t, level, j] else 0)
             for k in range(out.shape[1]):
                 out[i, k] += leaf[t, j, k]
+
+
+@njit(parallel=True, nogil=True, cache=True)
+def walk_arms(
+    users: np.ndarray,
+    pairs: np.ndarray,
+    left_arms: np.ndarray,
+    roots: np.ndarray,
+    feature: np.ndarray,
+    cut: np.ndarray,
+    left: np.ndarray,
+    right: np.ndarray,
+    leaf: np.ndarray,
+    out: np.ndarray,
+) -> None:
+    """Add the leaves of all trees to `out` `(n, arms)`; all arms of a user go together until a node parts them.
+
+    `users` `(n, width)`; `pairs` `(n, arms, d)`: the features from `width` on; those after them are of the arm alone, and
+    `left_arms` `(nodes,)` has a bit for each arm that such a node sends to the left.
+    """
+    arms, width, of_pairs = out.shape[1], users.shape[1], pairs.shape[2]
+    every = (np.int64(1) << arms) - 1
+    for i in prange(out.shape[0]):
+        waiting = np.empty(arms, np.int64)  # a node each, for the arms that were parted from the others
+        waiting_arms = np.empty(arms, np.int64)
+        for t in range(roots.size):
+            node, mine, count = roots[t], every, 0
+            while True:
+                while node >= 0:
+                    if feature[node] < width:
+                        node = left[node] if users[i, feature[node]] <= cut[node] else right[node]
+                        continue
+                    goes = mine & left_arms[node]
+                    if feature[node] < width + of_pairs:
+                        goes = np.int64(0)
+                        for k in range(arms):
+                            if mine >> k & 1 and pairs[i, k, feature[node] - width] <= cut[node]:
+                                goes |= np.int64(1) << k
+                    if goes == mine:
+                        node = left[node]
+                    elif goes == 0:
+                        node = right[node]
+                    else:
+                        waiting[count], waiting_arms[count] = right[node], mine & ~goes
+                        count += 1
+                        node, mine = left[node], goes
+                value = leaf[-node - 1]
+                for k in range(arms):
+                    if mine >> k & 1:
+                        out[i, k] += value
+                if count == 0:
+                    break
+                count -= 1
+                node, mine = waiting[count], waiting_arms[count]

@@ -2,7 +2,7 @@
 
 Outcome ~ link(offset + level + sum_k d_k (a_k (1 + t h(offset)) + s_k u_k + r (average of u over the coupons))), u_k = sum_c w_c (effect_ck - its average):
 
-- a_k, one average effect a coupon, drawn toward each other by empirical Bayes as far as their errors suggest;
+- a_k, one average effect a coupon, drawn toward each other and to 0 as far as chance could have made them;
 - w_c >= 0, one weight a candidate, drawn toward equal weights. Which of several good candidates is best is decided by noise,
   and mixtures err less (stacking: Wolpert 1992, 10.1016/S0893-6080(05)80023-1; Breiman 1996 on weights that are not negative;
   Stock and Watson 2004, 10.1002/for.928, on why equal weights are hard to beat);
@@ -24,15 +24,23 @@ from dataclasses import dataclass
 
 import numpy as np
 from scipy.optimize import nnls
+from scipy.stats import chi2
 
 from uplift.links import Link
 
-# Nats that a candidate must earn to be believed at all: where nothing works, each of four candidates does with a chance
-# of under 1 % (a likelihood ratio of 6, one-sided).
-_LEAST_GAIN = 3.0
+# Nats that a candidate must earn to be believed at all. Where nothing works its slope out of fold varies twice as much as its
+# error says, as each fold is judged by what the others have in common: 5 nats are 2.2 deviations. Where coupons change
+# nothing on average, more is asked of the claim that they move some users up and others down: of eight placebos of 20,000
+# users one made 9 nats.
+_LEAST_GAIN, _LEAST_GAIN_ALONE = 5.0, 10.0
 # What a candidate earns for nothing where its size was searched for on the same users: over 20 placebos of 10,000 users,
 # the number of trees that did best earned 2.2 nats on average and 5.7 at most, candidates without a search 2.8 at most.
 _SEARCH_GAIN = 4.0
+# Averages count for nothing where chance alone makes as much of their mean, or of how they differ, in one trial of so many: a
+# trial in which nothing works must promise nothing.
+_CHANCE = 0.02
+_NOTHING, _LEAST_PRIOR = 1e-6, 0.05  # prior variances over the error's
+_LEAST_EFFECT = 1e-4  # on the linear predictor; what `_NOTHING` leaves is less
 # Prior deviations, chosen on synthetic worlds and half splits of Hillstrom's trial.
 _WEIGHT_SPREAD = 0.3  # of a weight, as a share of what it would be alone
 _SHARED_SPREAD = 0.5  # of r
@@ -83,7 +91,7 @@ class Stack:
     centers
         By candidate `(coupons,)`: its average effects.
     averages, average_errors
-        `(coupons,)` average effect of each coupon on the linear predictor, and standard errors.
+        `(coupons,)` average effect of each coupon on the linear predictor, and standard errors before they were shrunk.
     scale, bend
         How averages differ between rare and frequent buyers: `bend` `(coupons,)` times h of the user is added to them.
     level
@@ -103,6 +111,11 @@ class Stack:
     bend: tuple[float, ...]
     level: float
     gain: float
+
+    @property
+    def promises(self) -> bool:
+        """Whether coupons change anything, as far as the trial shows."""
+        return max(np.abs(self.averages).max(), max(self.weights.values(), default=0.0)) > _LEAST_EFFECT
 
     def combine(self, candidates: dict[str, np.ndarray], link: Link, predictor: np.ndarray) -> np.ndarray:
         """`(..., n, coupons)` effects of each candidate and the `(n,)` offset -> the stack's effects."""
@@ -125,30 +138,34 @@ def fit_stack(
     *,
     scaled: bool = True,
     searched: Collection[str] = (),
+    doubt: bool = True,
 ) -> Stack:
     """Fit on out-of-fold effects `(n, coupons)` and centred arms `design` `(n, coupons)`.
 
     Without `scaled` average effects add up on the link's scale, the same for everybody. `searched` are candidates whose
-    size was chosen by what it earns on these users: they must earn more.
+    size was chosen by what it earns on these users: they must earn more. Without `doubt` it is known that coupons work, for
+    the step before has shown it: averages are then shrunk, but never dropped.
     """
     coupons = design.shape[1]
     share = weight / weight.sum()
     fit = _Fit(outcome, offset, weight / dispersion, link)
-    arms, penalty, scale, bend = _averages(fit, design, share, scaled)
-    theta, covariance, flat_loss = fit.maximise(arms, penalty)
+    start = _averages(fit, design, share, scaled, doubt)
+    arms, penalty = start.arms, start.penalty
+    theta, _, flat_loss = fit.maximise(arms, penalty)
     centers = {name: share @ effects for name, effects in candidates.items()}
     apart = {name: effects - centers[name] for name, effects in candidates.items()}
-    least = np.array([_LEAST_GAIN + _SEARCH_GAIN * (name in searched) for name in candidates])
+    needed = _LEAST_GAIN if start.works else _LEAST_GAIN_ALONE
+    least = np.array([needed + _SEARCH_GAIN * (name in searched) for name in candidates])
     mixture = _mixture(apart, design, arms, penalty, fit, theta, least)
     slope, slope_error, slopes, shared, gain = 0.0, 0.0, np.ones(coupons), 0.0, 0.0
     if mixture.any():
         mixed = np.asarray(sum(w * a for w, a in zip(mixture, apart.values(), strict=True) if w > 0))
         acting = (mixed * design).sum(axis=1)
         common, its_covariance, loss = fit.maximise(np.column_stack([acting, arms]), _diagonal(np.zeros(1), penalty))
-        if flat_loss - loss >= _LEAST_GAIN and common[0] > 0:
+        if flat_loss - loss >= needed and common[0] > 0:
             gain, slope, slope_error = flat_loss - loss, float(common[0]), float(np.sqrt(its_covariance[0, 0]))
             around = _Fit(outcome, offset + slope * acting, fit.weight, link)
-            theta, covariance, slopes, shared = _slopes(around, slope * mixed, design, arms, penalty)
+            theta, slopes, shared = _slopes(around, slope * mixed, design, arms, penalty)
     names = list(candidates)
     return Stack(
         weights={name: slope * float(w) for name, w in zip(names, mixture, strict=True)},
@@ -157,9 +174,9 @@ def fit_stack(
         shared=shared,
         centers={name: tuple(center.tolist()) for name, center in centers.items()},
         averages=tuple(theta[:coupons].tolist()),
-        average_errors=tuple(np.sqrt(np.diag(covariance)[:coupons]).tolist()),
-        scale=scale,
-        bend=tuple((float(theta[-1]) * bend).tolist()),
+        average_errors=tuple(start.errors.tolist()),
+        scale=start.scale,
+        bend=tuple((float(theta[-1]) * start.bend).tolist()),
         level=float(theta[coupons]),
         gain=gain,
     )
@@ -167,12 +184,11 @@ def fit_stack(
 
 def _slopes(
     fit: _Fit, mixed: np.ndarray, design: np.ndarray, arms: np.ndarray, penalty: np.ndarray
-) -> tuple[np.ndarray, np.ndarray, np.ndarray, float]:
-    """Coefficients of `arms`, their covariance, the coupons' slopes and that of their average; `fit` has slope 1."""
+) -> tuple[np.ndarray, np.ndarray, float]:
+    """Coefficients of `arms`, the coupons' slopes and that of their average; `fit` has slope 1."""
     coupons = design.shape[1]
     if coupons == 1:
-        theta, covariance, _ = fit.maximise(arms, penalty)
-        return theta, covariance, np.ones(1), 0.0
+        return fit.maximise(arms, penalty)[0], np.ones(1), 0.0
     average = mixed.mean(axis=1) * design.sum(axis=1)
     x = np.column_stack([mixed * design, average, arms])
     rest = _diagonal(np.array([_SHARED_SPREAD**-2]), penalty)
@@ -181,29 +197,50 @@ def _slopes(
     apart = float(sure @ (own - sure @ own / sure.sum()) ** 2) - (coupons - 1)
     spread = apart / (sure.sum() - (sure @ sure) / sure.sum())
     # Where errors alone explain how slopes differ, all are one.
-    theta, covariance, _ = fit.maximise(x, _diagonal(np.full(coupons, 1.0 / max(spread, 1e-4)), rest))
+    theta, _, _ = fit.maximise(x, _diagonal(np.full(coupons, 1.0 / max(spread, 1e-4)), rest))
     slopes = np.maximum(1.0 + theta[:coupons], 0.0)
-    keep = slice(coupons + 1, None)
-    return theta[keep], covariance[keep, keep], slopes, max(float(theta[coupons]), -1.0)
+    return theta[coupons + 1 :], slopes, max(float(theta[coupons]), -1.0)
 
 
-def _averages(
-    fit: _Fit, design: np.ndarray, share: np.ndarray, scaled: bool
-) -> tuple[np.ndarray, np.ndarray, Scale, np.ndarray]:
-    """Columns `(n, coupons + 2)` of the model without candidates, their penalty, the scale, and what its column bends.
+@dataclass(frozen=True, eq=False)
+class _Start:
+    """The model without candidates.
 
-    The columns are the centred arms, 1 for the level (large effects bend the link: the average over the arms is then not
-    where the offset has it), and what adding up on the outcome's own scale would change.
+    Attributes
+    ----------
+    arms, penalty
+        Columns `(n, coupons + 2)` and their precision: the centred arms, 1 for the level (large effects bend the link: the
+        average over the arms is then not where the offset has it), and what adding up on the outcome's own scale would change.
+    scale, bend
+        Of the last column.
+    errors
+        `(coupons,)` of the averages.
+    works
+        Whether the averages are more than chance makes of nothing.
     """
+
+    arms: np.ndarray
+    penalty: np.ndarray
+    scale: Scale
+    bend: np.ndarray
+    errors: np.ndarray
+    works: bool
+
+
+def _averages(fit: _Fit, design: np.ndarray, share: np.ndarray, scaled: bool, doubt: bool) -> _Start:
     coupons = design.shape[1]
     arms = np.column_stack([design, np.ones(share.size)])
     averages, covariance, _ = fit.maximise(arms, 1e-6 * np.eye(coupons + 1))
     penalty = np.diag(np.full(coupons + 1, 1e-6))
-    penalty[:coupons, :coupons] = _toward_each_other(averages[:coupons], covariance[:coupons, :coupons])
+    averages, covariance = averages[:coupons], covariance[:coupons, :coupons]
+    works = not doubt or _works(averages, covariance)
+    nothing = np.eye(coupons) / (_NOTHING * float(covariance.mean()))
+    penalty[:coupons, :coupons] = _toward_each_other(averages, covariance) if works else nothing
     bend = fit.maximise(arms, penalty)[0][:coupons] if scaled else np.zeros(coupons)
     scale = Scale.of(fit.link, fit.offset, share)
     column = scale(fit.link, fit.offset) * (design @ bend)
-    return np.column_stack([arms, column]), _diagonal(penalty, np.array([_SCALE_SPREAD**-2])), scale, bend
+    whole = _diagonal(penalty, np.array([_SCALE_SPREAD**-2]))
+    return _Start(np.column_stack([arms, column]), whole, scale, bend, np.sqrt(np.diag(covariance)), works)
 
 
 def _diagonal(first: np.ndarray, second: np.ndarray) -> np.ndarray:
@@ -254,21 +291,32 @@ def _mixture(
     return weights
 
 
+def _works(averages: np.ndarray, covariance: np.ndarray) -> bool:
+    """Whether chance seldom makes as much of the averages' mean, or of how they differ from it (Wald tests)."""
+    coupons = averages.size
+    works = averages.mean() ** 2 > covariance.mean() * chi2.isf(_CHANCE, 1)
+    if coupons > 1:
+        around = np.eye(coupons) - 1.0 / coupons
+        apart = averages @ np.linalg.pinv(around @ covariance @ around, hermitian=True) @ averages
+        works = works or apart > chi2.isf(_CHANCE, coupons - 1)
+    return bool(works)
+
+
 def _toward_each_other(averages: np.ndarray, covariance: np.ndarray) -> np.ndarray:
     """Precision of a normal prior on the average effects, as wide as they prove to be.
 
-    Their mean is drawn to 0, and each of them to their mean, by what their errors alone would have made of no effect:
-    a trial in which nothing works must not promise anything.
+    Their mean is drawn to 0, and each of them to their mean, by what their errors alone would have made of no effect (James
+    and Stein 1961).
     """
     coupons = averages.size
     along = np.full((coupons, coupons), 1.0 / coupons)
     mean = float(averages.mean())
     noise = float(covariance.mean())  # variance of the mean
-    precision = along / (coupons * max(mean**2 - noise, 0.05 * noise))
+    precision = along / (coupons * max(mean**2 - noise, _LEAST_PRIOR * noise))
     if coupons > 1:
         around = np.eye(coupons) - along
         error = float(np.trace(around @ covariance)) / (coupons - 1)
-        precision = precision + around / max(float(averages.var(ddof=1)) - error, 0.05 * error)
+        precision = precision + around / max(float(averages.var(ddof=1)) - error, _LEAST_PRIOR * error)
     return np.asarray(precision)
 
 

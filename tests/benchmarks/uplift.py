@@ -2,8 +2,9 @@
 
     python -m tests.benchmarks.uplift worlds --kind structured --worlds 10
     python -m tests.benchmarks.uplift worlds --kind unrelated --worlds 5
-    python -m tests.benchmarks.uplift worlds --kind boxes --worlds 5
-    python -m tests.benchmarks.uplift placebo --worlds 5
+    python -m tests.benchmarks.uplift worlds --kind boxes --worlds 5    (also trees, elsewhere, saturation, hurt)
+    python -m tests.benchmarks.uplift sizes --readme        (by the size of the trial; writes README's table)
+    python -m tests.benchmarks.uplift placebo --worlds 20
     python -m tests.benchmarks.uplift hillstrom --splits 20
     python -m tests.benchmarks.uplift thornton
 
@@ -21,10 +22,22 @@ from typing import Any
 
 import numpy as np
 
-from tests.benchmarks import uplift_hillstrom, uplift_thornton
+from tests.benchmarks import uplift_hillstrom, uplift_sizes, uplift_thornton
+from tests.benchmarks.uplift_shapes import SHAPES, ShapeWorld
 from tests.benchmarks.uplift_value import Marks, mark
 from tests.benchmarks.uplift_worlds import BoxWorld
-from uplift import AverageEffect, Boosting, DRLearner, Effects, Linear, SLearner, Trial, UpliftNetwork, assign_folds
+from uplift import (
+    AverageEffect,
+    Boosting,
+    DRLearner,
+    Effects,
+    Linear,
+    SLearner,
+    TLearner,
+    Trial,
+    UpliftNetwork,
+    assign_folds,
+)
 from uplift.links import Link
 from uplift.stacking import fit_stack
 from uplift.synthetic import World
@@ -89,11 +102,16 @@ def _logits(effects: Effects, share: np.ndarray) -> tuple[np.ndarray, np.ndarray
 
 def models(names: Sequence[str]) -> list[Any]:
     """Return the models of these names."""
-    boosting = tuple(SLearner(Boosting(rounds, 0.05, 15, 200), monotone=True) for rounds in (60, 150, 300))
+    boosting, bound = (
+        tuple(SLearner(Boosting(rounds, 0.05, 15, 200), monotone=monotone) for rounds in (60, 150, 300))
+        for monotone in (False, True)
+    )
     everything: dict[str, Any] = {
         "network": UpliftNetwork(),
         "logistic": Tuned(tuple(SLearner(Linear(c)) for c in (3e-4, 1e-3, 3e-3)), "S-learner, logistic, tuned"),
-        "boosting": Tuned(boosting, "S-learner, boosting, monotone, tuned"),
+        "boosting": Tuned(bound, "S-learner, boosting, monotone, tuned"),
+        "unbound": Tuned(boosting, "S-learner, boosting, tuned"),
+        "t": TLearner(Linear(0.01), name="T-learner, logistic"),
         "dr": DRLearner(Linear(1e-3), name="DR-learner, linear"),
         # What chance alone does to a promise: averages of one half of the users against those of the other.
         "averages": AverageEffect(),
@@ -101,11 +119,18 @@ def models(names: Sequence[str]) -> list[Any]:
     return [everything[name] for name in names]
 
 
+def draw(kind: str, seed: int) -> Any:
+    """Draw a world of a kind."""
+    if kind in SHAPES:
+        return ShapeWorld.draw(kind, seed)
+    return BoxWorld.draw(seed) if kind == "boxes" else World.draw(seed, unrelated=kind == "unrelated")
+
+
 def worlds(args: argparse.Namespace) -> None:
     """Mark models in several worlds."""
     table: dict[str, list[Marks]] = {}
     for seed in range(args.first, args.first + args.worlds):
-        world = BoxWorld.draw(seed) if args.kind == "boxes" else World.draw(seed, unrelated=args.kind == "unrelated")
+        world = draw(args.kind, seed)
         trial, _ = world.trial(args.users, seed=1)
         features, truth = world.users(NEW_USERS, seed=2)
         for model in models(args.models):
@@ -131,24 +156,35 @@ def placebo(args: argparse.Namespace) -> None:
     for seed in range(args.first, args.first + args.worlds):
         trial, _ = World.draw(seed).trial(args.users, seed=1, placebo=True)
         for model in models(args.models):
-            effects = model.fit(trial, seed=seed).predict(trial.features)
-            promised = 100.0 * np.maximum(effects.uplift.max(axis=1), 0.0).sum() / effects.control.sum()
-            print(f"placebo {seed}, {model.name}: promises {promised:.3f} % more outcomes", flush=True)
+            fitted = model.fit(trial, seed=seed)
+            effects, interval = fitted.predict(trial.features), ""
+            best = np.maximum(effects.uplift.max(axis=1), 0.0)
+            promised = 100.0 * best.sum() / effects.control.sum()
+            if isinstance(model, UpliftNetwork):
+                _, parts = fitted.predict_members(trial.features)
+                chosen = np.take_along_axis(parts, effects.uplift.argmax(axis=1)[None, :, None], axis=2)[..., 0]
+                error = 196.0 * float(np.linalg.norm(chosen.sum(axis=1, dtype=np.float64))) / effects.control.sum()
+                interval = f" (95 % {promised - error:.2f} to {promised + error:.2f})"
+            print(f"placebo {seed}, {model.name}: promises {promised:.3f} % more outcomes{interval}", flush=True)
 
 
 def main() -> None:
     """Read the command line."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("job", choices=["worlds", "placebo", "hillstrom", "thornton"])
-    parser.add_argument("--kind", choices=["structured", "unrelated", "boxes"], default="structured")
+    parser.add_argument("job", choices=["worlds", "sizes", "placebo", "hillstrom", "thornton"])
+    parser.add_argument("--kind", choices=["structured", "unrelated", "boxes", *SHAPES], default="structured")
     parser.add_argument("--worlds", type=int, default=3)
     parser.add_argument("--first", type=int, default=101, help="seed of the first world")
     parser.add_argument("--users", type=int, default=100_000)
+    parser.add_argument("--sizes", nargs="+", type=int, default=[20_000, 100_000, 1_000_000], help="of `sizes`")
+    parser.add_argument("--each", nargs="+", type=int, default=[4, 4, 1], help="of `sizes`: worlds of each size")
+    parser.add_argument("--readme", action="store_true", help="of `sizes`: write the table into README")
     parser.add_argument("--splits", type=int, default=20)
     parser.add_argument("--models", nargs="+", default=["network", "logistic", "boosting", "dr"])
     args = parser.parse_args()
     jobs = {
         "worlds": worlds,
+        "sizes": lambda a: uplift_sizes.run(models(a.models), a.sizes, a.each, a.first, readme=a.readme),
         "placebo": placebo,
         "hillstrom": lambda a: uplift_hillstrom.run(models(a.models), a.splits),
         "thornton": lambda a: uplift_thornton.run(),

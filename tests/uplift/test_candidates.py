@@ -128,7 +128,26 @@ def test_where_nothing_works_nothing_is_promised() -> None:
     _, design, outcome, offset = drawn(np.zeros((40_000, 3)), seed=9)
     stack = fit_stack({"noise": rng.normal(0.0, 0.4, (40_000, 3))}, outcome, offset, design, np.ones(40_000), LINK)
     assert stack.weights == {"noise": 0.0}
-    assert np.abs(stack.averages).max() < 0.04
+    assert np.abs(stack.averages).max() < 1e-4
+    assert min(stack.average_errors) > 0.02  # that nothing was found is not that nothing can be
+
+
+def test_few_placebos_promise_anything() -> None:
+    promised = 0
+    for seed in range(200):
+        _, design, outcome, offset = drawn(np.zeros((2_000, 3)), seed)
+        stack = fit_stack({}, outcome, offset, design, np.ones(2_000), LINK)
+        promised += max(stack.averages) > 1e-3
+    assert promised <= 10
+
+
+def test_an_average_that_is_no_chance_is_promised_with_hardly_a_discount() -> None:
+    kept = []
+    for seed in range(20):
+        _, design, outcome, offset = drawn(np.full((20_000, 3), 0.3), seed)
+        stack = fit_stack({}, outcome, offset, design, np.ones(20_000), LINK)
+        kept.append(np.mean(stack.averages))
+    assert np.mean(kept) == pytest.approx(0.3, abs=0.03)
 
 
 def test_coupons_share_steps_within_their_group() -> None:
@@ -190,9 +209,19 @@ def test_of_candidates_that_are_as_good_none_takes_it_all() -> None:
 
 def test_a_candidate_that_was_searched_for_on_the_same_users_must_earn_more() -> None:
     rng = np.random.default_rng(16)
-    effect = rng.normal(0.0, 0.4, (3_000, 3))
-    _, design, outcome, offset = drawn(0.25 * effect, seed=1)
-    plain = fit_stack({"u": effect}, outcome, offset, design, np.ones(3_000), LINK)
-    searched = fit_stack({"u": effect}, outcome, offset, design, np.ones(3_000), LINK, searched=["u"])
-    assert 3.0 < plain.gain < 7.0
+    effect = rng.normal(0.0, 0.4, (6_000, 3))
+    _, design, outcome, offset = drawn(0.25 * effect + 0.6, seed=1)
+    plain = fit_stack({"u": effect}, outcome, offset, design, np.ones(6_000), LINK)
+    searched = fit_stack({"u": effect}, outcome, offset, design, np.ones(6_000), LINK, searched=["u"])
+    assert 5.0 < plain.gain < 9.0
     assert searched.gain == 0.0
+
+
+def test_a_step_after_one_that_works_need_not_prove_it_again() -> None:
+    _, design, outcome, offset = drawn(np.full((600, 3), 0.25), seed=3)
+    doubted, trusted = (
+        fit_stack({}, outcome, offset, design, np.ones(600), LINK, doubt=doubt) for doubt in (True, False)
+    )
+    assert not doubted.promises
+    assert trusted.promises
+    assert 0.0 < np.mean(trusted.averages) < 0.5

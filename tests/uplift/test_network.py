@@ -27,6 +27,7 @@ from uplift import (
     depth_curve,
     tune,
 )
+from uplift.boosted import Rounds
 from uplift.metrics import slope
 from uplift.network.callbacks import bar, tensorboard
 from uplift.trees import Growth
@@ -40,7 +41,7 @@ QUICK = Settings(
     base=Schedule(rate=1e-2, least_steps=100, epochs=2, batch=512),
     effect=Schedule(rate=1e-2, least_steps=100, epochs=2, batch=512),
     growth=Growth(trees=5),
-    base_growth=Growth(trees=5),
+    rounds=Rounds(trees=12, rate=0.2),
     free=False,
 )
 

@@ -156,7 +156,7 @@ def test_redemption_is_learned_from_them() -> None:
     pairs = np.nan_to_num(trial.features.pairs[..., 0])
     mine = pairs[np.arange(len(trial)), np.maximum(trial.arm, 1) - 1]
     redeemed = (trial.arm > 0) & (mine > 0)
-    model = Redemption(UpliftNetwork(dataclasses.replace(PAIRED, trees=True))).fit(trial, redeemed, seed=0)
+    model = Redemption(UpliftNetwork(PAIRED)).fit(trial, redeemed, seed=0)
     foretold = model.predict(np.column_stack(trial.features.columns), pair_features=trial.features.pairs)
     for k in range(2):
         assert foretold[pairs[:, k] > 0.3, k].mean() > foretold[pairs[:, k] < -0.3, k].mean() + 0.3

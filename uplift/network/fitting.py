@@ -8,6 +8,7 @@ from typing import Any
 
 import numpy as np
 
+from uplift.boosted import Boosted, Lessons, arm_codes, boost_out_of_fold
 from uplift.effects import Effects
 from uplift.errors import TrialError
 from uplift.features import Schema
@@ -42,9 +43,10 @@ def fit_stage(
     name: str = "",
     on_epoch: Callable[[Progress], None] | None = None,
     checkpoint: Checkpoint | None = None,
+    doubt: bool = True,
 ) -> FittedStage:
-    """Learn one outcome of a trial."""
-    return Fitting(trial, settings, seed, name, on_epoch, checkpoint).run()
+    """Learn one outcome of a trial; `doubt` as in `fit_stack`."""
+    return Fitting(trial, settings, seed, name, on_epoch, checkpoint, doubt).run()
 
 
 class Fitting:
@@ -58,15 +60,16 @@ class Fitting:
         name: str,
         on_epoch: Callable[[Progress], None] | None,
         checkpoint: Checkpoint | None,
+        doubt: bool = True,
     ) -> None:
-        self.trial, self.settings, self.name = trial, settings, name
+        self.trial, self.settings, self.name, self.doubt = trial, settings, name, doubt
         self.on_epoch, self.checkpoint = on_epoch, checkpoint
         smallest = int(np.bincount(trial.arm, minlength=trial.n_arms).min())
         if smallest < 2 * settings.folds:
             raise TrialError(
                 f"an arm has {smallest} users; {settings.folds} folds need at least {2 * settings.folds} in each"
             )
-        self.seeds = [int(s) for s in np.random.SeedSequence([seed, 7]).generate_state(10)]
+        self.seeds = [int(s) for s in np.random.SeedSequence([seed, 7]).generate_state(11)]
         self.schema = Schema.fit(trial.features)
         self.users = self.schema.encode(trial.features)
         found = trial.features.pairs if settings.paired else None
@@ -86,7 +89,7 @@ class Fitting:
 
     def run(self) -> FittedStage:
         """Fit everything."""
-        base, offset, line = self._base()
+        base, offset = self._base()
         self.offset = offset
         dispersion = self._dispersion(offset)
         networks, unseen = {"base": base}, {}
@@ -104,10 +107,20 @@ class Fitting:
             wide, unseen["wide"] = self._wide(moments, dispersion)
         if self.settings.trees:
             trees, unseen["trees"] = self._trees(moments, dispersion)
+        if self.settings.boosted:
+            unseen["boosted"] = self.boosted_unseen[:, 1:] - self.boosted_unseen[:, :1]
         stack = fit_stack(
-            unseen, self.outcome, offset, self.design, self.weight, self.link, dispersion, searched=["trees"]
+            unseen,
+            self.outcome,
+            offset,
+            self.design,
+            self.weight,
+            self.link,
+            dispersion,
+            searched=["trees"],
+            doubt=self.doubt,
         )
-        stage = self._stage(networks, wide, trees, line, stack, structure)
+        stage = self._stage(networks, wide, trees, stack, structure)
         return FittedStage(stage, self._out_of_fold(stack, unseen), self.fold)
 
     def _stage(
@@ -115,7 +128,6 @@ class Fitting:
         networks: dict[str, Any],
         wide: tuple[Wide, ...],
         trees: tuple[Forest, ...],
-        line: tuple[float, float],
         stack: Stack,
         structure: Structure | None,
     ) -> Stage:
@@ -123,17 +135,18 @@ class Fitting:
 
         # A candidate that the stack does not believe is not kept.
         kept = {name: net for name, net in networks.items() if name == "base" or stack.weights[name] > 0}
+        boosted = self.boosted if self.line[-1] > 0 or stack.weights.get("boosted", 0.0) > 0 else ()
         return Stage(
             schema=self.schema,
             link=self.link,
             share=self.share,
             folds=self.settings.folds,
             network=joined(self.users.shape[1], kept, 0 if self.pair_schema is None else self.pair_schema.width),
-            pair_schema=self.pair_schema if "paired" in kept else None,
+            pair_schema=self.pair_schema if "paired" in kept or boosted else None,
             wide=wide if stack.weights.get("wide", 0.0) > 0 else (),
             trees=trees if stack.weights.get("trees", 0.0) > 0 else (),
-            base_trees=self.base_trees,
-            base_line=(line[0] + np.log(self.scale), line[1]),
+            boosted=boosted,
+            base_line=(self.line[0] + float(np.log(self.scale)), *self.line[1:]),
             log_unit=float(np.log(self.scale)),
             stack=stack,
             shares=None if structure is None else np.array(structure.share),
@@ -172,8 +185,8 @@ class Fitting:
         assert made is not None
         return made
 
-    def _base(self) -> tuple[Any, np.ndarray, tuple[float, float]]:
-        """Train the tower of the outcome; return it, its out-of-fold predictor, and the line that calibrates it."""
+    def _base(self) -> tuple[Any, np.ndarray]:
+        """Train the tower of the outcome and the boosted model; return the tower and their mixture out of fold."""
         from uplift.network.graph import base_network
 
         start = self.link.inverse(float(np.average(self.outcome, weights=self.weight)))
@@ -181,22 +194,17 @@ class Fitting:
         network = base_network(width, folds, self.settings.base_hidden, start, self.seeds[1])
         ones = np.ones((self.trial.n_arms, 1))
         self._train(network, self._lesson(None, ones, 1), "base", self.seeds[2])
-        raw = self._unseen(network)[:, 0]
-        raw = raw + self._base_steps(raw)
-        line = _recalibrate(raw, self.outcome, self.weight, self.link)
-        self.base_network, self.line = network, line
-        return network, line[0] + line[1] * raw, line
-
-    def _base_steps(self, offset: np.ndarray) -> np.ndarray:
-        """Grow trees on what the tower of the outcome left over; return what they add, out of fold."""
-        self.base_trees: tuple[Forest, ...] = ()
-        if not self.settings.trees:
-            return np.zeros(offset.size)
-        dispersion = self._dispersion(offset)
-        ones = np.ones((self.trial.n_arms, 1))
-        forests, added = self._forests(self.settings.base_growth, offset, ones, np.ones(1), np.eye(1), dispersion)
-        self.base_trees = forests if forests[0].leaf.shape[0] else ()
-        return added[:, 0]
+        parts = [self._unseen(network)[:, 0]]
+        self.boosted: tuple[Boosted, ...] = ()
+        if self.settings.boosted:
+            lessons = Lessons(self.users, self.trial.arm, self.outcome, self.weight, self.link, self.pairs)
+            codes, rising = arm_codes(self.trial.n_arms, self.trial.terms)
+            self.boosted, self.boosted_unseen = boost_out_of_fold(
+                lessons, codes, rising, self.fold, self.settings.rounds, self.seeds[10]
+            )
+            parts.append(self.boosted_unseen @ self.share)
+        self.base_network, self.line = network, _mixture(np.column_stack(parts), self.outcome, self.weight, self.link)
+        return network, self.line[0] + np.column_stack(parts) @ np.array(self.line[1:])
 
     def _candidate(self, kind: str, structure: Structure | None) -> tuple[Any, np.ndarray]:
         """Train a network of effects; return it and its out-of-fold effects `(n, coupons)`."""
@@ -292,19 +300,26 @@ class Fitting:
         return Effects.create(control, self.link.mean(start[:, None] + effect) * self.scale)
 
 
-def _recalibrate(raw: np.ndarray, outcome: np.ndarray, weight: np.ndarray, link: Link) -> tuple[float, float]:
-    """Intercept and slope of the outcome on an out-of-fold predictor, by Newton's method."""
-    x = np.column_stack([np.ones(raw.size), raw])
-    theta = np.array([0.0, 1.0])
-    for _ in range(25):
-        mean = link.mean(x @ theta)
-        curvature = weight * np.maximum(link.curvature(mean), 1e-9)
-        hessian = (x * curvature[:, None]).T @ x + np.diag([1e-6, 1e-6])
-        step = np.linalg.solve(hessian, x.T @ (weight * (outcome - mean)) - 1e-6 * (theta - np.array([0.0, 1.0])))
-        theta = theta + step * min(1.0, 1.0 / max(float(np.abs(step).max()), 1e-12))
-        if np.abs(step).max() < 1e-9:
-            break
-    # A slope below 0 would turn a base that learned nothing around: then only the average is kept.
-    if theta[1] < 0:
-        return link.inverse(float(np.average(outcome, weights=weight))), 0.0
-    return float(theta[0]), float(theta[1])
+def _mixture(raw: np.ndarray, outcome: np.ndarray, weight: np.ndarray, link: Link) -> tuple[float, ...]:
+    """Intercept and slopes >= 0 of the outcome on out-of-fold predictors `(n, parts)`, by Newton's method."""
+    able = np.arange(raw.shape[1])
+    while able.size:
+        x = np.column_stack([np.ones(raw.shape[0]), raw[:, able]])
+        # Where predictors say nothing, or the same, their average decides.
+        prior = np.append(0.0, np.full(able.size, 1.0 / able.size))
+        theta = prior.copy()
+        for _ in range(25):
+            mean = link.mean(x @ theta)
+            curvature = weight * np.maximum(link.curvature(mean), 1e-9)
+            hessian = (x * curvature[:, None]).T @ x + 1e-6 * np.eye(theta.size)
+            step = np.linalg.solve(hessian, x.T @ (weight * (outcome - mean)) - 1e-6 * (theta - prior))
+            theta = theta + step * min(1.0, 1.0 / max(float(np.abs(step).max()), 1e-12))
+            if np.abs(step).max() < 1e-9:
+                break
+        if (theta[1:] >= 0).all():
+            slopes = np.zeros(raw.shape[1])
+            slopes[able] = theta[1:]
+            return (float(theta[0]), *slopes.tolist())
+        # A slope below 0 would turn a predictor around that learned nothing.
+        able = np.delete(able, int(theta[1:].argmin()))
+    return (link.inverse(float(np.average(outcome, weights=weight))), *([0.0] * raw.shape[1]))

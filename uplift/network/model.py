@@ -67,14 +67,18 @@ class UpliftNetwork:
             kind = OutcomeKind.BINARY if position < len(steps) else trial.kind
             part = trial.take(rows).with_outcome(np.asarray(outcome, dtype=np.float64)[rows], kind)
             name = f"step{position}-" if steps else ""
-            fits.append(
-                (rows, fit_stage(part, self.settings, seed=seed, name=name, on_epoch=on_epoch, checkpoint=keeper))
+            # What brings visits may well bring purchases: a later step need not prove it again.
+            doubt = not any(fit.stage.stack.promises for _, fit in fits)
+            fit = fit_stage(
+                part, self.settings, seed=seed, name=name, on_epoch=on_epoch, checkpoint=keeper, doubt=doubt
             )
+            fits.append((rows, fit))
             if position < len(steps):
                 rows = rows[np.asarray(outcome)[rows] > 0]
         amount, unseen = None, None
         if trial.kind is OutcomeKind.MONEY:
-            amount, unseen = amount_of_buyers(trial.take(rows), self.settings.folds, seed)
+            doubt = not any(fit.stage.stack.promises for _, fit in fits)
+            amount, unseen = amount_of_buyers(trial.take(rows), self.settings.folds, seed, doubt=doubt)
         return FittedNetwork(
             stages=tuple(fit.stage for _, fit in fits),
             amount=amount,

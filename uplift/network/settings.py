@@ -6,6 +6,7 @@ from dataclasses import dataclass, field
 
 import numpy as np
 
+from uplift.boosted import Rounds
 from uplift.errors import UpliftError
 from uplift.trees import Growth
 
@@ -72,9 +73,9 @@ class Settings:
         Widths of the hidden layers.
     base, effect
         Training of the tower of the outcome and of those of the effects.
-    growth, base_growth
-        Of the tree candidate, and of trees that correct the tower of the outcome.
-    structured, free, wide, trees, paired
+    growth, rounds
+        Of the tree candidate, and of the boosted one, which also helps the tower of the outcome.
+    structured, free, wide, trees, boosted, paired
         Which candidates to fit (`paired` where the trial has pair features). The stack gives each the weight that it
         earns on users it did not see.
     """
@@ -86,18 +87,19 @@ class Settings:
     base: Schedule = field(default_factory=lambda: Schedule(rate=3e-3, decay=0.2, least_steps=1200, batch=512))
     effect: Schedule = field(default_factory=Schedule)
     growth: Growth = field(default_factory=Growth)
-    base_growth: Growth = field(default_factory=lambda: Growth(trees=60, patience=4, rate=0.15, prior=0.1))
+    rounds: Rounds = field(default_factory=Rounds)
     structured: bool = True
     free: bool = True
     wide: bool = True
     trees: bool = True
+    boosted: bool = True
     paired: bool = True
 
     def __post_init__(self) -> None:
         if self.folds < 2 or self.repeats < 1:
             raise UpliftError(f"folds must be at least 2 and repeats at least 1, not {self.folds} and {self.repeats}")
-        if not (self.structured or self.free or self.wide or self.trees):
-            raise UpliftError("at least one of structured, free, wide and trees must be fitted")
+        if not (self.structured or self.free or self.wide or self.trees or self.boosted):
+            raise UpliftError("at least one of structured, free, wide, trees and boosted must be fitted")
 
 
 @dataclass(frozen=True)

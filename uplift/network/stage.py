@@ -8,6 +8,7 @@ from typing import Any
 
 import numpy as np
 
+from uplift.boosted import Boosted
 from uplift.effects import Effects
 from uplift.features import Schema
 from uplift.links import Link
@@ -36,10 +37,10 @@ class Stage:
         Keras model from encoded users to `base` `(members, n, 1)` and the candidates that are networks.
     wide, trees
         One fit a fold; empty where there is none.
-    base_trees
-        One forest a fold, whose outputs are added to those of the base network.
+    boosted
+        One model of the outcome a fold; empty where there is none.
     base_line
-        Intercept and slope that their sum is recalibrated with.
+        The predictor of the outcome whatever the arm: intercept, slope of the base network, slope of the boosted models'.
     log_unit
         Logarithm of the unit that counts and money were fitted in, which the intercept has in it; 0 for purchases.
     shares
@@ -55,8 +56,8 @@ class Stage:
     network: Any
     wide: tuple[Wide, ...]
     trees: tuple[Forest, ...]
-    base_trees: tuple[Forest, ...]
-    base_line: tuple[float, float]
+    boosted: tuple[Boosted, ...]
+    base_line: tuple[float, ...]
     log_unit: float
     stack: Stack
     shares: np.ndarray | None
@@ -117,17 +118,37 @@ class Stage:
     ) -> Iterator[tuple[slice, np.ndarray, np.ndarray]]:
         """Yield rows, their linear predictor without a coupon, and the effects `(folds, rows, coupons)` on it."""
         shares = self.shares if terms is None else steps_taken(*terms)
-        for rows, raw in outputs(self.network, users, pairs):
+        taken = pairs if len(self.network.inputs) > 1 else None
+        for rows, raw in outputs(self.network, users, taken):
             candidates = self._candidates(raw, users[rows])
-            level = raw["base"].mean(axis=0)[:, 0].astype(np.float64)
-            if self.base_trees:
-                bins = binned(users[rows], self.base_trees[0].edges)
-                level += np.mean([forest.predict_binned(bins)[:, 0] for forest in self.base_trees], axis=0)
-            base = self.base_line[0] + self.base_line[1] * level
+            base = self.base_line[0] + self.base_line[1] * raw["base"].mean(axis=0)[:, 0].astype(np.float64)
+            if self.boosted:
+                own = None if pairs is None else pairs[rows]
+                by_arm = self._by_arm(users[rows], own, asked=mixed is not None)
+                if own is not None and mixed is not None:
+                    candidates["asked"] = self._asked(users[rows], own, mixed)
+                candidates["boosted"] = by_arm[..., 1:] - by_arm[..., :1]
+                base += self.base_line[2] * (by_arm.mean(axis=0) @ self.share)
             trained = self._combine(candidates, base, asked=mixed is not None)
             # Of the trial's own coupons asked-for pair features say nothing: there they count as the average.
             start = base + self.stack.level - trained.mean(axis=0) @ self.share[1:]
             yield rows, start, trained if mixed is None else self._blended(candidates, trained, mixed, shares)
+
+    def _by_arm(self, users: np.ndarray, pairs: np.ndarray | None, *, asked: bool) -> np.ndarray:
+        """`(folds, n, arms)` predictors of the boosted models."""
+        if pairs is not None and asked:
+            # They are of the coupons asked for; the trial's own count as average.
+            pairs = np.zeros((users.shape[0], self.share.size - 1, pairs.shape[2]), dtype=np.float32)
+        return np.stack([fit.predict(users, pairs) for fit in self.boosted])
+
+    def _asked(self, users: np.ndarray, pairs: np.ndarray, mixed: np.ndarray) -> np.ndarray:
+        """`(folds, n, asked)` effects by the boosted models: the trial's coupons with the pair features of those asked for."""
+        made = np.empty((len(self.boosted), *pairs.shape[:2]))
+        for c in range(mixed.shape[1]):
+            alike = np.repeat(pairs[:, c : c + 1], mixed.shape[0], axis=1)
+            by_arm = np.stack([fit.predict(users, alike) for fit in self.boosted])
+            made[..., c] = (by_arm[..., 1:] - by_arm[..., :1]) @ mixed[:, c]
+        return made
 
     def _candidates(self, raw: dict[str, np.ndarray], users: np.ndarray) -> dict[str, np.ndarray]:
         """`(folds, n, outputs)` of each candidate: the average member of each fold."""
@@ -148,7 +169,7 @@ class Stage:
         if asked and stack.weights.get("paired", 0.0) > 0:
             # Its outputs are of the coupons asked for already.
             stack = replace(stack, weights={**stack.weights, "paired": 0.0})
-        effects = {name: on_coupons(name, values, self.shares) for name, values in candidates.items()}
+        effects = {n: on_coupons(n, values, self.shares) for n, values in candidates.items() if n != "asked"}
         # The scale is that of the base in the unit that the stack was fitted in.
         return stack.combine(effects, self.link, base - self.log_unit) + np.zeros((self.folds, 1, 1))
 
@@ -162,6 +183,9 @@ class Stage:
             apart = candidates["paired"] - np.array(self.stack.centers["paired"]) @ mixed
             shared = self.stack.shared * apart.mean(axis=-1, keepdims=True)
             total = total + self.stack.weights["paired"] * ((slopes @ mixed) * apart + shared)
+        if "asked" in candidates:
+            weight = self.stack.weights.get("boosted", 0.0) * slopes
+            total = total - (weight * candidates["boosted"]) @ mixed + (weight @ mixed) * candidates["asked"]
         weight = self.stack.weights.get("structured", 0.0) * slopes
         if not weight.any():
             return np.asarray(total)

@@ -17,6 +17,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from uplift.amounts import Amount
+from uplift.boosted import Boosted
 from uplift.errors import ModelFileError
 from uplift.features import Schema
 from uplift.links import Link
@@ -31,7 +32,7 @@ if TYPE_CHECKING:
     from uplift.network.model import FittedNetwork
 
 FORMAT = "uplift-network"
-VERSION = 2  # 2: slopes and the scale of the averages
+VERSION = 3  # 3: boosted models of the outcome
 _DOCUMENT = "model.json"
 
 
@@ -136,7 +137,7 @@ def _stage_document(stage: Stage) -> dict[str, Any]:
         "folds": stage.folds,
         "wide": [{"coefficients": fit.coefficients.tolist(), "relation": fit.relation.tolist()} for fit in stage.wide],
         "trees": [_forest_document(forest) for forest in stage.trees],
-        "base_trees": [_forest_document(forest) for forest in stage.base_trees],
+        "boosted": [_boosted_document(fit) for fit in stage.boosted],
         "base_line": [float(value) for value in stage.base_line],
         "log_unit": stage.log_unit,
         "stack": {
@@ -174,8 +175,8 @@ def _stage(folder: Path, entry: dict[str, Any]) -> Stage:
         network=_network(path),
         wide=tuple(Wide(np.array(fit["coefficients"]), np.array(fit["relation"])) for fit in entry["wide"]),
         trees=tuple(_forest(forest) for forest in entry["trees"]),
-        base_trees=tuple(_forest(forest) for forest in entry["base_trees"]),
-        base_line=(float(entry["base_line"][0]), float(entry["base_line"][1])),
+        boosted=tuple(_boosted(fit) for fit in entry["boosted"]),
+        base_line=tuple(float(value) for value in entry["base_line"]),
         log_unit=float(entry["log_unit"]),
         stack=Stack(
             weights=dict(stack["weights"]),
@@ -207,6 +208,19 @@ def _forest(document: dict[str, Any]) -> Forest:
         cut=np.array(document["cut"], dtype=np.uint8),
         leaf=np.array(document["leaf"], dtype=np.float64),
     )
+
+
+_BOOSTED = {"codes": np.float64, "roots": np.int64, "feature": np.int64, "cut": np.float64} | {
+    "left": np.int64, "right": np.int64, "leaf": np.float64
+}  # fmt: skip
+
+
+def _boosted_document(fit: Boosted) -> dict[str, Any]:
+    return {name: getattr(fit, name).tolist() for name in _BOOSTED}
+
+
+def _boosted(document: dict[str, Any]) -> Boosted:
+    return Boosted(**{name: np.array(document[name], dtype=kind) for name, kind in _BOOSTED.items()})
 
 
 def _network(path: Path) -> Any:

@@ -15,7 +15,6 @@ from uplift.network.checkpoints import Checkpoint
 from uplift.network.fitting import FittedStage, Fitting
 from uplift.network.settings import Progress, Schedule, Settings
 from uplift.network.training import Lesson, Whole, outputs
-from uplift.trees import binned
 
 _MOST_ROWS = 8_000_000  # users that a network is shown in all: more passes over so many teach little more
 
@@ -79,12 +78,10 @@ class _Streamed(Fitting):
         level = np.empty(fold.size)
         for rows, raw in outputs(self.base_network, users):
             mine = fold[rows]
-            level[rows] = raw[mine, np.arange(mine.size), 0]
-        if self.base_trees:
-            bins = binned(users, self.base_trees[0].edges)
-            for f, forest in enumerate(self.base_trees):
-                level[fold == f] += forest.predict_binned(np.ascontiguousarray(bins[:, fold == f]))[:, 0]
-        return self.line[0] + self.line[1] * level
+            level[rows] = self.line[0] + self.line[1] * raw[mine, np.arange(mine.size), 0]
+        for f, fit in enumerate(self.boosted):
+            level[fold == f] += self.line[2] * (fit.predict(users[fold == f]) @ self.share)
+        return level
 
 
 @dataclass(frozen=True, eq=False)
