@@ -18,8 +18,10 @@ from cf.events.columns import DAY
 from cf.ids import Ids
 from cf.interactions import Interactions
 from cf.progress import Progress, silent
-from cf.relevance.crowd import Crowd, crowd_of, outcomes
+from cf.relevance.crowd import Crowd, crowd_of
 from cf.relevance.features import NAMES, features
+from cf.relevance.foretelling import Past
+from cf.relevance.gathering import outcomes
 from cf.relevance.scopes import Scopes
 
 Floats = npt.NDArray[np.float32]
@@ -166,13 +168,14 @@ class Relevance:
             raise UsageError(f"the events span less than two windows of {self.window:g} days; give a longer history or a shorter window")  # fmt: skip
         share = self.most_rows / (len(begins) * sample.n_users * len(scopes))
         cut_share = self.most_short_rows / (len(begins) * self.cut * sample.n_users * len(scopes)) if self.cut else 0.0
+        past = Past(sample, scopes, self.window, self.seed)
         parts: list[Rows] = []
         for number, begin in enumerate(begins):
             progress("past windows", number, len(begins))
             at = np.datetime64(begin, "s")
             known = sample.before(at)
             later = sample.between(at, np.datetime64(begin + step, "s"))
-            crowd = crowd_of(known, scopes, self.window, self.seed)
+            crowd = crowd_of(known, scopes, self.window, self.seed, past)
             parts.extend(drawn(known, later, scopes, crowd, self.window, min(share, 1.0), rng))
             chosen = np.flatnonzero(rng.random(known.n_users) < self.cut)
             kept = rng.random(chosen.size)  # a half keeps one visit, a quarter two or three, a quarter up to ten
