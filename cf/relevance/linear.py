@@ -62,9 +62,10 @@ def logistic(inputs: Floats, targets: npt.NDArray[np.bool_], penalty: float) -> 
     """Return ridge logistic regressions of many targets on the same inputs, `(inputs + 1, targets)`, intercepts last.
 
     The penalty is on the squared weights of inputs brought to mean 0 and deviation 1. All targets share one curvature, so
-    that a step is two matrix products and one solution with a factor computed once: a majorising step as of Böhning &
-    Lindsay 1988, doi:10.1007/BF00049423, with less than their bound, which is far too careful for rare purchases. Where
-    there are many inputs, only their leading principal directions are looked at.
+    that a step is two matrix products and one solution with a factor computed once, as in the bound of Böhning & Lindsay
+    1988, doi:10.1007/BF00049423. Theirs is 0.25; `CURVATURE` is nearer the truth for rare purchases, and as more than half
+    of theirs it shrinks the error in every direction too. Where there are many inputs, only their leading principal
+    directions are looked at.
     """
     middle, scale = inputs.mean(axis=0), inputs.std(axis=0) + np.float32(1e-6)
     table = (inputs - middle) / scale
