@@ -17,7 +17,7 @@ from allocator.learning.card import Z95, Bin, Relevant
 from allocator.learning.past import Past, window_of
 from allocator.progress import Progress, silent
 from cf.evaluation.metrics import calibration, log_loss
-from cf.relevance.crowd import outcomes
+from cf.relevance.gathering import outcomes
 
 CATEGORIES = 12  # that relevance is learned on beside the coupons' scopes: a later campaign has others
 JUDGED = 5_000  # users whose last window is foretold for the card

@@ -10,66 +10,24 @@ from scipy import sparse
 
 from cf.events.columns import DAY
 from cf.ids import Ids
-from cf.interactions import Interactions, Weighting
+from cf.interactions import Interactions
 from cf.models.ease import solved
 from cf.neighbours import Cosine, best_of_product
 from cf.neighbours.nearest import csr
 from cf.neighbours.similarity import Terms, rarity
 from cf.relevance import kernels
-from cf.relevance.linear import decomposed, ridge
+from cf.relevance.foretelling import ONCE, RARE, Past, basket_inputs, foretelling, full_inputs
+from cf.relevance.gathering import GROUP_PRIOR, Floats, Sums, odds_within, outcomes, profile_of, sums
+from cf.relevance.linear import affine, decomposed
 from cf.relevance.scopes import Scopes
 
-Floats = npt.NDArray[np.float32]
-GROUP_PRIOR = 10.0  # users' worth of the rate of all scopes that a group of a scope's users is drawn to
 PRIOR = 2.0  # users' worth of the rate that a scope of average items would have
 NEIGHBOURS = 200
 SMOOTHING = (0.5, 0.25, 0.25)  # of the level of the last windows
-PROFILE = Weighting(half_life=180.0)
-ONCE = Weighting(repeats="once")
 NEIGHBOUR_USERS = 3_000
-RARE = 3  # items of fewer users do not enter profiles
 BIN_PENALTY = 300.0
 LOG_PENALTY = 2.0
 FACTOR_PENALTY = 0.5
-FULL_PENALTY = 60.0
-BASKET_PENALTY = 60.0
-VISITS = 6  # of each user that stand for first baskets
-LIFT_ITEMS = 20_000  # the most popular ones, whose purchase foretells scopes one by one
-LIFT_PRIOR = 30.0  # visits' worth of the scope's rate that an item's is drawn to
-
-
-@dataclass(frozen=True)
-class Sums:
-    """Sums over events, as `cf.relevance.kernels.gather` fills them: `(users, scopes, PAIR)` and `(users, USER)`."""
-
-    pair: Floats
-    user: Floats
-
-
-def sums(history: Interactions, scopes: Scopes) -> Sums:
-    """Gather the sums of every user of a history, as of its `now`."""
-    pair = np.zeros((history.n_users, len(scopes), kernels.PAIR), np.float32)
-    user = np.zeros((history.n_users, kernels.USER), np.float32)
-    money = history.money if history.money is not None else np.zeros(0, np.float32)
-    covers = scopes.covers
-    kernels.gather(
-        history.start[:-1], history.start[1:], history.item, history.time, money, covers.indptr.astype(np.int64),
-        covers.indices.astype(np.int32), len(scopes), history.now, pair, user,
-    )  # fmt: skip
-    return Sums(pair, user)
-
-
-def outcomes(later: Interactions, scopes: Scopes) -> tuple[npt.NDArray[np.bool_], Floats]:
-    """Return whether and for how much each user buys from each scope in these interactions, `(users, scopes)`."""
-    bought = np.zeros((later.n_users, len(scopes)), bool)
-    spent = np.zeros((later.n_users, len(scopes)), np.float32)
-    money = later.money if later.money is not None else np.zeros(0, np.float32)
-    covers = scopes.covers
-    kernels.outcomes(
-        later.start[:-1], later.start[1:], later.item, money, covers.indptr.astype(np.int64),
-        covers.indices.astype(np.int32), bought, spent,
-    )  # fmt: skip
-    return bought, spent
 
 
 def held_log(pair: Floats) -> Floats:
@@ -118,8 +76,8 @@ class Crowd:
         `(items, factors)` and `(factors, scopes)`: a singular value decomposition of the profiles, and a ridge regression
         from it to habits.
     full, basket
-        `(inputs, scopes)` ridge regressions of what was bought in the last window on everything known before it, and on a
-        single visit before it.
+        `(inputs + 1, scopes)` logistic regressions of what was bought in a window on habits with all scopes before it, and
+        on the last visit before it.
     telling, lifts
         `(kept,)` items and `(kept, scopes)`: the log of how much likelier a scope is bought in a window after a visit with
         the item than after any visit.
@@ -169,8 +127,8 @@ class Crowd:
                 (near @ self.habits) / total,
                 (near @ self.lately) / total,
                 factored @ self.to_scope,
-                linear(full_inputs(found, factored), self.full),
-                linear(basket_inputs(sums(last, scopes), visit), self.basket),
+                affine(full_inputs(found), self.full),
+                affine(basket_inputs(sums(last, scopes), visit), self.basket),
                 self._lift(last.matrix(ONCE)),
                 self._lift(profile),
             ],
@@ -184,18 +142,6 @@ class Crowd:
         return np.asarray((some @ self.lifts) / total, np.float32)
 
 
-def linear(inputs: Floats, weights: Floats) -> Floats:
-    """Return inputs times weights; zeros where there was too little to learn weights from."""
-    return inputs @ weights if len(weights) else np.zeros((len(inputs), weights.shape[1]), np.float32)
-
-
-def unit_rows(matrix: sparse.csr_matrix) -> sparse.csr_matrix:
-    """Return rows of length 1."""
-    length = np.sqrt(np.asarray(matrix.multiply(matrix).sum(axis=1)).ravel())
-    scale = np.divide(1.0, length, out=np.zeros_like(length), where=length > 0)
-    return csr(sparse.diags(scale.astype(np.float32)) @ matrix)
-
-
 def shrunk(bought: npt.NDArray[np.bool_], scopes: Scopes, later: Interactions) -> Floats:
     """Return each scope's share of buyers, drawn a little towards that of as many average items; `(scopes,)`."""
     users = max(later.n_users, 1)
@@ -207,8 +153,13 @@ def shrunk(bought: npt.NDArray[np.bool_], scopes: Scopes, later: Interactions) -
     return ((bought.sum(axis=0) + PRIOR * np.minimum(average, 0.5)) / (users + PRIOR)).astype(np.float32)
 
 
-def crowd_of(reference: Interactions, scopes: Scopes, window: float, seed: int) -> Crowd:
-    """Learn from what the reference users had before `reference.now`; `window` is in days."""
+def crowd_of(
+    reference: Interactions, scopes: Scopes, window: float, seed: int, past: Past | None = None
+) -> Crowd:  # fmt: skip
+    """Learn from what the reference users had before `reference.now`; `window` is in days.
+
+    `past`: of the same users (perhaps beyond `now`), where crowds of several moments are made.
+    """
     now, step = reference.now, int(window * DAY)
     spans = [reference.between(np.datetime64(now - step * (n + 1), "s"), np.datetime64(now - step * n, "s")) for n in range(3)]  # fmt: skip
     rates = []
@@ -236,7 +187,7 @@ def crowd_of(reference: Interactions, scopes: Scopes, window: float, seed: int) 
     gram[np.diag_indices_from(gram)] += FACTOR_PENALTY
     some = np.random.default_rng(seed).permutation(reference.n_users)[:NEIGHBOUR_USERS]
     some.sort()
-    told = foretelling(reference.before(np.datetime64(now - step, "s")), scopes, bought_lately, rare, factors)
+    told = foretelling(past or Past(reference, scopes, window, seed), now, scopes, rare, factors)
     return Crowd(
         now=now, days=days, recent=rates[0], usual=np.mean(rates, axis=0).astype(np.float32),
         level=float(np.average([rate.mean() for rate in rates], weights=SMOOTHING[: len(rates)])),
@@ -266,89 +217,3 @@ def loyalty_of(reference: Interactions, scopes: Scopes, bought: npt.NDArray[np.b
     everyone = (spread.sum() + 1.0) / (again.sum() + 0.1)
     out.append(np.log1p((spread + GROUP_PRIOR * everyone) / (again.sum(axis=0) + GROUP_PRIOR)))
     return np.stack(out, axis=-1).astype(np.float32)
-
-
-def odds_within(group: npt.NDArray[np.bool_], bought: npt.NDArray[np.bool_]) -> Floats:
-    """Return the log-odds of buying among a group of each scope's users, drawn to that of all scopes; `(scopes,)`."""
-    size, buyers = group.sum(axis=0), (bought & group).sum(axis=0)
-    everyone = (buyers.sum() + 0.5) / (size.sum() + 1.0)
-    share = (buyers + GROUP_PRIOR * everyone) / (size + GROUP_PRIOR)
-    return np.asarray(np.log(share / (1.0 - share)), np.float32)
-
-
-@dataclass(frozen=True)
-class Foretelling:
-    """Linear models of the last window from what was known before it; see `Crowd`."""
-
-    full: Floats
-    basket: Floats
-    basket_odds: Floats
-    telling: npt.NDArray[np.int64]
-    lifts: Floats
-
-
-def foretelling(earlier: Interactions, scopes: Scopes, bought: npt.NDArray[np.bool_], rare: npt.NDArray[np.float64], factors: Floats) -> Foretelling:  # fmt: skip
-    """Learn the last window from all that was known before it, and from single visits before it."""
-    active = np.flatnonzero(np.diff(earlier.start))
-    if not active.size:
-        empty = np.zeros((0, len(scopes)), np.float32)
-        return Foretelling(empty, empty, np.zeros((len(scopes), 2), np.float32), np.zeros(0, np.int64), empty)
-    known, target = earlier.only(active), bought[active]
-    factored = np.asarray(profile_of(known, rare) @ factors, np.float32)
-    full = ridge(full_inputs(sums(known, scopes), factored), target.astype(np.float32), FULL_PENALTY)
-    inputs, targets, seen, baskets = [], [], [], []
-    held = known
-    for _ in range(VISITS):  # the last visit, the one before, ...: each as if it were all that is known
-        last = held.last_visits(1)
-        some = np.flatnonzero(np.diff(last.start))
-        visit = last.only(some)
-        found = sums(visit, scopes)
-        inputs.append(basket_inputs(found, np.asarray(profile_of(visit, rare) @ factors, np.float32)))
-        targets.append(target[some])
-        baskets.append(visit.matrix(ONCE))
-        seen.append(found.pair[..., 0] > 0)
-        held = held.without_last_visits(1)
-    came, had = np.concatenate(targets), np.concatenate(seen)
-    basket = ridge(np.concatenate(inputs), came.astype(np.float32), BASKET_PENALTY)
-    telling, lifts = lifts_of(sparse.vstack(baskets, format="csr"), came)
-    return Foretelling(
-        full, basket, np.stack([odds_within(had, came), odds_within(~had, came)], axis=-1), telling, lifts
-    )
-
-
-def lifts_of(baskets: sparse.csr_matrix, came: npt.NDArray[np.bool_]) -> tuple[npt.NDArray[np.int64], Floats]:
-    """Return which items tell, and the lifts of the scopes after a visit with each; see `Crowd`."""
-    number = np.bincount(baskets.indices, minlength=baskets.shape[1])
-    telling = np.sort(np.argsort(-number, kind="stable")[:LIFT_ITEMS])
-    telling = telling[number[telling] >= RARE]
-    after = np.asarray(baskets[:, telling].T @ came.astype(np.float32))
-    usual = np.maximum(came.mean(axis=0), 1e-6)
-    share = (after + LIFT_PRIOR * usual) / (number[telling] + LIFT_PRIOR)[:, None]
-    return telling, np.log(share / usual).astype(np.float32)
-
-
-def profile_of(history: Interactions, rare: npt.NDArray[np.float64]) -> sparse.csr_matrix:
-    """Return users' TF-IDF profiles of length 1, `(users, items)`."""
-    matrix = history.matrix(PROFILE)
-    weights = np.log1p(3.0 * matrix.data) * rare[matrix.indices]
-    return unit_rows(sparse.csr_matrix((weights.astype(np.float32), matrix.indices, matrix.indptr), shape=matrix.shape))
-
-
-def full_inputs(found: Sums, factored: Floats) -> Floats:
-    """Return what the next window is told from linearly: habits at three paces, activity, factors; `(users, inputs)`."""
-    pair, user = found.pair, found.user
-    paces = [np.log1p(3.0 * pair[..., place]) for place in (2, 3, 4)]
-    active = np.log(user[:, 1:5] + 0.05)
-    idle = np.log1p(np.maximum(user[:, 5:6], 0.0))
-    one = np.ones((len(user), 1), np.float32)
-    return np.concatenate([*paces, active, idle, np.log1p(user[:, 8:9]), 5.0 * factored, one], axis=1).astype(
-        np.float32
-    )
-
-
-def basket_inputs(found: Sums, factored: Floats) -> Floats:
-    """Return what the next window is told from where only the last visit is looked at; `(users, inputs)`."""
-    held = (found.pair[..., 0] > 0).astype(np.float32)
-    one = np.ones((len(held), 1), np.float32)
-    size = np.log1p(found.user[:, 7:8])
-    return np.concatenate([held, size, np.log1p(found.user[:, 8:9]), np.log1p(found.user[:, 9:10]), 2.0 * factored, one], axis=1)  # fmt: skip

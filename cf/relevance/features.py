@@ -7,7 +7,8 @@ import numpy.typing as npt
 
 from cf.interactions import Interactions
 from cf.relevance import kernels
-from cf.relevance.crowd import Crowd, sums
+from cf.relevance.crowd import Crowd
+from cf.relevance.gathering import sums
 from cf.relevance.scopes import Scopes
 
 Floats = npt.NDArray[np.float32]
@@ -27,8 +28,8 @@ NAMES = (
     "neighbours' habits",
     "neighbours' last window",
     "factors",
-    "ridge on everything",
-    "ridge on the last visit",
+    "log-odds by habits with all scopes",
+    "log-odds by the last visit",
     "lifts of the last visit's items",
     "lifts of all items",
     *(f"visits a window, {life:.0f}-day half-life" for life in kernels.LIVES),

@@ -11,7 +11,7 @@ import numpy.typing as npt
 
 from cf.evaluation.metrics import CalibrationRow, Interval, auc, brier, calibration, calibration_error, log_loss
 from cf.interactions import Interactions
-from cf.relevance.crowd import outcomes
+from cf.relevance.gathering import outcomes
 from cf.relevance.relevance import Foretold
 from cf.relevance.scopes import Scopes
 

@@ -18,12 +18,15 @@ from cf.events.columns import DAY
 from cf.ids import Ids
 from cf.interactions import Interactions
 from cf.progress import Progress, silent
-from cf.relevance.crowd import Crowd, crowd_of, outcomes
+from cf.relevance.crowd import Crowd, crowd_of
 from cf.relevance.features import NAMES, features
+from cf.relevance.foretelling import Past
+from cf.relevance.gathering import outcomes
 from cf.relevance.scopes import Scopes
 
 Floats = npt.NDArray[np.float32]
 PAIRS = 200_000  # (user, scope) pairs at a time: 26 MB of features, as much again of sums
+STARTS = 2  # of past windows to a window's length: they overlap by a half
 LEAST_SHARE = 200_000  # rows of a booster, where there are several
 WORKERS = 2  # boosters fitted at a time
 LEVEL_USERS = 2_000  # whose mean probability is brought to the level of the last windows
@@ -39,8 +42,8 @@ MOST_VISITS = 10  # of a history that is cut short for training
 class Relevance:
     """Gradient boosting on recency, frequency and filtering scores, trained on windows of the past.
 
-    At the start of each of the last `past_windows` windows, features are taken from what was known then, and the target is
-    what was bought in the window. A share of the users enter with their history cut to one or a few visits too, so that
+    At the start of each of the last `past_windows` windows, and at their middles, features are taken from what was known
+    then, and the target is what was bought in the window that begins there. A share of the users enter with their history cut to one or a few visits too, so that
     the model knows what little evidence is worth. Of a user without history the answer is the scope's rate.
 
     Attributes
@@ -68,7 +71,7 @@ class Relevance:
     cut: float = 0.8
     most_users: int = 20_000
     most_rows: int = 1_200_000
-    most_short_rows: int = 350_000
+    most_short_rows: int = 700_000
     models: int = 2
     boosting: Boosting = field(default_factory=Boosting)
     short: Boosting = field(default_factory=lambda: Boosting(rounds=150, leaves=15, rate=0.06, least_rows=300))
@@ -160,19 +163,20 @@ class Relevance:
         rng = np.random.default_rng(self.seed)
         step = int(self.window * DAY)
         first = int(sample.time.min())
-        begins = [sample.now - step * n for n in range(1, self.past_windows + 1)]
+        begins = [sample.now - step - step * n // STARTS for n in range(STARTS * (self.past_windows - 1) + 1)]
         begins = [begin for begin in begins if begin - step >= first]
         if not begins:
             raise UsageError(f"the events span less than two windows of {self.window:g} days; give a longer history or a shorter window")  # fmt: skip
         share = self.most_rows / (len(begins) * sample.n_users * len(scopes))
         cut_share = self.most_short_rows / (len(begins) * self.cut * sample.n_users * len(scopes)) if self.cut else 0.0
+        past = Past(sample, scopes, self.window, self.seed)
         parts: list[Rows] = []
         for number, begin in enumerate(begins):
             progress("past windows", number, len(begins))
             at = np.datetime64(begin, "s")
             known = sample.before(at)
             later = sample.between(at, np.datetime64(begin + step, "s"))
-            crowd = crowd_of(known, scopes, self.window, self.seed)
+            crowd = crowd_of(known, scopes, self.window, self.seed, past)
             parts.extend(drawn(known, later, scopes, crowd, self.window, min(share, 1.0), rng))
             chosen = np.flatnonzero(rng.random(known.n_users) < self.cut)
             kept = rng.random(chosen.size)  # a half keeps one visit, a quarter two or three, a quarter up to ten

@@ -9,8 +9,9 @@ from cf.evaluation import calibration_error, log_loss
 from cf.events import Events
 from cf.interactions import Interactions
 from cf.relevance import Relevance, RelevanceModel, Scopes, judge
-from cf.relevance.crowd import crowd_of, outcomes, sums
+from cf.relevance.crowd import crowd_of
 from cf.relevance.features import NAMES, features
+from cf.relevance.gathering import outcomes, sums
 from tests.cf.worlds import log, market, tiny
 
 SMALL = Relevance(
