@@ -5,7 +5,8 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from allocator.learning.pooled import PooledLearner, fit_spending
+from allocator.learning.pooled import PooledLearner
+from allocator.learning.spending import fit_spending
 from uplift import Features, OutcomeKind, Trial
 
 COUPONS = 6
