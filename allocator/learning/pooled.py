@@ -22,15 +22,16 @@ from dataclasses import dataclass, field
 import numpy as np
 
 from allocator.learning.arrow import Arrow
-from allocator.learning.logistic import GROUPS, Logistic
+from allocator.learning.logistic import GROUPS, Logistic, curved
 from uplift import OutcomeKind, Schema, Trial
 
 POWER = 1.5  # of the mean in the variance of spend: a random number of purchases of random size (Tweedie 1984)
 ROUNDS = 14  # of expectation-maximisation
 STEPS, FIRST_STEPS, LAST_STEPS = 2, 8, 3  # Newton's, in a round, in the first one, and without a group
+FASTEST = 4.0  # largest factor on a variance in a round
 SETTLED = 0.02  # relative change of every variance
 LONGEST = 1.0  # largest change of a coefficient in a step
-PRIOR_WEIGHT, PRIOR_VARIANCE = 2.0, 1e-3  # each variance is estimated as if so many more coefficients had this one
+PRIOR_WEIGHT, PRIOR_VARIANCE = 2.0, 1e-4  # each variance is estimated as if so many more coefficients had this one
 FREE = 1e4  # variance of what is not shrunk
 # Standard deviation of what a coupon changes of the log of spend where nobody redeems it: then it is no more than a message.
 MESSAGE = 0.05
@@ -53,7 +54,7 @@ class PooledLearner:
     def fit(self, trial: Trial, *, seed: int, groups: int = GROUPS) -> Logistic:
         """Fit on the trial, and with the same variances on all but each of `groups` parts of it."""
         schema = Schema.fit(trial.features)
-        x = schema.encode(trial.features).astype(np.float64)
+        x = curved(schema, trial.features)
         pooling = Pooling.of(trial, x, self.with_control)
         fits = pooling.refitted(pooling.estimate(pooling.start(), ROUNDS), seed, groups)
         none = np.zeros((groups, trial.n_coupons))
@@ -149,18 +150,22 @@ class Pooling:
         everyone = np.ones(self.outcome.size, dtype=bool)
         for turn in range(rounds):
             state = self.solve(everyone, state, STEPS if turn else FIRST_STEPS)
-            variance = {
-                name: float(
-                    ((state.beta[group] ** 2 + state.spread[group]).sum() + PRIOR_WEIGHT * PRIOR_VARIANCE)
-                    / (group.size + PRIOR_WEIGHT)
-                )
-                for name, group in self.groups.items()
-            }
+            variance = {name: self._variance(state, name) for name in self.groups}
             moved = max(abs(np.log(variance[name] / state.variance[name])) for name in variance)
             state = dataclasses.replace(state, variance=variance)
             if moved < SETTLED:
                 break
         return state
+
+    def _variance(self, state: State, name: str) -> float:
+        """Return a group's variance: its squares over how many of its coefficients the data determine (MacKay's gamma).
+
+        Expectation-maximisation alone moves by a share of that number, and stops long before a variance that is near 0.
+        """
+        group, before = self.groups[name], state.variance[name]
+        determined = float((1.0 - state.spread[group] / before).sum())
+        found = ((state.beta[group] ** 2).sum() + PRIOR_WEIGHT * PRIOR_VARIANCE) / (max(determined, 0.0) + PRIOR_WEIGHT)
+        return float(np.clip(found, before / FASTEST, before * FASTEST))
 
     def refitted(self, state: State, seed: int, groups: int) -> list[Lines]:
         """Return what the whole trial says, and what it says without each of `groups` parts at the same variances."""

@@ -8,7 +8,7 @@ from typing import Any
 
 import numpy as np
 
-from allocator.learning.logistic import GROUPS, Logistic
+from allocator.learning.logistic import GROUPS, Logistic, curved
 from allocator.learning.pooled import ROUNDS, Lines, Pooling, State
 from uplift import Schema, Trial
 
@@ -106,7 +106,7 @@ def fit_spending(
         `(coupons,)` mean discount of a redemption, currency; `None` or NaN: not known, and taken as all alike.
     """
     schema = Schema.fit(money.features)
-    x = schema.encode(money.features).astype(np.float64)
+    x = curved(schema, money.features)
     pooling = Pooling.of(money, x, True)
     state = pooling.estimate(pooling.start(), ROUNDS if redemption is None else FIRST_ROUNDS)
     reach = None
@@ -117,7 +117,9 @@ def fit_spending(
         reached = Pooling.of(money, x, True, got)
         beta = reached.start().beta
         beta[: 1 + x.shape[1]] = state.beta[: 1 + x.shape[1]]
-        state = State(beta, np.zeros(beta.size), reached.start().variance | {"base": state.variance["base"]}, state.dispersion)
+        state = State(
+            beta, np.zeros(beta.size), reached.start().variance | {"base": state.variance["base"]}, state.dispersion
+        )
         pooling, state = reached, reached.estimate(state, ROUNDS)
     made = Spending.of(schema, pooling.refitted(state, seed, groups), reach)
     return dataclasses.replace(made, centers=made.moved(made.encoded(money.features), money.weight))

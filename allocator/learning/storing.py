@@ -22,8 +22,8 @@ from allocator.learning.candidates import Network
 from allocator.learning.card import Card
 from allocator.learning.logistic import Logistic
 from allocator.learning.model import Baskets, Model
-from allocator.learning.spending import Reach, Spending
 from allocator.learning.redeeming import Discounts
+from allocator.learning.spending import Reach, Spending
 from allocator.learning.wanting import Kept
 from allocator.tables.files import hash_inputs
 from allocator.tables.model_folder import (
