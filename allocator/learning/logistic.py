@@ -63,7 +63,7 @@ class Logistic:
 
     def encoded(self, features: Any) -> np.ndarray:
         """`(n, columns)` numbers that the model is linear in."""
-        return self.schema.encode(features).astype(np.float64)
+        return curved(self.schema, features)
 
     def predict(self, features: Any) -> Effects:
         """Estimate without errors."""
@@ -73,6 +73,17 @@ class Logistic:
     def _chances(self, x: np.ndarray, fit: int) -> np.ndarray:
         odds = self.intercepts[fit] + x @ self.slopes[fit].T
         return np.asarray(1.0 / (1.0 + np.exp(-np.clip(odds, -30.0, 30.0))))
+
+
+def curved(schema: Schema, features: Any) -> np.ndarray:
+    """Return `(n, columns)` float64: the encoded features, and the square of each number among them.
+
+    A number is encoded by its rank, as a standard normal score; a line in it cannot rise and fall again, or level off.
+    """
+    x = schema.encode(features).astype(np.float64)
+    starts = np.cumsum([0, *(column.width for column in schema.columns)])[:-1]
+    numbers = [start for start, column in zip(starts.tolist(), schema.columns, strict=True) if hasattr(column, "knots")]
+    return np.hstack([x, 0.5 * (x[:, numbers] ** 2 - 1.0)])
 
 
 def _uplift(chances: np.ndarray) -> np.ndarray:
@@ -89,7 +100,7 @@ class LogisticLearner:
     def fit(self, trial: Trial, *, seed: int, groups: int = GROUPS) -> Logistic:
         """Fit on the trial and on all but each of `groups` parts of it."""
         schema = Schema.fit(trial.features)
-        x = schema.encode(trial.features).astype(np.float64)
+        x = curved(schema, trial.features)
         weight = trial.weight * trial.propensities().mean(axis=0)[trial.arm] / trial.received()
         # Drawn without regard to arms and outcomes: groups that are alike in these would hide the error of the averages.
         part = np.random.default_rng([seed, 16]).permutation(len(trial)) % max(groups, 1)

@@ -18,8 +18,8 @@ from allocator.learning.candidates import Fitted
 from allocator.learning.kinship import Kinship, kinship
 from allocator.learning.logistic import Logistic
 from allocator.learning.members import Members
-from allocator.learning.pooled import Spending
 from allocator.learning.redeeming import Discounts
+from allocator.learning.spending import Spending
 from allocator.scoring import Expected
 from allocator.tables.frames import to_arrow
 from allocator.tables.model_folder import PRODUCTS, TRANSACTIONS, History, history_of

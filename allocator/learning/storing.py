@@ -22,8 +22,8 @@ from allocator.learning.candidates import Network
 from allocator.learning.card import Card
 from allocator.learning.logistic import Logistic
 from allocator.learning.model import Baskets, Model
-from allocator.learning.pooled import Reach, Spending
 from allocator.learning.redeeming import Discounts
+from allocator.learning.spending import Reach, Spending
 from allocator.learning.wanting import Kept
 from allocator.tables.files import hash_inputs
 from allocator.tables.model_folder import (
@@ -195,7 +195,7 @@ def _read_discounts(document: Mapping[str, Any]) -> Discounts:
 
 def _spending(model: Spending) -> dict[str, Any]:
     reach = model.reach
-    document: dict[str, Any] = {**_logistic(model), "effect": model.effect.tolist(), "reach": None}
+    document: dict[str, Any] = {**_logistic(model), "message": model.message.tolist(), "reach": None}
     if reach is not None:
         document["reach"] = {
             "redemption": _logistic(reach.redemption),
@@ -217,7 +217,7 @@ def _read_spending(document: Mapping[str, Any]) -> Spending:
             np.array(entry["slope"], dtype=np.float64),
             float(entry["usual"]),
         )
-    return Spending(**_numbers(document), reach=reach, effect=np.array(document["effect"], dtype=np.float64))
+    return Spending(**_numbers(document), reach=reach, message=np.array(document["message"], dtype=np.float64))
 
 
 def _numbers(document: Mapping[str, Any]) -> dict[str, Any]:

@@ -21,8 +21,9 @@ from allocator.learning.logistic import Logistic
 from allocator.learning.model import Baskets, Model
 from allocator.learning.observed import read_sent
 from allocator.learning.past import WINDOW, Past
-from allocator.learning.pooled import PooledLearner, fit_spending
+from allocator.learning.pooled import PooledLearner
 from allocator.learning.redeeming import Discounts
+from allocator.learning.spending import fit_spending
 from allocator.learning.storing import manifest_of
 from allocator.learning.trials import TrialArrays, read_trial
 from allocator.learning.wanting import Learned, learn

@@ -15,7 +15,7 @@ from allocator.tables.faults import in_words
 from allocator.tables.files import files_of, hash_inputs
 from allocator.tables.output import MANIFEST
 
-FORMAT, VERSION = "allocate model", 2
+FORMAT, VERSION = "allocate model", 3
 DOCUMENT, NETWORK, CARD = "model.json", "purchase", "card.json"
 AGAIN = "train it again with `allocate train`"
 RELEVANCE = "relevance.cf"

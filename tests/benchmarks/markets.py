@@ -1,7 +1,8 @@
 """What plans from estimates truly earn on markets whose truth is known: ours, simple rules, and peers' estimates.
 
 Peers estimate incremental spend as the libraries of the field do (see `uplift.baselines`), each with its usual regression,
-from the same trial; their costs are ours, calibrated, so that only the effects differ. Every plan is proven best for its own
+from the same trial; their costs are ours, calibrated, so that only the effects differ. So do CausalML and EconML themselves,
+where they are installed (`tests.benchmarks.libraries`). Every plan is proven best for its own
 estimates by the same solver under the same limits. What it earns is the market's own expectation, so no luck of the campaign
 is in it; intervals are Student's over markets.
 """
@@ -9,7 +10,7 @@ is in it; intervals are Student's over markets.
 from __future__ import annotations
 
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from typing import Any
 
 import numpy as np
@@ -22,6 +23,7 @@ from allocator.simulation.estimates import mean
 from allocator.simulation.folder import campaign_text, trial_table, users_table
 from allocator.simulation.settings import Settings
 from allocator.solvers.strategies import compare
+from tests.benchmarks.libraries import Learner, learners
 from uplift import (
     AverageEffect,
     Boosting,
@@ -30,6 +32,7 @@ from uplift import (
     Linear,
     OutcomeKind,
     ResponseModel,
+    Schema,
     SLearner,
     TLearner,
     Trial,
@@ -54,7 +57,28 @@ SLOW = (
 Row = tuple[float, float, float, float, float, float, float]
 
 
-def plans(market: Market, quick: bool, peers: Sequence[Any], seed: int) -> Iterator[tuple[str, Row]]:
+Estimate = Callable[[Trial, Features, int], np.ndarray]  # trial, users, seed -> uplift of each coupon
+
+
+def _of_peer(peer: Any) -> Estimate:
+    return lambda trial, users, seed: np.asarray(peer.fit(trial, seed=seed).predict(users).uplift)
+
+
+def _of_library(learner: Learner) -> Estimate:
+    def estimate(trial: Trial, users: Features, seed: int) -> np.ndarray:
+        schema = Schema.fit(trial.features)
+        return learner(schema.encode(trial.features), trial.arm, trial.outcome, schema.encode(users), seed)
+
+    return estimate
+
+
+def estimates(peers: Sequence[Any], libraries: bool) -> list[tuple[str, Estimate]]:
+    """Return names and ways to estimate: ours of the methods, and the libraries that are installed."""
+    found = [(peer.name, _of_peer(peer)) for peer in peers]
+    return found + ([(name, _of_library(learner)) for name, learner in learners()] if libraries else [])
+
+
+def plans(market: Market, quick: bool, peers: Sequence[tuple[str, Estimate]], seed: int) -> Iterator[tuple[str, Row]]:
     """Yield each way to plan, and what it believed and what is true."""
     campaign, truth, rows = parse_campaign(campaign_text(market)), market.truth, np.arange(market.n_users)
     limits = campaign.limits(None)
@@ -99,12 +123,12 @@ def plans(market: Market, quick: bool, peers: Sequence[Any], seed: int) -> Itera
     )
     order = [arrays.coupons.index(name) for name in market.coupon_ids]
     features = model.features_of(users)
-    for peer in peers:
-        uplift = peer.fit(trial, seed=seed).predict(features).uplift[:, order]
-        yield peer.name, best(campaign.campaign.margin * uplift - cost, cost, uplift)
+    for name, estimate in peers:
+        uplift = estimate(trial, features, seed)[:, order]
+        yield name, best(campaign.campaign.margin * uplift - cost, cost, uplift)
 
 
-def run(users: int, seeds: Sequence[int], odd: float, quick: bool, peers: Sequence[Any]) -> None:
+def run(users: int, seeds: Sequence[int], odd: float, quick: bool, peers: Sequence[tuple[str, Estimate]]) -> None:
     """Print what each way to plan earns on each market, then the means with intervals over markets."""
     found: dict[str, list[Row]] = {}
     for seed in seeds:

@@ -3,6 +3,7 @@
     python -m tests.benchmarks.promises hillstrom --splits 10
     python -m tests.benchmarks.promises worlds --splits 10
     python -m tests.benchmarks.promises market --peers --splits 5
+    python -m tests.benchmarks.promises market --quick --libraries --splits 6    # pip install causalml econml lightgbm
 
 Each time the solver picks offers for the half that the model did not see, within a budget; the plan's predicted incremental
 sales are compared with their doubly robust estimate on that half, calibrated and raw. In made-up worlds also with the truth.
@@ -172,11 +173,13 @@ def main() -> None:
     parser.add_argument("--first", type=int, default=0, help="seed of the first market")
     parser.add_argument("--peers", action="store_true", help="market: also plan from peers' estimates")
     parser.add_argument("--slow-peers", action="store_true", help="also those by boosting that take minutes a market")
+    parser.add_argument("--libraries", action="store_true", help="market: also from CausalML's and EconML's estimates")
     parser.add_argument("--odd", type=float, default=0.0, help="market: above 0, users answer to what nothing shows")
     args = parser.parse_args()
     if args.job == "market":
         peers = markets.PEERS * (args.peers or args.slow_peers) + markets.SLOW * args.slow_peers
-        markets.run(args.users, range(args.first, args.first + args.splits), args.odd, args.quick, peers)
+        ways = markets.estimates(peers, args.libraries)
+        markets.run(args.users, range(args.first, args.first + args.splits), args.odd, args.quick, ways)
         return
     run(partial(hillstrom, file=args.file) if args.job == "hillstrom" else world, args.splits, args.quick)
 

@@ -5,7 +5,8 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from allocator.learning.pooled import PooledLearner, fit_spending
+from allocator.learning.pooled import PooledLearner
+from allocator.learning.spending import fit_spending
 from uplift import Features, OutcomeKind, Trial
 
 COUPONS = 6
@@ -64,3 +65,34 @@ def test_errors_cover_the_average_effect() -> None:
     error = np.sqrt((made.deviations.mean(axis=1) ** 2).sum(axis=0))
     assert (np.abs(made.uplift.mean(axis=0) - base.mean() * np.expm1(0.3)) < 3.5 * error).all()
     assert (error < 0.5 * base.mean()).all()
+
+
+def test_users_who_are_moved_alike_are_not_told_apart_by_luck() -> None:
+    spread = []
+    for seed in range(3):
+        trial, _, _ = _trial(4000, np.full(COUPONS, 0.2), 20 + seed)
+        made = fit_spending(trial, None, None, seed=0, groups=0).predict(trial.features)
+        spread.append(np.log(made.treated / made.control[:, None]).std())
+    assert np.mean(spread) < 0.05
+
+
+def test_users_who_are_moved_differently_are_told_apart() -> None:
+    rng = np.random.default_rng(5)
+    n = 8000
+    x, arm = rng.normal(size=(n, 2)), rng.integers(0, COUPONS + 1, n)
+    moved = np.where(x[:, 0] > 0, 0.6, 0.0)
+    trial = Trial.create(
+        Features.create(x), arm, np.exp(1.0 + moved * (arm > 0)) * rng.gamma(1.0, size=n), kind=OutcomeKind.MONEY
+    )
+    made = fit_spending(trial, None, None, seed=0, groups=0).predict(trial.features)
+    log = np.log(made.treated / made.control[:, None]).mean(axis=1)
+    assert log[x[:, 0] > 0].mean() - log[x[:, 0] < 0].mean() > 0.3
+
+
+def test_what_rises_and_falls_again_with_a_number_is_seen() -> None:
+    rng = np.random.default_rng(6)
+    x, arm = rng.normal(size=(6000, 1)), rng.integers(0, 3, 6000)
+    bought = rng.random(6000) < np.where(np.abs(x[:, 0]) < 0.7, 0.6, 0.2)
+    trial = Trial.create(Features.create(x), arm, bought.astype(float), kind=OutcomeKind.BINARY)
+    made = PooledLearner("pooled").fit(trial, seed=0, groups=0).predict(trial.features)
+    assert made.control[np.abs(x[:, 0]) < 0.5].mean() > made.control[np.abs(x[:, 0]) > 1.5].mean() + 0.2

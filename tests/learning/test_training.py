@@ -88,7 +88,7 @@ def test_a_model_cut_short_is_refused_with_words(folder: Path, name: str) -> Non
 def test_a_missing_file_another_version_and_a_foreign_folder_are_refused(folder: Path, tmp_path: Path) -> None:
     manifest = json.loads((folder / "manifest.json").read_text())
     (folder / "manifest.json").write_text(json.dumps({**manifest, "version": 99}))
-    with pytest.raises(DataError, match=r"version 99, this program reads 2"):
+    with pytest.raises(DataError, match=r"version 99, this program reads 3"):
         load_model(folder)
     (folder / "manifest.json").write_text(json.dumps(manifest))
     (folder / "card.json").unlink()
