@@ -89,6 +89,15 @@ def test_a_frontier_where_segments_leave_nobody_undecided() -> None:
     assert all(row.spend <= row.budget and row.bound >= row.objective for row in rows)
 
 
+def test_what_a_required_offer_costs_is_taken_off_every_budget() -> None:
+    value, cost = np.array([[5.0], [4.0], [3.0]]), np.array([[1.0], [1.0], [2.0]])
+    required = np.array([[False], [False], [True]])
+    problem = Problem.from_arrays(value, cost, budget=9.0, required=required)
+    rows = frontier(problem, [2.0, 3.0, 4.0]).rows
+    assert [row.objective for row in rows] == [3.0, 8.0, 12.0]
+    assert [row.bound for row in rows] == pytest.approx([3.0, 8.0, 12.0], abs=0.01)
+
+
 def test_rows_of_a_large_frontier_are_those_of_solves() -> None:
     made = market(30_000, 6, seed=4)
     problem = Problem.from_arrays(made.value, made.cost, budget=made.budget, quantities=made.quantities)

@@ -343,5 +343,8 @@ class Curve:
     def _with_number(self, piece: Piece, number: float) -> Piece:
         """Return a piece of the searched problem with this number in place of the one it has."""
         at_most = piece.folding.at_most.copy()
-        at_most[self.at] += number - self.search.whole.folding.at_most[self.at]
+        # Not in place of it: what required offers use has been taken off already.
+        searched = self.problem.limits[self.at].at_most
+        assert searched is not None
+        at_most[self.at] += number - searched
         return dataclasses.replace(piece, folding=piece.folding.with_bounds(piece.folding.at_least, at_most))
