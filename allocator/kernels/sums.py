@@ -15,7 +15,7 @@ SLICED = 2**SLICED_BITS  # numbers of a chunk
 SLICE_BITS = 53 - 2 - SLICED_BITS  # of each number's bits: sums of a chunk's slices have room for them
 MOST_EXPONENT = 800  # of a chunk's numbers: cuts are far from overflow
 MANY = 100_000  # numbers; more are added on threads: exact parts do not depend on how they are grouped
-MOST_PARTS = 2200 // 50  # of a double's exponents, a part each 50: more parts than a sum can need
+MOST_PARTS = 2_200  # more than a double has places for bits: parts that do not overlap may be as short as one
 
 
 @njit(nogil=True, cache=True)

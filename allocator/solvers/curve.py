@@ -189,7 +189,7 @@ class Curve:
                     close = self._close(piece, guess, first, box, region.fixed)
         search, move = dataclasses.replace(self.search, whole=whole), np.abs(above.prices - below.prices)
         tau = WARMTH * float((move * search.scale).max()) + 1e-9
-        last = regions[-1].tube.at(start)
+        last = regions[-1].tube.at(start) if regions[-1].piece.shard.n_users else None
         among = (None, None) if last is None else (self._with_number(regions[-1].piece, number), last)
         point = self._point(middle, whole, close, lambda: search.run(start, tau, *among))
         yield point
@@ -245,6 +245,10 @@ class Curve:
             around = [known for known_box, known in opened if known_box.contains(box)]
             inside = box.open_piece(min(around, key=lambda known: known.shard.n_users))
             opened.append((box, inside))
+            if not inside.shard.n_users:  # the dual is straight here, and has no curvature to follow
+                radius = WIDER * (box.high - box.low)
+                box = outer.within(prices, np.stack([radius, radius]))
+                continue
             few = inside.shard.n_users <= FEW
             value, curvature, told = self._curvature(inside, prices, (box.high - box.low) * scale)
             bend = curvature.diagonal()
@@ -272,7 +276,7 @@ class Curve:
                 if sharp.value < self.search.floor:
                     return None
                 near = last.within(prices, np.stack([radius, radius])).open_piece(inside)
-                return Close(prices, sharp.value, near, begun, fixed, reach)
+                return Close(prices, sharp.value, near if near.shard.n_users else inside, begun, fixed, reach)
         return None
 
     def _counted(self, piece: Piece, sharp: newton.Sharp, among: np.ndarray) -> tuple[np.ndarray, float, np.ndarray]:
@@ -339,5 +343,8 @@ class Curve:
     def _with_number(self, piece: Piece, number: float) -> Piece:
         """Return a piece of the searched problem with this number in place of the one it has."""
         at_most = piece.folding.at_most.copy()
-        at_most[self.at] += number - self.search.whole.folding.at_most[self.at]
+        # Not in place of it: what required offers use has been taken off already.
+        searched = self.problem.limits[self.at].at_most
+        assert searched is not None
+        at_most[self.at] += number - searched
         return dataclasses.replace(piece, folding=piece.folding.with_bounds(piece.folding.at_least, at_most))

@@ -84,7 +84,7 @@ class Path:
 def sampled_path(search: Search, at: int, numbers: Sequence[float], prices: np.ndarray, tau: float) -> Path | None:
     """Follow limit `at` of a sample from the greatest number down, from `prices` at temperature `tau` on.
 
-    `numbers` ascends. `None` where the limits are too many for a few users to tell, or no plan exists.
+    `numbers` ascends to the one that the search has. `None` where the limits are too many for a few users to tell, or no plan exists.
     """
     whole = search.whole
     if whole.folding.is_listed or not whole.shard.n_users:
@@ -98,7 +98,7 @@ def sampled_path(search: Search, at: int, numbers: Sequence[float], prices: np.n
     spread = max(1.0 - share, SEEN**2) ** 0.5 * ERRORS / sample.shard.n_users**0.5
     error, found, ends = np.zeros(prices.size), [], []
     for place, number in enumerate(anchors[::-1].tolist()):
-        piece = _with_number(sample, at, share * (number - whole.folding.at_most[at]))
+        piece = _with_number(sample, at, share * (number - numbers[-1]))
         if place in (0, anchors.size - 1):  # between the ends the error changes little
             survey = search.cool(piece, signs, prices, tau, floor, error)
             prices, tau, error, value = survey.prices, survey.tau, survey.error, survey.value

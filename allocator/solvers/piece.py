@@ -132,7 +132,7 @@ class Piece:
     def with_own_groups(self) -> Piece:
         """Leave groups without users out of the tables, where they are the most of them."""
         folding, group = self.folding, self.shard.group
-        if not folding.narrow.size or 2 * self.shard.n_users > folding.groups.shape[1]:
+        if not self.shard.n_users or not folding.narrow.size or 2 * self.shard.n_users > folding.groups.shape[1]:
             return self
         own, renumbered = np.unique(group, return_inverse=True)
         shard = dataclasses.replace(self.shard, group=renumbered.reshape(-1).astype(np.int32))
