@@ -37,8 +37,8 @@ _LEAST_GAIN, _LEAST_GAIN_ALONE = 5.0, 10.0
 # the number of trees that did best earned 2.2 nats on average and 5.7 at most, candidates without a search 2.8 at most.
 _SEARCH_GAIN = 4.0
 # Averages count for nothing where chance alone makes as much of their mean, or of how they differ, in one trial of so many: a
-# trial in which nothing works must promise nothing.
-_CHANCE = 0.02
+# trial in which nothing works must promise nothing. That coupons differ while they do nothing on average is the less likely.
+_CHANCE, _CHANCE_APART = 0.02, 0.002
 _NOTHING, _LEAST_PRIOR = 1e-6, 0.05  # prior variances over the error's
 _LEAST_EFFECT = 1e-4  # on the linear predictor; what `_NOTHING` leaves is less
 # Prior deviations, chosen on synthetic worlds and half splits of Hillstrom's trial.
@@ -298,7 +298,7 @@ def _works(averages: np.ndarray, covariance: np.ndarray) -> bool:
     if coupons > 1:
         around = np.eye(coupons) - 1.0 / coupons
         apart = averages @ np.linalg.pinv(around @ covariance @ around, hermitian=True) @ averages
-        works = works or apart > chi2.isf(_CHANCE, coupons - 1)
+        works = works or apart > chi2.isf(_CHANCE_APART, coupons - 1)
     return bool(works)
 
 

@@ -28,7 +28,6 @@ from tests.benchmarks.uplift_value import Marks, mark
 from tests.benchmarks.uplift_worlds import BoxWorld
 from uplift import (
     AverageEffect,
-    Boosting,
     DRLearner,
     Effects,
     Linear,
@@ -76,7 +75,9 @@ class Tuned:
         share = trial.propensities().mean(axis=0)
         offset, effect = _logits(best[2], share)
         design = np.eye(trial.n_arms)[trial.arm][:, 1:] - share[1:]
-        stack = fit_stack({"uplift": effect}, trial.outcome, offset, design, trial.weight, Link(True), scaled=False)
+        stack = fit_stack(
+            {"uplift": effect}, trial.outcome, offset, design, trial.weight, Link(True), scaled=False, doubt=False
+        )
         return _Calibrated(best[1].fit(trial, seed=seed), stack, share)
 
 
@@ -100,17 +101,43 @@ def _logits(effects: Effects, share: np.ndarray) -> tuple[np.ndarray, np.ndarray
     return logits @ share, logits[:, 1:] - logits[:, :1]
 
 
+@dataclass(frozen=True)
+class LightBoosting:
+    """LightGBM as the regression of an S-learner."""
+
+    rounds: int
+
+    def outcome(self, binary: bool, seed: int, monotone: list[int] | None = None) -> Any:
+        """Return an unfitted model of a binary outcome."""
+        assert binary
+        from lightgbm import LGBMClassifier
+
+        return LGBMClassifier(
+            n_estimators=self.rounds,
+            learning_rate=0.05,
+            num_leaves=15,
+            min_child_samples=200,
+            colsample_bytree=0.8,
+            subsample=0.8,
+            subsample_freq=1,
+            monotone_constraints=monotone,
+            random_state=seed,
+            n_jobs=1,
+            verbose=-1,
+        )
+
+
 def models(names: Sequence[str]) -> list[Any]:
     """Return the models of these names."""
     boosting, bound = (
-        tuple(SLearner(Boosting(rounds, 0.05, 15, 200), monotone=monotone) for rounds in (60, 150, 300))
+        tuple(SLearner(LightBoosting(rounds), monotone=monotone) for rounds in (40, 80, 160, 300))
         for monotone in (False, True)
     )
     everything: dict[str, Any] = {
         "network": UpliftNetwork(),
         "logistic": Tuned(tuple(SLearner(Linear(c)) for c in (3e-4, 1e-3, 3e-3)), "S-learner, logistic, tuned"),
-        "boosting": Tuned(bound, "S-learner, boosting, monotone, tuned"),
-        "unbound": Tuned(boosting, "S-learner, boosting, tuned"),
+        "boosting": Tuned(bound, "S-learner, LightGBM, monotone, tuned"),
+        "unbound": Tuned(boosting, "S-learner, LightGBM, tuned"),
         "t": TLearner(Linear(0.01), name="T-learner, logistic"),
         "dr": DRLearner(Linear(1e-3), name="DR-learner, linear"),
         # What chance alone does to a promise: averages of one half of the users against those of the other.
