@@ -128,7 +128,7 @@ class Crowd:
                 (near @ self.lately) / total,
                 factored @ self.to_scope,
                 affine(full_inputs(found), self.full),
-                affine(basket_inputs(sums(last, scopes), visit), self.basket),
+                affine(np.concatenate([basket_inputs(sums(last, scopes)), visit], axis=1), self.basket),
                 self._lift(last.matrix(ONCE)),
                 self._lift(profile),
             ],

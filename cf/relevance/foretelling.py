@@ -35,13 +35,13 @@ class Span:
     full, bought
         `(learners, inputs)` and `(learners, scopes)`: what was known, and whether it was bought in the window.
     visit, alone
-        The last visit before the window, and the `Sums` where nothing else is known.
+        The last visit before the window, and `basket_inputs` of it without factors.
     """
 
     full: Floats
     bought: npt.NDArray[np.bool_]
     visit: Interactions
-    alone: Sums
+    alone: Floats
 
 
 class Past:
@@ -81,7 +81,7 @@ class Past:
             full_inputs(sums(known, self._scopes)),
             outcomes(later, self._scopes)[0],
             visit,
-            sums(visit, self._scopes),
+            basket_inputs(sums(visit, self._scopes)),
         )
 
 
@@ -107,9 +107,9 @@ def foretelling(past: Past, now: int, scopes: Scopes, rare: npt.NDArray[np.float
         np.concatenate([span.full for span in whole]), np.concatenate([span.bought for span in whole]), FULL_PENALTY
     )
     came = np.concatenate([span.bought for _, span in found])
-    inputs = [basket_inputs(span.alone, np.asarray(profile_of(span.visit, rare) @ factors)) for _, span in found]
+    inputs = [np.concatenate([span.alone, profile_of(span.visit, rare) @ factors], axis=1) for _, span in found]
     basket = logistic(np.concatenate(inputs), came, BASKET_PENALTY)
-    had = np.concatenate([span.alone.pair[..., 0] > 0 for _, span in found])
+    had = np.concatenate([span.alone[:, : len(scopes)] > 0 for _, span in found])
     telling, lifts = lifts_of(sparse.vstack([span.visit.matrix(ONCE) for _, span in found], format="csr"), came)
     return Foretelling(
         full, basket, np.stack([odds_within(had, came), odds_within(~had, came)], axis=-1), telling, lifts
@@ -139,10 +139,13 @@ def full_inputs(found: Sums) -> Floats:
     return np.concatenate([*paces, *activity], axis=1).astype(np.float32)
 
 
-def basket_inputs(found: Sums, factored: Floats) -> Floats:
-    """Return what the next window is told from where only the last visit is looked at; `(users, inputs)`."""
+def basket_inputs(found: Sums) -> Floats:
+    """Return what the next window is told from where only the last visit is looked at, factors apart; `(users, inputs)`.
+
+    The first columns are whether each scope was in it.
+    """
     held = (found.pair[..., 0] > 0).astype(np.float32)
     idle = np.maximum(found.user[:, 5:6], 0.0)
     recency = [np.log1p(idle), np.log1p(idle) ** 2, idle < np.array(RECENCIES)]
     size = np.log1p(found.user[:, 7:10])
-    return np.concatenate([held, size, *recency, factored], axis=1).astype(np.float32)
+    return np.concatenate([held, size, *recency], axis=1).astype(np.float32)

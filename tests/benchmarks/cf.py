@@ -2,8 +2,8 @@
 
 `journey` compares recommenders on Complete Journey, `relevance` holds probabilities against weeks 49 to 52, `shapes` compares
 on made-up logs in the shapes of known data sets, `scale` builds and scores synthetic logs (`--events 50_000_000`), and `peers`
-times neighbours beside `implicit`, where that is installed. Settings were chosen with `--validation`, which foretells weeks 45
-to 48 instead; `--readme` writes the tables of `journey` and `relevance` into README. Times are CPU seconds of all threads and
+times neighbours beside `implicit`, where that is installed (`--users`, `--events`, `--items` give the size of both). Settings
+were chosen with `--validation`, which foretells weeks 45 to 48 instead; `--readme` writes the tables into README. Times are CPU seconds of all threads and
 wall seconds; the intervals are bootstrapped over users (95 %).
 """
 
@@ -30,7 +30,7 @@ from tests.benchmarks.cf_shapes import films, gifts
 
 WEEKS = {"45 to 48": ("2017-10-30T05:00:00", "2017-11-27T05:00:00"), "49 to 52": ("2017-11-27T05:00:00", "2017-12-26")}
 README = Path(__file__).parents[2] / "README.md"
-MARKS = ("<!-- cf:start -->", "<!-- cf:end -->")
+GROUPS = {"cf": ("journey", "relevance"), "cf-scale": ("scale", "peers")}  # tables that stand together in README
 TENTHS = 10  # parts of the households, whose spread says how much a tenth of them tells
 CATEGORIES = 100
 
@@ -250,19 +250,24 @@ def synthetic(folder: Path, users: int, events: int, items: int) -> None:
         pq.write_table(table, folder / f"{number:03}.parquet", row_group_size=1_000_000)
 
 
-def scale(users: int, events: int, items: int = 100_000) -> None:
+def scale(users: int, events: int, items: int) -> list[str]:
     """From Parquet to a relevance matrix of all users and 50 scopes."""
     print(f"\nScale: {events:,} events of {users:,} users and {items:,} items, 50 scopes")
     with tempfile.TemporaryDirectory() as held:
         with measured("write Parquet (not counted)"):
             synthetic(Path(held), users, events, items)
-        with measured("Parquet -> interactions"):
+        with measured("Parquet -> interactions") as read:
             x = cf.Interactions.of(cf.EventFiles(held), now=366)
-    with measured("fit"):
+    with measured("fit") as fit:
         model = cf.Relevance(most_users=5_000).fit(x, cf.Scopes.by_group(x.items, x.items.values % 50))
-    with measured("predict"):
+    with measured("predict") as told:
         found = model.predict(x)
     print(f"  {found.probability.shape} probabilities, mean {found.probability.mean():.4f}; {x.faults}")
+    peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 2**20
+    return [
+        f"Relevance of {users:,} users to 50 scopes from {events:,} events in Parquet: reading {read[0]:.0f}, fit "
+        f"{fit[0]:.0f}, probabilities {told[0]:.0f} CPU s ({read[1] + fit[1] + told[1]:.0f} s in all), {peak:.1f} GiB."
+    ]
 
 
 def zipf_log(users: int, events: int, items: int) -> cf.Interactions:
@@ -275,7 +280,7 @@ def zipf_log(users: int, events: int, items: int) -> cf.Interactions:
     )
 
 
-def peers(users: int, events: int, items: int = 100_000) -> None:
+def peers(users: int, events: int, items: int) -> list[str]:
     """Neighbours beside implicit's, on the same matrix; and user-kNN in MovieLens-1M's shape."""
     print("\nUser-kNN cosine, k = 100: 6,040 users, 3,706 items, 1,000,000 events")
     small = zipf_log(6_040, 1_000_000, 3_706)
@@ -284,7 +289,10 @@ def peers(users: int, events: int, items: int = 100_000) -> None:
     cf.recommend_all(near, small.only(np.arange(64)))  # compiles
     with measured("cf best 10 of all users") as spent:
         cf.recommend_all(near, small)
-    print(f"  {1_000 * spent[0] / small.n_users:.3f} ms CPU a user, {1_000 * spent[1] / small.n_users:.3f} ms wall")
+    note = (
+        f"User-kNN, 6,040 users, 3,706 items, 1,000,000 events: {1_000 * spent[0] / small.n_users:.2f} ms CPU a user."
+    )
+    print(f"  {note}")
     x = zipf_log(users, events, items)
     print(f"\nItem-kNN cosine, k = 50: {events:,} events, {users:,} users, {items:,} items")
     rule = cf.ItemKNN(cf.Cosine(), k=50, own=0.0, normalised=False, weighting=cf.Weighting())
@@ -294,7 +302,7 @@ def peers(users: int, events: int, items: int = 100_000) -> None:
         cf.recommend_all(model, x, n=10)
     if importlib.util.find_spec("implicit") is None:
         print("  implicit is not installed")
-        return
+        return [note]
     from implicit.nearest_neighbours import CosineRecommender
 
     matrix = x.matrix().astype(np.float64)
@@ -305,7 +313,16 @@ def peers(users: int, events: int, items: int = 100_000) -> None:
         theirs.recommend(np.arange(x.n_users), matrix, N=10, filter_already_liked_items=False)
     same = [agree(theirs.similarity[i], model.near[i], i) for i in range(0, x.n_items, max(x.n_items // 500, 1))]
     print(f"  implicit / cf, CPU: fit {fit[0] / ours[0]:.2f}, best 10 {best[0] / our_best[0]:.2f}")
-    print(f"  the same similarities for {np.mean(same):.1%} of {len(same)} items")
+    equal = f"the same similarities for {np.mean(same):.1%} of {len(same)} items"
+    print(f"  {equal}")
+    return [
+        f"| item-kNN, {users:,} users, {items:,} items, {events:,} events | fit, CPU s | best 10 of all users, CPU s |",
+        "| --- | --- | --- |",
+        f"| cf | {ours[0]:.0f} | {our_best[0]:.0f} |",
+        f"| implicit 0.7.3 | {fit[0]:.0f} | {best[0]:.0f} |",
+        "",
+        f"Both find {equal}. {note}",
+    ]
 
 
 def agree(theirs: Any, ours: Any, own: int) -> bool:
@@ -321,6 +338,7 @@ def main() -> None:
     parser.add_argument("what", nargs="*", default=["journey", "relevance"])
     parser.add_argument("--events", type=int, default=5_000_000)
     parser.add_argument("--users", type=int, default=100_000)
+    parser.add_argument("--items", type=int, default=100_000)
     parser.add_argument("--validation", action="store_true", help="foretell weeks 45 to 48")
     parser.add_argument("--readme", action="store_true", help="write the tables into README")
     options = parser.parse_args()
@@ -329,20 +347,28 @@ def main() -> None:
         parser.error(f"unknown: {', '.join(sorted(unknown))}")
     weeks = "45 to 48" if options.validation else "49 to 52"
     data = journey() if {"journey", "relevance"} & set(options.what) else None
-    tables: list[list[str]] = []
+    tables: dict[str, list[str]] = {}
     for what in options.what:
         if data is not None and what in ("journey", "relevance"):
-            tables.append((recommenders if what == "journey" else relevance)(data, weeks))
-            print("\n".join(tables[-1]), flush=True)
+            tables[what] = (recommenders if what == "journey" else relevance)(data, weeks)
         elif what == "shapes":
             shapes()
         else:
-            (scale if what == "scale" else peers)(options.users, options.events)
-    if options.readme and tables:
-        text = "\n\n".join("\n".join(table) for table in tables)
-        before, rest = README.read_text(encoding="utf-8").split(MARKS[0])
-        after = rest.split(MARKS[1])[1]
-        README.write_text(f"{before}{MARKS[0]}\n{text}\n{MARKS[1]}{after}", encoding="utf-8")
+            tables[what] = (scale if what == "scale" else peers)(options.users, options.events, options.items)
+        print("\n".join(tables.get(what, [])), flush=True)
+    if options.readme:
+        for group, members in GROUPS.items():
+            written(group, [tables[name] for name in members if name in tables])
+
+
+def written(group: str, tables: list[list[str]]) -> None:
+    """Put tables into README between the marks of their group."""
+    if not tables:
+        return
+    begin, end = f"<!-- {group}:start -->", f"<!-- {group}:end -->"
+    before, rest = README.read_text(encoding="utf-8").split(begin)
+    text = "\n\n".join("\n".join(table) for table in tables)
+    README.write_text(f"{before}{begin}\n{text}\n{end}{rest.split(end)[1]}", encoding="utf-8")
 
 
 if __name__ == "__main__":
