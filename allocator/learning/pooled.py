@@ -31,7 +31,7 @@ STEPS, FIRST_STEPS, LAST_STEPS = 2, 8, 3  # Newton's, in a round, in the first o
 FASTEST = 4.0  # largest factor on a variance in a round
 SETTLED = 0.02  # relative change of every variance
 LONGEST = 1.0  # largest change of a coefficient in a step
-PRIOR_WEIGHT, PRIOR_VARIANCE = 2.0, 1e-4  # each variance is estimated as if so many more coefficients had this one
+PRIOR_WEIGHT, PRIOR_VARIANCE = 2.0, 1e-5  # each variance is estimated as if so many more coefficients had this one
 FREE = 1e4  # variance of what is not shrunk
 # Standard deviation of what a coupon changes of the log of spend where nobody redeems it: then it is no more than a message.
 MESSAGE = 0.05

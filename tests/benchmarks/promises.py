@@ -2,11 +2,13 @@
 
     python -m tests.benchmarks.promises hillstrom --splits 10
     python -m tests.benchmarks.promises worlds --splits 10
+    python -m tests.benchmarks.promises shop --splits 10
     python -m tests.benchmarks.promises market --peers --splits 5
     python -m tests.benchmarks.promises market --quick --libraries --splits 6    # pip install causalml econml lightgbm
 
 Each time the solver picks offers for the half that the model did not see, within a budget; the plan's predicted incremental
-sales are compared with their doubly robust estimate on that half, calibrated and raw. In made-up worlds also with the truth.
+sales are compared with their doubly robust estimate on that half, calibrated and raw. In made-up worlds also with the truth;
+`shop` takes the trials of made-up markets.
 `market` plans markets with known truth from our estimates, by simple rules, and from peers' estimates: `tests.benchmarks.markets`.
 """
 
@@ -29,6 +31,8 @@ from allocator.learning import Model, TrialArrays, default_candidates, read_tria
 from allocator.learning.calibrating import ONE, Calibration
 from allocator.learning.offers import Scorer
 from allocator.learning.training import purchase_trial
+from allocator.simulation import Market
+from allocator.simulation.folder import campaign_text, trial_table
 from tests.benchmarks import markets
 from uplift import Effects, OutcomeKind, Trial, promise
 from uplift.splitting import split_halves
@@ -135,6 +139,15 @@ def world(split: int) -> tuple[TrialArrays, pd.DataFrame, Campaign, np.ndarray]:
     return table, features, parse_campaign(text), (truth.uplift * truth.revenue[:, None])[:, by_name]
 
 
+def shop(split: int) -> tuple[TrialArrays, pd.DataFrame, Campaign, None]:
+    """Return the trial of a made-up market of 50,000 users: 25,000 of them, with redemptions and discounts."""
+    market = Market.draw(50_000, 300 + split)
+    table = read_trial(trial_table(market))
+    arms = len(table.coupons) + 1
+    table = dataclasses.replace(table, propensity=np.full((1, arms), 1.0 / arms))
+    return table, pd.DataFrame(table.features), parse_campaign(campaign_text(market)), None
+
+
 def run(find: Any, splits: int, quick: bool) -> None:
     """Print each split and the counts."""
     found: dict[str, list[Outcome]] = {"calibrated": [], "raw": []}
@@ -165,7 +178,7 @@ def run(find: Any, splits: int, quick: bool) -> None:
 def main() -> None:
     """Read the command line."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("job", choices=["hillstrom", "worlds", "market"])
+    parser.add_argument("job", choices=["hillstrom", "worlds", "shop", "market"])
     parser.add_argument("--splits", type=int, default=10)
     parser.add_argument("--quick", action="store_true", help="without the network, which takes most of the time")
     parser.add_argument("--file", type=Path, default=FILE, help="Hillstrom's table")
@@ -181,7 +194,8 @@ def main() -> None:
         ways = markets.estimates(peers, args.libraries)
         markets.run(args.users, range(args.first, args.first + args.splits), args.odd, args.quick, ways)
         return
-    run(partial(hillstrom, file=args.file) if args.job == "hillstrom" else world, args.splits, args.quick)
+    trials = {"hillstrom": partial(hillstrom, file=args.file), "worlds": world, "shop": shop}
+    run(trials[args.job], args.splits, args.quick)
 
 
 if __name__ == "__main__":
