@@ -3,7 +3,8 @@
 from allocator.explaining.choices import Charge, Why
 from allocator.explaining.comparing import Comparison, compare_plans
 from allocator.explaining.coupons import CouponExplanation, Segment, SegmentTree, explain_coupon
-from allocator.explaining.users import OfferLine, UserExplanation, explain_user
+from allocator.explaining.lines import OfferLine
+from allocator.explaining.users import UserExplanation, explain_user
 
 __all__ = [
     "Charge",

@@ -11,45 +11,15 @@ from typing import TYPE_CHECKING, Any
 from allocator.errors import DataError, UsageError
 from allocator.explaining import wording
 from allocator.explaining.cases import Case, case_of_folder, case_of_result
-from allocator.explaining.choices import TIE, Candidate, Charge, Verdict, Why, best, verdicts
+from allocator.explaining.choices import TIE, Candidate, Verdict, Why, best, verdicts
 from allocator.explaining.inputs import Given, open_plan
+from allocator.explaining.lines import OfferLine
 from allocator.explaining.predictions import reasons_of
 from allocator.result import Result
 from allocator.tables.plan_folder import PlanFolder
 
 if TYPE_CHECKING:
     from allocator.learning.reasons import CouponReasons
-
-
-@dataclass(frozen=True)
-class OfferLine:
-    """One coupon of the campaign, for one user.
-
-    Attributes
-    ----------
-    value, cost, after_prices
-        Currency; `None` where the user was not eligible. `after_prices`: the value less what the limits' prices take.
-    charges
-        What each limit takes that covers this offer and has a price.
-    predictions
-        What the offers tell of chances, by the column's name.
-    why, reason
-        Why it is issued or not, as a code and in words.
-    rival, limit
-        The coupon that took its place; the limit that takes most of its value, where that decided.
-    """
-
-    coupon: str
-    issued: bool
-    value: float | None
-    cost: float | None
-    after_prices: float | None
-    charges: tuple[Charge, ...]
-    predictions: Mapping[str, float]
-    why: Why
-    reason: str
-    rival: str | None
-    limit: str | None
 
 
 @dataclass(frozen=True)

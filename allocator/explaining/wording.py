@@ -9,7 +9,7 @@ from allocator.explaining.choices import Candidate, Verdict, Why
 
 if TYPE_CHECKING:
     from allocator.explaining.cases import Proof
-    from allocator.explaining.users import OfferLine
+    from allocator.explaining.lines import OfferLine
 
 
 def money(number: float, currency: str) -> str:

@@ -247,7 +247,7 @@ class Card:
         lines += ["arm                        users  purchases  spend a user"]
         for arm in self.arms:
             spend = "" if arm.spend is None else f"{arm.spend:>12.4f}"
-            lines.append(f"{arm.coupon:<22}{arm.users:>10,}{arm.purchases:>10.4%}  {spend}".rstrip())
+            lines.append(f"{arm.coupon:<22}{arm.users:>10,}{_rate(arm.purchases):>10}  {spend}".rstrip())
         return lines
 
     def _overlap(self) -> list[str]:
@@ -290,14 +290,20 @@ class Card:
         lines = []
         for k in self.kept:
             inside = "inside" if k.kept else "OUTSIDE"
+            digits = 0 if k.standard_error >= 100 else 1
             lines.append(
-                f"For the best half of the users: {k.raw:,.1f} {k.unit} predicted raw, {k.calibrated:,.1f} calibrated; "
-                f"{self.source} shows {_interval(k.observed, k.standard_error, 1)}: {inside}."
+                f"For the best half of the users: {k.raw:,.{digits}f} {k.unit} predicted raw, {k.calibrated:,.{digits}f} "
+                f"calibrated; {self.source} shows {_interval(k.observed, k.standard_error, digits)}: {inside}."
             )
         return ["", *lines] if lines else []
 
     def _limits(self) -> list[str]:
         return ["", "What it cannot know:", *(f"- {line}" for line in self.limits)]
+
+
+def _rate(share: float) -> str:
+    """Return a share of users as a percentage of three digits that count: 53.4%, 0.573%."""
+    return f"{100 * share:.3g}%"
 
 
 def _metric(name: str, value: float, error: float | None, meaning: str) -> dict[str, Any]:

@@ -112,7 +112,7 @@ class LogisticLearner:
 
     def _one(self, trial: Trial, x: np.ndarray, weight: np.ndarray, rows: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
         arms, arm, outcome, w = trial.n_arms, trial.arm[rows], trial.outcome[rows], weight[rows]
-        if self.strength is None:
+        if self.strength is None or not np.ptp(outcome):  # where all did alike, no feature tells them apart
             # Half a purchase more and half a failure more: an arm where nobody bought still has odds.
             bought = np.bincount(arm, w * outcome, arms) + 0.5
             failed = np.bincount(arm, w * (1.0 - outcome), arms) + 0.5

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -11,57 +11,21 @@ import numpy as np
 
 from allocator.campaign import Campaign, Coupon
 from allocator.errors import UsageError
-from allocator.history import ProfileSchema
 from allocator.learning.asking import features_for
-from allocator.learning.calibrating import Calibration
-from allocator.learning.candidates import Fitted
 from allocator.learning.kinship import Kinship, kinship
 from allocator.learning.logistic import Logistic
 from allocator.learning.members import Members
-from allocator.learning.redeeming import Discounts
-from allocator.learning.spending import Spending
+from allocator.learning.parts import Parts
+from allocator.learning.writing import save
 from allocator.scoring import Expected
 from allocator.tables.frames import to_arrow
 from allocator.tables.model_folder import PRODUCTS, TRANSACTIONS, History, history_of
 from uplift import DriftReport, Effects, Features
-from uplift.amounts import Amount
 
 if TYPE_CHECKING:
-    from allocator.learning.card import Card
-    from allocator.learning.wanting import Kept, Wants
+    from allocator.learning.wanting import Wants
 
 LEAST_CHANCE = 1e-9  # of a purchase, to divide by
-
-
-@dataclass(frozen=True, eq=False)
-class Baskets:
-    """What a purchase spends.
-
-    Attributes
-    ----------
-    amount
-        By features and coupon; `None` where the trial had too few buyers for that, and `mean` stands for all.
-    mean
-        Currency, over the trial's purchases.
-    spread
-        Standard deviation of the logarithm of the spend around what was expected.
-    """
-
-    amount: Amount | None
-    mean: float
-    spread: float
-
-    def predict(self, features: Features, coupons: int) -> tuple[np.ndarray, np.ndarray]:
-        """Return the expected spend of a purchase without `(n,)` and with each coupon `(n, coupons)`."""
-        if self.amount is None:
-            return np.full(len(features), self.mean), np.full((len(features), coupons), self.mean)
-        return self.amount.predict(features)
-
-    def errors(self, coupons: int) -> np.ndarray:
-        """`(coupons,)` standard error of each coupon's effect on the logarithm of the spend."""
-        if self.amount is None or self.amount.errors is None:
-            return np.zeros(coupons)
-        return self.amount.errors
 
 
 @dataclass(frozen=True, eq=False)
@@ -113,55 +77,8 @@ class Prediction:
 
 
 @dataclass(frozen=True, eq=False)
-class Model:
-    """A trained model.
-
-    Attributes
-    ----------
-    coupons
-        Ids of the trial's coupons.
-    terms
-        Their terms where `train` was given them.
-    purchase
-        Of P(purchase), not calibrated.
-    calibration
-        What its uplift is multiplied with.
-    baskets
-        What a purchase spends; `None` where the trial had no spend.
-    spending
-        Of expected spend, not calibrated: where sales come from. `None` where the trial had no spend.
-    redemption
-        Of P(redeemed if issued), the first coupon in the place of control; `None` where the trial did not say.
-    discounts
-        What a redemption takes off; `None` where the trial did not say.
-    profile
-        Which of the features are made of transactions; `None` where none are.
-    observational
-        Whether the effects rest on users who were not drawn by lot.
-    relevance
-        What was learned of purchases from scopes; `None` where there were no products, or too short a past.
-    card
-        What is known of how good it is.
-    manifest
-        What it was made from and with.
-    home
-        The folder that it was loaded from; `None`: it was not.
-    """
-
-    coupons: tuple[str, ...]
-    terms: tuple[Coupon, ...] | None
-    purchase: Fitted
-    calibration: Calibration
-    baskets: Baskets | None
-    spending: Spending | None
-    redemption: Logistic | None
-    discounts: Discounts | None
-    profile: ProfileSchema | None
-    observational: bool
-    card: Card
-    manifest: Mapping[str, Any]
-    relevance: Kept | None = None
-    home: Path | None = None
+class Model(Parts):
+    """A trained model; see `Parts` for what it is made of."""
 
     @property
     def features(self) -> tuple[str, ...]:
@@ -316,8 +233,6 @@ class Model:
 
     def save(self, folder: str | Path, *, force: bool = False) -> None:
         """Write a model folder, whole or not at all; raises `UsageError` and `OutputError`."""
-        from allocator.learning.storing import save
-
         save(self, Path(folder), force=force)
 
 

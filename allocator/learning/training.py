@@ -18,15 +18,16 @@ from allocator.learning.candidates import Candidate, cross_fitted, default_candi
 from allocator.learning.carding import draw_card
 from allocator.learning.joining import joined
 from allocator.learning.logistic import Logistic
-from allocator.learning.model import Baskets, Model
+from allocator.learning.model import Model
 from allocator.learning.observed import read_sent
+from allocator.learning.parts import Baskets
 from allocator.learning.past import WINDOW, Past
 from allocator.learning.pooled import PooledLearner
 from allocator.learning.redeeming import Discounts
 from allocator.learning.spending import fit_spending
-from allocator.learning.storing import manifest_of
 from allocator.learning.trials import TrialArrays, read_trial
 from allocator.learning.wanting import Learned, learn
+from allocator.learning.writing import manifest_of
 from allocator.progress import Progress as Told
 from allocator.progress import silent
 from allocator.tables.model_folder import PRODUCTS, TRANSACTIONS

@@ -10,8 +10,9 @@ from rich.text import Text
 
 from allocator.explaining.choices import Why
 from allocator.explaining.coupons import CouponExplanation, Segment, SegmentTree
+from allocator.explaining.lines import OfferLine
 from allocator.explaining.tree import FEWEST
-from allocator.explaining.users import OfferLine, UserExplanation
+from allocator.explaining.users import UserExplanation
 from allocator.reporting.consoles import bar, console_on_stdout, is_narrow, numbers, set_off, table_of, visible
 from allocator.reporting.consoles import line as say
 from allocator.reporting.words import money, share

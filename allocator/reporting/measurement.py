@@ -77,8 +77,11 @@ def show_measurement(measured: Measurement) -> None:
 def headline(measured: Measurement, *, named: bool = True) -> str:
     """Say what the campaign did to each user, with its name before it."""
     whole, currency = measured.overall, measured.currency
+    lift, word = whole.lift, "more"
+    if lift.value < 0:
+        lift, word = dataclasses.replace(lift, value=-lift.value, low=-lift.high, high=-lift.low), "less"
     return (f"{measured.campaign}: " if named else "") + (
-        f"{whole.treated:,} users with a coupon spent {interval(whole.lift)} {currency} each more than the "
+        f"{whole.treated:,} users with a coupon spent {interval(lift)} {currency} each {word} than the "
         f"{whole.control:,} held out of the same strata ({share(whole.share.value, sign=True)})."
     )
 

@@ -10,6 +10,8 @@ import numpy as np
 import pyarrow as pa
 
 from allocator.campaign.reading import parse_campaign
+from allocator.errors import DataError
+from allocator.simulation.estimating import too_small
 from allocator.simulation.folder import campaign_text, trial_table, users_table
 from allocator.simulation.market import NOTHING, Market
 from allocator.simulation.truth import Outcomes
@@ -67,7 +69,10 @@ class Refitted:
         usable = [log for log in logs if log.num_rows and float(np.max(log["propensity"].to_numpy())) < 1.0]
         trial = trial_table(market)
         table = pa.concat_tables([trial, *(log.select(trial.column_names).cast(trial.schema) for log in usable)])
-        model = train(table, campaign=campaign, candidates=self.candidates, seed=seed)
+        try:
+            model = train(table, campaign=campaign, candidates=self.candidates, seed=seed)
+        except DataError as error:
+            raise too_small(market, error) from error
         offers = score(model, users_table(market), campaign)
         shape = (market.n_users, len(market.coupons))
         value, cost = (offers[name].to_numpy().reshape(shape) for name in ("value", "cost"))

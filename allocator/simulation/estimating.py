@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Protocol
 import numpy as np
 
 from allocator.campaign.reading import parse_campaign
+from allocator.errors import DataError, UsageError
 from allocator.simulation.folder import campaign_text, trial_table, users_table
 from allocator.simulation.market import Market
 
@@ -29,6 +30,11 @@ class Estimator(Protocol):
         ...
 
 
+def too_small(market: Market, error: DataError) -> UsageError:
+    """Return what to say where a market's own trial does not suffice: nobody gave a file that could be corrected."""
+    return UsageError(f"a market of {market.n_users:,} users is too small to learn from ({error}); ask for more users")
+
+
 @dataclass(frozen=True)
 class Learned:
     """What `allocate train` and `allocate score` estimate.
@@ -47,7 +53,10 @@ class Learned:
         from allocator.learning import score, train
 
         campaign = parse_campaign(campaign_text(market))
-        model = train(trial_table(market), campaign=campaign, candidates=self.candidates, seed=seed)
+        try:
+            model = train(trial_table(market), campaign=campaign, candidates=self.candidates, seed=seed)
+        except DataError as error:
+            raise too_small(market, error) from error
         offers = score(model, users_table(market), campaign)
         shape = (market.n_users, len(market.coupons))
         value, cost = (offers[name].to_numpy().reshape(shape) for name in ("value", "cost"))

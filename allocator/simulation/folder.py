@@ -17,7 +17,7 @@ import pyarrow.parquet as parquet
 from allocator.kernels import history as past
 from allocator.kernels.blocks import available_threads
 from allocator.simulation.catalogue import BRANDS
-from allocator.simulation.market import NOTHING, TRIAL, Market
+from allocator.simulation.drawn import NOTHING, TRIAL, DrawnMarket
 from allocator.simulation.settings import PERIOD_DAYS, calibration
 from allocator.tables.output import Content, write_folder
 
@@ -29,7 +29,7 @@ NEW_DAYS, LAPSED_DAYS, LOYAL_VISITS = 84, 56, 2.0  # segments: tenure, idle days
 EPOCH = datetime.date(1970, 1, 1)
 
 
-def write_market(market: Market, folder: Path, *, force: bool) -> None:
+def write_market(market: DrawnMarket, folder: Path, *, force: bool) -> None:
     """Write the market whole or not at all.
 
     Files: `transactions.parquet`, `products.parquet`, `users.parquet`, `trial.parquet`, `truth.parquet`,
@@ -56,14 +56,14 @@ def write_market(market: Market, folder: Path, *, force: bool) -> None:
     write_folder(folder, contents, force=force)
 
 
-def users_table(market: Market) -> pa.Table:
+def users_table(market: DrawnMarket) -> pa.Table:
     """Return users as of the campaign's start: profile, segment, and what the history shows."""
     return pa.table(
         {"user_id": np.arange(market.n_users, dtype=np.int64), **_known(market, slice(None), market.seen_now, 0)}
     )
 
 
-def trial_table(market: Market) -> pa.Table:
+def trial_table(market: DrawnMarket) -> pa.Table:
     """Return the trial: user, coupon, what was known at its start, outcomes, propensity. `spend` is before the coupon."""
     trial = market.trial
     words = pa.array([*market.coupon_ids, "control"])
@@ -83,7 +83,7 @@ def trial_table(market: Market) -> pa.Table:
     )
 
 
-def products_table(market: Market) -> pa.Table:
+def products_table(market: DrawnMarket) -> pa.Table:
     """Return the items that are sold: category, department, brand and price."""
     categories, items = calibration()["categories"], market.catalogue
     names = {key: pa.array([category[key] for category in categories]) for key in ("name", "department")}
@@ -99,7 +99,7 @@ def products_table(market: Market) -> pa.Table:
     )
 
 
-def truth_table(market: Market) -> pa.Table:
+def truth_table(market: DrawnMarket) -> pa.Table:
     """Return every pair's truth in the form of the offers file, so that it can be planned: the oracle's plan."""
     truth, (n, k) = market.truth, market.affinity.shape
 
@@ -124,7 +124,7 @@ def truth_table(market: Market) -> pa.Table:
     )
 
 
-def transactions(market: Market, *, block: int = BLOCK) -> Iterator[pa.Table]:
+def transactions(market: DrawnMarket, *, block: int = BLOCK) -> Iterator[pa.Table]:
     """Yield the history's lines, the users' blocks in order; memory does not grow with the market."""
     known, items = market.population, market.catalogue
     catalogue = (
@@ -169,7 +169,7 @@ def _ahead(make: Callable[[int], pa.Table], places: Iterable[int]) -> Iterator[p
             yield waiting.popleft().result()
 
 
-def campaign_text(market: Market) -> str:
+def campaign_text(market: DrawnMarket) -> str:
     """Return campaign.toml: the coupons' terms, a budget and a quantity that bind, and what the market assumes.
 
     The budget is half of what everyone's best offer would cost, and the coupon that most users would get is scarce.
@@ -204,7 +204,7 @@ def _toml(item: object) -> str:
     return item.isoformat() if isinstance(item, datetime.date) else json.dumps(item, ensure_ascii=False)
 
 
-def _known(market: Market, rows: slice | np.ndarray, seen: np.ndarray, period: int) -> dict[str, object]:
+def _known(market: DrawnMarket, rows: slice | np.ndarray, seen: np.ndarray, period: int) -> dict[str, object]:
     """Return what the shop knows of some users at a period's start; `seen` is of those users."""
     people = market.population
     columns: dict[str, object] = {}
@@ -229,7 +229,7 @@ def _known(market: Market, rows: slice | np.ndarray, seen: np.ndarray, period: i
     }
 
 
-def _write_transactions(market: Market, path: Path) -> None:
+def _write_transactions(market: DrawnMarket, path: Path) -> None:
     writer = None
     for part in transactions(market):
         if writer is None:
@@ -239,7 +239,7 @@ def _write_transactions(market: Market, path: Path) -> None:
     writer.close()
 
 
-def _trial_period(market: Market) -> int:
+def _trial_period(market: DrawnMarket) -> int:
     return (market.trial.time - market.settings.start).days // PERIOD_DAYS
 
 
@@ -247,7 +247,7 @@ def _days(day: datetime.date) -> int:
     return (day - EPOCH).days
 
 
-def _manifest(market: Market) -> dict[str, object]:
+def _manifest(market: DrawnMarket) -> dict[str, object]:
     known = dataclasses.asdict(market.settings)
     return {
         "kind": "market",

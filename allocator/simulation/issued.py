@@ -131,7 +131,8 @@ def _split_cost(
         if odd:
             said.append(
                 f"{counted(odd, 'offer has', 'offers have')} a liability above cost / redeem_probability: a redemption "
-                "is taken to cost the latter"
+                "is taken to cost the latter. The plan's summary, which counts on the worst, says that everyone's redemptions "
+                f"could spend {float((contact + liability).sum()):,.2f}"
             )
     else:
         contact = np.minimum(campaign.campaign.contact_cost, cost)

@@ -92,6 +92,8 @@ def read_stock(path: str | Path, products: Products) -> Stock:
     """
     layout = layout_of(path, BY_ITEM)
     table = read_layout(layout, BY_ITEM)
+    if not table.num_rows:
+        raise DataError(f"{path}: no rows; write one row for each item or attribute of the products")
     units = _numbers(table, "units")
     lead = _numbers(table, "lead_days") if "lead_days" in table.column_names else np.full(len(units), np.nan)
     what = _what(str(path), table, products)

@@ -5,7 +5,7 @@ from __future__ import annotations
 import time as clock
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Any, Protocol
 
 import numpy as np
 import numpy.typing as npt
@@ -16,10 +16,38 @@ from cf.events import Events, Faults, faults
 from cf.events.columns import KINDS, moment, seconds
 from cf.ids import Ids
 from cf.interactions import kernels
-from cf.interactions.log import Interactions
 from cf.progress import Progress
 
 LATEST = 2**32 - 1  # seconds since 1970 that 32 bits hold: the year 2106
+
+
+class Held(Protocol):
+    """What is there already: the interactions that events are added to."""
+
+    @property
+    def users(self) -> Ids: ...  # noqa: D102
+
+    @property
+    def items(self) -> Ids: ...  # noqa: D102
+
+    @property
+    def start(self) -> npt.NDArray[np.int64]: ...  # noqa: D102
+
+    @property
+    def item(self) -> npt.NDArray[np.int32]: ...  # noqa: D102
+
+    @property
+    def time(self) -> npt.NDArray[np.uint32]: ...  # noqa: D102
+
+    @property
+    def now(self) -> int: ...  # noqa: D102
+
+    @property
+    def faults(self) -> Faults: ...  # noqa: D102
+
+    def __len__(self) -> int: ...
+
+    def users_of_events(self) -> npt.NDArray[np.int64]: ...  # noqa: D102
 
 
 @dataclass
@@ -105,14 +133,14 @@ def kind_numbers(kind: npt.NDArray[Any]) -> npt.NDArray[np.int8]:
 
 def build(
     events: Events | Iterable[Events],
-    base: Interactions | None,
+    base: Held | None,
     now: Any,
     items: Ids | npt.ArrayLike | None,
     users: Ids | npt.ArrayLike | None,
     keep_duplicates: bool,
     progress: Progress,
-) -> Interactions:
-    """Number, count, place, sort; see `Interactions.of`. With `base`, its events are placed first."""
+) -> dict[str, Any]:
+    """Number, count, place, sort: return what `Interactions` is made of. With `base`, its events are placed first."""
     batches: Iterable[Events] = [events] if isinstance(events, Events) else events
     if isinstance(batches, Iterator):
         raise EventsError("events are read twice, and an iterator can be read once: give a list or EventFiles")
@@ -138,9 +166,8 @@ def build(
             made = {name: column[:left] for name, column in made.items()}  # views: a copy would double the memory
     report = Faults(door.events, door.counts)
     end = limit if now is not None else max(int(made["time"].max(initial=0)) + 1, base.now if base is not None else 0)
-    return Interactions(
-        plan.users, plan.items, plan.start, now=end, faults=report if base is None else base.faults + report, **made
-    )
+    found = report if base is None else base.faults + report
+    return {"users": plan.users, "items": plan.items, "start": plan.start, "now": end, "faults": found, **made}
 
 
 @dataclass
@@ -153,7 +180,7 @@ class Plan:
     optional: tuple[str, ...]
 
 
-def count(batches: Iterable[Events], door: Door, users: Ids, items: Ids, base: Interactions | None, progress: Progress) -> Plan:  # fmt: skip
+def count(batches: Iterable[Events], door: Door, users: Ids, items: Ids, base: Held | None, progress: Progress) -> Plan:  # fmt: skip
     """First pass: number ids and count each user's sound events."""
     held = np.zeros(len(users), np.int64) if base is None else np.diff(base.start)
     optional: tuple[str, ...] | None = None
@@ -175,7 +202,7 @@ def count(batches: Iterable[Events], door: Door, users: Ids, items: Ids, base: I
     return Plan(users, items, start, optional or ())
 
 
-def place(batches: Iterable[Events], door: Door, plan: Plan, base: Interactions | None, progress: Progress) -> dict[str, Any]:  # fmt: skip
+def place(batches: Iterable[Events], door: Door, plan: Plan, base: Held | None, progress: Progress) -> dict[str, Any]:  # fmt: skip
     """Second pass: put each event into the next free slot of its user."""
     total = int(plan.start[-1])
     kinds = {"item": np.int32, "time": np.uint32, "quantity": np.float32, "money": np.float32, "kind": np.int8}

@@ -15,6 +15,7 @@ from cf.events import Events, Faults
 from cf.events.columns import DAY, KINDS, moment
 from cf.ids import Ids
 from cf.interactions import kernels
+from cf.interactions.building import build
 from cf.interactions.weighting import Weighting
 from cf.progress import Progress, silent
 
@@ -87,17 +88,13 @@ class Interactions:
         keep_duplicates
             By default an event that equals another in everything is a fault.
         """
-        from cf.interactions.building import build
-
-        return build(events, None, now, items, users, keep_duplicates, progress)
+        return cls(**build(events, None, now, items, users, keep_duplicates, progress))
 
     def updated(
         self, events: Events | Iterable[Events], *, now: Any = None, keep_duplicates: bool = False, progress: Progress = silent
     ) -> Interactions:  # fmt: skip
         """Return interactions with these events too; new users and items are numbered after the known ones."""
-        from cf.interactions.building import build
-
-        return build(events, self, now, None, None, keep_duplicates, progress)
+        return Interactions(**build(events, self, now, None, None, keep_duplicates, progress))
 
     def __len__(self) -> int:
         return self.item.size

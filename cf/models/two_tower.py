@@ -15,6 +15,7 @@ from cf.ids import Ids
 from cf.interactions import Interactions, Weighting
 from cf.model import Numbers, Reason, Scores, at_least_one, popularity_of
 from cf.models.content import Attributes
+from cf.models.two_tower_training import Samples, train
 from cf.neighbours.nearest import csr
 from cf.progress import Progress, silent
 
@@ -68,8 +69,6 @@ class TwoTower:
 
     def fit(self, interactions: Interactions, progress: Progress = silent) -> TwoTowerModel:
         """Train on the last windows."""
-        from cf.models.two_tower_training import train
-
         items = interactions.items
         if self.items is not None:
             items, _ = items.with_new(self.items.items.values)
@@ -107,16 +106,6 @@ class TwoTower:
             )
         history = csr(sparse.vstack(histories))
         return Samples(means(history), csr(sparse.vstack(attributes)), np.concatenate(owner), np.concatenate(target))
-
-
-@dataclass(frozen=True)
-class Samples:
-    """`history` `(rows, items)` and `attributes` `(rows, features)` of users at a time; each target came after `owner`'s."""
-
-    history: sparse.csr_matrix
-    attributes: sparse.csr_matrix
-    owner: npt.NDArray[np.int64]
-    target: npt.NDArray[np.int32]
 
 
 def table(attributes: Attributes | None, ids: Ids) -> sparse.csr_matrix:

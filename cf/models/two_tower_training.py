@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
+from dataclasses import dataclass
+from typing import Any, Protocol
 
 import numpy as np
 import numpy.typing as npt
@@ -11,10 +12,45 @@ from scipy import sparse
 from cf.errors import UsageError
 from cf.progress import Progress
 
-if TYPE_CHECKING:
-    from cf.models.two_tower import Samples, TwoTower
-
 Floats = npt.NDArray[np.float32]
+
+
+class Rule(Protocol):
+    """What training takes of the rule (see `TwoTower`)."""
+
+    @property
+    def batch(self) -> int: ...  # noqa: D102
+
+    @property
+    def epochs(self) -> int: ...  # noqa: D102
+
+    @property
+    def hidden(self) -> int: ...  # noqa: D102
+
+    @property
+    def id_dropout(self) -> float: ...  # noqa: D102
+
+    @property
+    def negatives(self) -> int: ...  # noqa: D102
+
+    @property
+    def rate(self) -> float: ...  # noqa: D102
+
+    @property
+    def seed(self) -> int: ...  # noqa: D102
+
+    @property
+    def size(self) -> int: ...  # noqa: D102
+
+
+@dataclass(frozen=True)
+class Samples:
+    """`history` `(rows, items)` and `attributes` `(rows, features)` of users at a time; each target came after `owner`'s."""
+
+    history: sparse.csr_matrix
+    attributes: sparse.csr_matrix
+    owner: npt.NDArray[np.int64]
+    target: npt.NDArray[np.int32]
 
 
 def imported() -> Any:
@@ -26,7 +62,7 @@ def imported() -> Any:
     return tensorflow
 
 
-def first_weights(rule: TwoTower, n_items: int, n_item_features: int, n_user_features: int, popularity: Floats) -> dict[str, Floats]:  # fmt: skip
+def first_weights(rule: Rule, n_items: int, n_item_features: int, n_user_features: int, popularity: Floats) -> dict[str, Floats]:  # fmt: skip
     """Return small random weights; the biases begin at the items' log shares."""
     rng = np.random.default_rng(rule.seed)
 
@@ -48,7 +84,7 @@ def first_weights(rule: TwoTower, n_items: int, n_item_features: int, n_user_fea
     }
 
 
-def train(rule: TwoTower, samples: Samples, features: sparse.csr_matrix, popularity: Floats, progress: Progress) -> dict[str, Floats]:  # fmt: skip
+def train(rule: Rule, samples: Samples, features: sparse.csr_matrix, popularity: Floats, progress: Progress) -> dict[str, Floats]:  # fmt: skip
     """Return the weights that tell what came next, by Adam on a sampled softmax."""
     tf = imported()
     rng = np.random.default_rng(rule.seed)

@@ -74,6 +74,33 @@ def test_measure_prints_tables_and_json(allocate: Allocate, folder: Path) -> Non
     assert [cell["name"] for cell in document["segments"]] == ["even", "odd"]
 
 
+def test_a_lift_below_zero_is_told_as_less(allocate: Allocate, folder: Path, tmp_path: Path) -> None:
+    after = pd.read_parquet(folder / "after.parquet")
+    lots = pd.read_parquet(folder / "plan" / "propensities.parquet")
+    after["spend"] = 10.0 + after.user_id.isin(lots.user_id[lots.held_out]) * 2.0 + np.arange(len(after)) % 3
+    after.to_parquet(tmp_path / "worse.parquet")
+    code, out, err = allocate("measure", folder / "plan", "--outcomes", tmp_path / "worse.parquet", "--margin", "30%")
+    assert code == 0, err
+    first = out.splitlines()[0]
+    assert "each less than the" in first and "spent -" not in first
+
+
+def test_a_market_too_small_to_learn_from_is_a_fault_of_the_words_not_of_a_file(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    from allocator import learning
+    from allocator.errors import DataError, UsageError
+    from allocator.simulation import Market
+    from allocator.simulation.estimating import Learned
+
+    def refuse(*_: object, **__: object) -> None:
+        raise DataError("trial: an arm has 0 users")
+
+    monkeypatch.setattr(learning, "train", refuse)
+    with pytest.raises(UsageError, match="a market of 60 users is too small to learn from"):
+        Learned(()).estimate(Market.draw(60), seed=0)
+
+
 def test_measure_refuses_with_the_codes_of_the_contract(allocate: Allocate, folder: Path, tmp_path: Path) -> None:
     code, _, err = allocate("measure", folder / "plan")
     assert (code, "--outcomes" in err) == (2, True)

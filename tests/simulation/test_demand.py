@@ -133,6 +133,7 @@ def test_stock_lists_name_items_or_kinds_and_their_faults_are_named(tmp_path: Pa
         ("item_id,units\n3,5\n3,2\n", "each row once"),
         ("item_id,units\n3,-5\n", "0 or more"),
         ("colour,units\nred,5\n", "exactly one attribute"),
+        ("item_id,units\n", "no rows"),
     ):
         path.write_text(text)
         with pytest.raises(DataError, match=words):

@@ -14,6 +14,7 @@ from uplift.effects import Effects
 from uplift.errors import TrialError
 from uplift.features import DriftReport
 from uplift.files import CHUNK, TrialFiles
+from uplift.network import storing
 from uplift.network.checkpoints import Checkpoint, fingerprint
 from uplift.network.fitting import FittedStage, fit_stage
 from uplift.network.settings import Progress, Settings
@@ -258,22 +259,17 @@ class FittedNetwork:
 
     def save(self, folder: str | Path) -> None:
         """Write `model.keras` files and `model.json` into a new folder, whole or not at all."""
-        from uplift.network.storing import save
-
-        save(self, Path(folder))
+        storing.save(storing.Parts(self.stages, self.amount, self.terms, self.kind), Path(folder))
 
     def export(self, folder: str | Path) -> None:
         """Write the networks of each stage as TensorFlow SavedModels, from encoded users, for serving elsewhere.
 
         Trees, stack and calibration stay in `model.json` of `save`.
         """
-        from uplift.network.storing import export
-
-        export(self, Path(folder))
+        storing.export(self.stages, Path(folder))
 
     @classmethod
     def load(cls, folder: str | Path) -> FittedNetwork:
         """Read what `save` wrote; raises `ModelFileError` on anything else."""
-        from uplift.network.storing import load
-
-        return load(Path(folder))
+        parts = storing.load(Path(folder))
+        return cls(parts.stages, parts.amount, parts.terms, parts.kind, out_of_fold=None)

@@ -8,11 +8,11 @@ import shutil
 import tempfile
 import warnings
 import zipfile
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
-from dataclasses import asdict
+from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
 
@@ -28,15 +28,22 @@ from uplift.trees import Forest
 from uplift.trial import OutcomeKind, Terms
 from uplift.wide import Wide
 
-if TYPE_CHECKING:
-    from uplift.network.model import FittedNetwork
-
 FORMAT = "uplift-network"
 VERSION = 3  # 3: boosted models of the outcome
 _DOCUMENT = "model.json"
 
 
-def save(model: FittedNetwork, folder: Path) -> None:
+@dataclass(frozen=True, eq=False)
+class Parts:
+    """What a trained network is made of, and what a folder holds of it (see `FittedNetwork`)."""
+
+    stages: tuple[Stage, ...]
+    amount: Amount | None
+    terms: Terms | None
+    kind: OutcomeKind
+
+
+def save(model: Parts, folder: Path) -> None:
     """Write a new folder, whole or not at all.
 
     Raises
@@ -82,7 +89,7 @@ def _quiet() -> Iterator[None]:
         yield
 
 
-def load(folder: Path) -> FittedNetwork:
+def load(folder: Path) -> Parts:
     """Read a folder that `save` wrote.
 
     Raises
@@ -90,16 +97,13 @@ def load(folder: Path) -> FittedNetwork:
     ModelFileError
         Where it is absent, damaged, of another format or of another version.
     """
-    from uplift.network.model import FittedNetwork
-
     document = _document(folder)
     try:
-        return FittedNetwork(
+        return Parts(
             stages=tuple(_stage(folder, entry) for entry in document["stages"]),
             amount=_amount(document["amount"]),
             terms=_terms(document["terms"]),
             kind=OutcomeKind(document["kind"]),
-            out_of_fold=None,
         )
     except (KeyError, TypeError, ValueError, IndexError) as error:
         raise ModelFileError(f"{folder / _DOCUMENT} is damaged: {error!r}; train and save the model again") from error
@@ -261,8 +265,8 @@ def _amount(document: dict[str, Any] | None) -> Amount | None:
     return Amount(schema=Schema.from_json(document["schema"]), **arrays)
 
 
-def export(model: FittedNetwork, folder: Path) -> None:
+def export(stages: Sequence[Stage], folder: Path) -> None:
     """Write each stage as a TensorFlow SavedModel, `(n, width)` encoded users to the parts of the network, for serving."""
-    for position, stage in enumerate(model.stages):
+    for position, stage in enumerate(stages):
         with _quiet():
             stage.network.export(folder / f"stage{position}", verbose=False)
