@@ -318,8 +318,8 @@ def peers(users: int, events: int, items: int) -> list[str]:
     return [
         f"| item-kNN, {users:,} users, {items:,} items, {events:,} events | fit, CPU s | best 10 of all users, CPU s |",
         "| --- | --- | --- |",
-        f"| cf | {ours[0]:.0f} | {our_best[0]:.0f} |",
-        f"| implicit 0.7.3 | {fit[0]:.0f} | {best[0]:.0f} |",
+        f"| cf | {ours[0]:.1f} | {our_best[0]:.1f} |",
+        f"| implicit 0.7.3 | {fit[0]:.1f} | {best[0]:.1f} |",
         "",
         f"Both find {equal}. {note}",
     ]
