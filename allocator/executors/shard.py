@@ -48,6 +48,13 @@ class Shard:
     user: np.ndarray | None
     origin: np.ndarray | None
 
+    def __post_init__(self) -> None:
+        """Let no array be written to: a copy of few users is then of the same types as the whole, and kernels are compiled once."""
+        for name in ("start", "coupon", "value", "cost", "extra", "group", "caps", "exclusive"):
+            array = getattr(self, name).view()
+            array.flags.writeable = False
+            object.__setattr__(self, name, array)
+
     @property
     def n_offers(self) -> int:
         """Number of offers, absent ones of a dense grid included."""
