@@ -21,9 +21,10 @@ from allocator.learning.asking import for_nobody
 from allocator.learning.offers import Scorer
 from allocator.learning.unlike import Unlike
 from allocator.progress import Progress, silent
-from allocator.tables.blocks import UNFINISHED, UserBlocks, open_users
+from allocator.tables.blocks import UserBlocks, open_users
 from allocator.tables.files import hash_inputs
 from allocator.tables.output import check_parquet, write_file
+from allocator.tables.placing import UNFINISHED
 
 BLOCK = 32_768  # users
 STATE = "state.json"

@@ -18,8 +18,6 @@ from allocator.tables.frames import decoded, one_chunk, values_type
 from allocator.tables.origin import Origin
 from allocator.tables.user_ids import refuse_bad_ids
 
-UNFINISHED = ".{}.partial"  # the folder beside a file that is made block by block, until it is whole
-
 
 @dataclass(frozen=True, eq=False)
 class UserBlocks:

@@ -5,6 +5,8 @@ from __future__ import annotations
 from dataclasses import dataclass
 from pathlib import Path
 
+UNFINISHED = ".{}.partial"  # the folder beside a file that is made block by block, until it is whole
+
 
 @dataclass(frozen=True)
 class _Placing:
@@ -33,9 +35,15 @@ def placed() -> list[Path]:
     """Return what is in its place of all that was noted since `forget`.
 
     A rename keeps the numbers of what it moves. No line of code could tell as surely: an interruption may strike between
-    the rename and the line after it.
+    the rename and the line after it. Blocks of a file that is not whole yet do not count.
     """
-    return [placing.target for placing in _PLACING if _identity(placing.target) == placing.identity]
+    there = [placing.target for placing in _PLACING if _identity(placing.target) == placing.identity]
+    return [path for path in there if not _is_block(path)]
+
+
+def _is_block(path: Path) -> bool:
+    before, after = UNFINISHED.split("{}")
+    return path.parent.name.startswith(before) and path.parent.name.endswith(after)
 
 
 def _identity(path: Path) -> tuple[int, int] | None:

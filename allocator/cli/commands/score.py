@@ -85,7 +85,7 @@ def score(
         try:
             scored = predict(inputs, output, screen, draws=draws, seed=seed, resume=resume, force=force)
         except KeyboardInterrupt:
-            from allocator.tables.blocks import UNFINISHED
+            from allocator.tables.placing import UNFINISHED
 
             if (output.parent / UNFINISHED.format(output.name)).is_dir():
                 return exits.interrupted(f"{output} was not written; add --resume to go on where this run stopped")
