@@ -94,24 +94,37 @@ def written(out: Path) -> set[str]:
     return {path.name for path in out.parent.iterdir()}
 
 
+def stack(frame: FrameType | None) -> Iterator[FrameType]:
+    """Yield a frame and those that called it."""
+    while frame is not None:
+        yield frame
+        frame = frame.f_back
+
+
 @pytest.fixture
 def interrupted(allocate: Allocate) -> Iterator[Callable[[list[Any], float], Run]]:
     """Run a command in this process, interrupted after so many seconds as Ctrl-C would."""
 
+    running = False
+
     def strike(number: int, frame: FrameType | None) -> None:
-        # What is raised inside a callback of the garbage collector is lost, and the tests' own tools have one.
-        if frame is not None and frame.f_code.co_name == "gc_callback":
+        calls = {frame.f_code.co_name for frame in stack(frame)}
+        if "_code" in calls and "gc_callback" not in calls:
+            raise KeyboardInterrupt
+        # The command's job has not begun, or what is raised would be lost: in a callback of the collector, which the tests' tools have.
+        if running:
             signal.setitimer(signal.ITIMER_REAL, 1e-3)
-            return
-        raise KeyboardInterrupt
 
     before = signal.signal(signal.SIGALRM, strike)
 
     def run(words: list[Any], seconds: float) -> Run:
+        nonlocal running
+        running = True
         signal.setitimer(signal.ITIMER_REAL, seconds)
         try:
             return allocate(*words)
         finally:
+            running = False
             signal.setitimer(signal.ITIMER_REAL, 0)
 
     yield run
