@@ -175,7 +175,7 @@ def _dual(problem: Problem, threads: int | None, seed: int) -> Dual:
     used = np.array([problem.measure(r, problem.required).sum() for r in range(len(problem.limits))])
     few = piece.sample(min(BENT, piece.shard.n_users), np.random.default_rng(seed))
     present = np.flatnonzero(~np.isnan(few.shard.value))
-    typical = max(float(np.abs(few.shard.value[present]).mean()) if present.size else 1.0, 1e-9)
+    typical = _typical_value(few, present)
     radius = np.tile(AROUND * typical / _typical_use(few, present), (2, 1))
     around: list[tuple[Box, Piece, np.ndarray]] = []
 
@@ -235,14 +235,17 @@ def price_search(problem: Problem, piece: Piece, deadline: float, seed: int, rep
     folding = piece.folding
     few = piece.sample(min(1000, piece.shard.n_users), rng)
     present = np.flatnonzero(~np.isnan(few.shard.value))
-    value = few.shard.value[present]
     floor = -math.inf
     if np.isfinite(folding.at_least).any():
         caps = piece.shard.caps
         most = int(caps.sum()) if caps.size else piece.shard.n_users * min(piece.shard.cap, problem.n_coupons)
         floor = most * float(np.fmin.reduce(piece.shard.value, initial=0.0)) - 1.0
-    tau = max(float(np.abs(value).mean()) if value.size else 1.0, 1e-9)
-    return Search(piece, _typical_use(few, present), floor, deadline, rng, report), tau
+    return Search(piece, _typical_use(few, present), floor, deadline, rng, report), _typical_value(few, present)
+
+
+def _typical_value(few: Piece, present: np.ndarray) -> float:
+    """Return the mean size of the values of these offers, above 0."""
+    return max(float(np.abs(few.shard.value[present]).mean()) if present.size else 1.0, 1e-9)
 
 
 def _typical_use(few: Piece, present: np.ndarray) -> np.ndarray:

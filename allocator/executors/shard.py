@@ -61,9 +61,14 @@ class Shard:
         return int(self.value.size)
 
     @property
+    def gets_one(self) -> bool:
+        """Whether users get at most one offer each."""
+        return self.cap == 1 and not self.caps.size
+
+    @property
     def is_plain_grid(self) -> bool:
         """Whether all users have the same number of offers, one for each coupon, and get at most one."""
-        return self.width > 0 and self.cap == 1 and not self.caps.size
+        return self.width > 0 and self.gets_one
 
     def arrays(self) -> tuple[object, ...]:
         """Return the arguments that every pass shares, in the kernels' order."""

@@ -9,10 +9,8 @@ from typing import TYPE_CHECKING, Protocol
 import numpy as np
 import pyarrow as pa
 
-from allocator.campaign.reading import parse_campaign
-from allocator.errors import DataError
-from allocator.simulation.estimating import too_small
-from allocator.simulation.folder import campaign_text, trial_table, users_table
+from allocator.simulation.estimating import learned_offers
+from allocator.simulation.folder import trial_table, users_table
 from allocator.simulation.market import NOTHING, Market
 from allocator.simulation.truth import Outcomes
 
@@ -62,21 +60,11 @@ class Refitted:
 
     def estimate(self, market: Market, logs: Sequence[pa.Table], seed: int) -> tuple[np.ndarray, np.ndarray]:
         """Train on the trial and on the logs of waves in which every coupon was possible; score all users."""
-        from allocator.learning import score, train
-
-        campaign = parse_campaign(campaign_text(market))
         # Where no lots were drawn, a user's coupon follows from what is known of them, and nothing can be learned from it.
         usable = [log for log in logs if log.num_rows and float(np.max(log["propensity"].to_numpy())) < 1.0]
         trial = trial_table(market)
         table = pa.concat_tables([trial, *(log.select(trial.column_names).cast(trial.schema) for log in usable)])
-        try:
-            model = train(table, campaign=campaign, candidates=self.candidates, seed=seed)
-        except DataError as error:
-            raise too_small(market, error) from error
-        offers = score(model, users_table(market), campaign)
-        shape = (market.n_users, len(market.coupons))
-        value, cost = (offers[name].to_numpy().reshape(shape) for name in ("value", "cost"))
-        return value, cost
+        return learned_offers(market, table, self.candidates, seed)
 
 
 def refitted_logistic() -> Refitted:

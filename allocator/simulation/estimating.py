@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Protocol
 
 import numpy as np
+import pyarrow as pa
 
 from allocator.campaign.reading import parse_campaign
 from allocator.errors import DataError, UsageError
@@ -30,9 +31,29 @@ class Estimator(Protocol):
         ...
 
 
-def too_small(market: Market, error: DataError) -> UsageError:
-    """Return what to say where a market's own trial does not suffice: nobody gave a file that could be corrected."""
-    return UsageError(f"a market of {market.n_users:,} users is too small to learn from ({error}); ask for more users")
+def learned_offers(
+    market: Market, trial: pa.Table, candidates: Sequence[Candidate] | None, seed: int
+) -> tuple[np.ndarray, np.ndarray]:
+    """Train on a trial of the market, score all its users, and return value and cost, `(n_users, n_coupons)`, currency.
+
+    Raises
+    ------
+    UsageError
+        Where the trial does not suffice: nobody gave a file that could be corrected.
+    """
+    from allocator.learning import score, train
+
+    campaign = parse_campaign(campaign_text(market))
+    try:
+        model = train(trial, campaign=campaign, candidates=candidates, seed=seed)
+    except DataError as error:
+        raise UsageError(
+            f"a market of {market.n_users:,} users is too small to learn from ({error}); ask for more users"
+        ) from error
+    offers = score(model, users_table(market), campaign)
+    shape = (market.n_users, len(market.coupons))
+    value, cost = (offers[name].to_numpy().reshape(shape) for name in ("value", "cost"))
+    return value, cost
 
 
 @dataclass(frozen=True)
@@ -50,17 +71,7 @@ class Learned:
 
     def estimate(self, market: Market, seed: int) -> tuple[np.ndarray, np.ndarray]:
         """Train on the trial, then score all users."""
-        from allocator.learning import score, train
-
-        campaign = parse_campaign(campaign_text(market))
-        try:
-            model = train(trial_table(market), campaign=campaign, candidates=self.candidates, seed=seed)
-        except DataError as error:
-            raise too_small(market, error) from error
-        offers = score(model, users_table(market), campaign)
-        shape = (market.n_users, len(market.coupons))
-        value, cost = (offers[name].to_numpy().reshape(shape) for name in ("value", "cost"))
-        return value, cost
+        return learned_offers(market, trial_table(market), self.candidates, seed)
 
 
 def logistic() -> Learned:

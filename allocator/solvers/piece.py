@@ -53,7 +53,7 @@ class Piece:
     @property
     def gets_one(self) -> bool:
         """Whether users get at most one offer each."""
-        return self.shard.cap == 1 and not self.shard.caps.size
+        return self.shard.gets_one
 
     def exact(self, prices: np.ndarray) -> tuple[float, np.ndarray, Choices]:
         """Return the dual at these prices, each limit's usage (fixed choices not counted), and the choices."""
