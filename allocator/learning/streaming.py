@@ -23,7 +23,7 @@ from allocator.learning.unlike import Unlike
 from allocator.progress import Progress, silent
 from allocator.tables.blocks import UserBlocks, open_users
 from allocator.tables.files import hash_inputs
-from allocator.tables.output import check_parquet, write_file
+from allocator.tables.output import check_file, write_file
 from allocator.tables.placing import UNFINISHED
 
 BLOCK = 32_768  # users
@@ -121,7 +121,7 @@ def score_file(
     OutputError
         Where the file cannot be written.
     """
-    check_parquet(target, force)
+    check_file(target, (".parquet",), force)
     opened = open_users(users)
     key = _fingerprint(scorer, opened)
     folder = partial_folder(target)

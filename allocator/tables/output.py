@@ -6,12 +6,14 @@ import errno
 import os
 import secrets
 import shutil
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
 from pathlib import Path
 
 import numpy as np
 import pyarrow as pa
+import pyarrow.csv as csv
+import pyarrow.parquet as parquet
 
 from allocator.errors import AllocatorError, OutputError, UsageError
 from allocator.tables import placing
@@ -31,14 +33,26 @@ WRITING = {
 }
 
 
-def check_parquet(target: Path, force: bool) -> None:
-    """Refuse the name of a file of offers before any long work; raises `UsageError`."""
-    if target.suffix != ".parquet":
-        raise UsageError(f"{target}: offers are written as Parquet; name the file NAME.parquet")
-    if target.is_dir():
-        raise UsageError(f"{target} is a folder; give the name of a file")
-    if target.exists() and not force:
-        raise UsageError(f"{target} exists already; choose another name, or add --force to replace it")
+def check_file(path: Path, suffixes: Sequence[str], force: bool) -> None:
+    """Refuse, before any long work, the name of a file that could not be written after it.
+
+    Parameters
+    ----------
+    suffixes
+        How its name may end, such as `(".csv", ".parquet")`.
+
+    Raises
+    ------
+    UsageError
+        Where the name ends otherwise, is that of a folder, exists and `force` is not given, or where its parent cannot be
+        made or written to. Nothing is left behind.
+    """
+    if path.suffix not in suffixes:
+        raise UsageError(f"{path}: name the file {' or '.join(f'NAME{suffix}' for suffix in suffixes)}")
+    with _in_words(path, UsageError):
+        target = _target(path)
+        _refuse_existing_file(path, target, force)
+        _try_place(path, target)
 
 
 def check_target(folder: Path, force: bool, kind: str = "plan") -> None:
@@ -61,15 +75,7 @@ def check_target(folder: Path, force: bool, kind: str = "plan") -> None:
         _refuse_existing(folder, force)
         target = _target(folder)
         _refuse_other_kind(folder, target, kind)
-        blocking = next(place for place in target.parents if place.exists())
-        if not blocking.is_dir():
-            raise UsageError(f"{folder} cannot be made: {blocking} is a file; choose another folder")
-        # To try is the only sure test: rights, quotas and network disks each have their own rules.
-        with _made_parents(target) as made:
-            trial = _temporary(target)
-            trial.mkdir()
-            trial.rmdir()
-        _remove_empty(made)
+        _try_place(folder, target)
 
 
 def write_folder(folder: Path, contents: Mapping[str, Content], *, force: bool) -> None:
@@ -123,10 +129,7 @@ def write_file(path: Path, data: Content, *, force: bool = True) -> None:
     """
     with _in_words(path):
         target = _target(path)
-        if target.is_dir():
-            raise UsageError(f"{path} is a folder; give the name of a file")
-        if target.exists() and not force:
-            raise UsageError(f"{path} exists already; choose another name, or add --force to replace it")
+        _refuse_existing_file(path, target, force)
         with _made_parents(target):
             fresh = _temporary(target)
             try:
@@ -166,6 +169,17 @@ def write_files(folder: Path, contents: Mapping[str, Content]) -> None:
         finally:
             for path in fresh.values():
                 path.unlink(missing_ok=True)
+
+
+def table_bytes(table: pa.Table, suffix: str) -> bytes:
+    """Return a table as the bytes of a `.csv` or `.parquet` file."""
+    sink = pa.BufferOutputStream()
+    if suffix == ".csv":
+        csv.write_csv(table, sink, csv.WriteOptions(quoting_style="needed"))
+    else:
+        parquet.write_table(table, sink)
+    content: bytes = sink.getvalue().to_pybytes()
+    return content
 
 
 def plan_table(rows: np.ndarray, offers: pa.Table) -> pa.Table:
@@ -209,6 +223,25 @@ def _refuse_existing(folder: Path, force: bool) -> None:
         raise UsageError(
             f"{folder} is not a plan folder (it has no {MANIFEST}), so --force does not replace it; choose another"
         )
+
+
+def _refuse_existing_file(path: Path, target: Path, force: bool) -> None:
+    if target.is_dir():
+        raise UsageError(f"{path} is a folder; give the name of a file")
+    if target.exists() and not force:
+        raise UsageError(f"{path} exists already; choose another name, or add --force to replace it")
+
+
+def _try_place(path: Path, target: Path) -> None:
+    """Raise where nothing can be made beside a target. To try is the only sure test: rights, quotas and network disks each have their own rules."""
+    blocking = next(place for place in target.parents if place.exists())
+    if not blocking.is_dir():
+        raise UsageError(f"{path} cannot be made: {blocking} is a file; choose another place")
+    with _made_parents(target) as made:
+        trial = _temporary(target)
+        trial.mkdir()
+        trial.rmdir()
+    _remove_empty(made)
 
 
 def _refuse_other_kind(folder: Path, target: Path, kind: str) -> None:

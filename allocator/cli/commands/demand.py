@@ -55,17 +55,17 @@ def demand(
     screen = Screen(quiet=quiet, verbose=verbose)
 
     def job() -> int:
+        import pyarrow as pa
+
         from allocator.reporting import demanded
         from allocator.reporting.summary import to_json
-        from allocator.tables.output import write_file
+        from allocator.tables.output import check_file, table_bytes, write_file
 
-        if output is not None and output.suffix not in (".csv", ".parquet"):
-            raise UsageError(f"{output}: name the table NAME.csv or NAME.parquet")
-        if output is not None and output.exists() and not force:
-            raise UsageError(f"{output} exists already; choose another name, or add --force to replace it")
+        if output is not None:
+            check_file(output, (".csv", ".parquet"), force)
         found = _forecast(plan, stock, transactions, products, start, service, screen)
         if output is not None:
-            write_file(output, _table(found.columns(), output.suffix), force=force)
+            write_file(output, table_bytes(pa.table(found.columns()), output.suffix), force=force)
             screen.note(f"Written to {output}")
         if as_json:
             rows = [
@@ -130,17 +130,3 @@ def _start(given: str | None, planned: datetime.date | None) -> datetime.date:
         return datetime.date.fromisoformat(given)
     except ValueError as error:
         raise UsageError(f"--start {given!r} is no date; write it as 2026-03-01") from error
-
-
-def _table(columns: dict[str, Any], suffix: str) -> bytes:
-    import pyarrow as pa
-    import pyarrow.csv
-    import pyarrow.parquet
-
-    table, sink = pa.table(columns), pa.BufferOutputStream()
-    if suffix == ".csv":
-        pyarrow.csv.write_csv(table, sink, pyarrow.csv.WriteOptions(quoting_style="needed"))
-    else:
-        pyarrow.parquet.write_table(table, sink)
-    content: bytes = sink.getvalue().to_pybytes()
-    return content

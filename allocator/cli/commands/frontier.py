@@ -38,8 +38,6 @@ from allocator.problem.intake import positive_budget
 from allocator.result import Status
 
 if TYPE_CHECKING:
-    import pyarrow as pa
-
     from allocator.tracing import FrontierRow
 
 FORMATS = (".html", ".csv", ".parquet", ".json")
@@ -86,11 +84,13 @@ def frontier(
     """Show what each of many budgets would earn, and what one more unit of it would."""
 
     def job() -> int:
+        from allocator.tables.output import check_file
+
         effort, target = Effort(time_limit, threads=threads, seed=seed), Output(output, force, as_json, dry_run)
         screen = Screen(quiet=quiet, verbose=verbose)
         budgets = _budgets(low, high, steps)
         if output is not None:
-            _check_target(output, force)
+            check_file(output, FORMATS, force)
         # Limits are read with the largest budget; each row then has its own.
         source = Source(high, offers, campaign, users, model, transactions, products, confidence)
         with tempfile.TemporaryDirectory(prefix="allocate-") as folder:
@@ -141,27 +141,11 @@ def _budgets(low: float, high: float, steps: int) -> list[float]:
     return budgets
 
 
-def _check_target(path: Path, force: bool) -> None:
-    if path.suffix not in FORMATS:
-        raise UsageError(f"{path}: name the output {', '.join('NAME' + suffix for suffix in FORMATS)}")
-    if path.exists() and (path.is_dir() or not force):
-        raise UsageError(f"{path} exists already; choose another name, or add --force to replace a file")
-    if not path.absolute().parent.is_dir():
-        raise UsageError(f"{path}: there is no folder {path.parent}; make it first")
-
-
 def _table_bytes(rows: Sequence[FrontierRow], suffix: str, json_text: str) -> bytes:
     if suffix == ".json":
         return json_text.encode()
     import pyarrow as pa
-    import pyarrow.csv
-    import pyarrow.parquet
 
-    table: pa.Table = pa.Table.from_pylist([dataclasses.asdict(row) for row in rows])
-    sink = pa.BufferOutputStream()
-    if suffix == ".csv":
-        pyarrow.csv.write_csv(table, sink, pyarrow.csv.WriteOptions(quoting_style="needed"))
-    else:
-        pyarrow.parquet.write_table(table, sink)
-    content: bytes = sink.getvalue().to_pybytes()
-    return content
+    from allocator.tables.output import table_bytes
+
+    return table_bytes(pa.Table.from_pylist([dataclasses.asdict(row) for row in rows]), suffix)

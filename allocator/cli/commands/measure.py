@@ -11,10 +11,12 @@ import typer
 
 from allocator.cli import exits
 from allocator.cli.amounts import parse_share
-from allocator.cli.names import check_page, name_pair
+from allocator.cli.names import name_pair
 from allocator.cli.options import AsJson, Force, Quiet, Verbose
 from allocator.cli.screen import Screen
 from allocator.errors import UsageError
+
+PAGES = (".html", ".htm")
 
 
 @dataclass(frozen=True)
@@ -135,8 +137,10 @@ def measure(
 
 
 def _run(asked: Asked, screen: Screen) -> int:
+    from allocator.tables.output import check_file
+
     if asked.output is not None:
-        check_page(asked.output, asked.force)
+        check_file(asked.output, PAGES, asked.force)
     if (asked.outcomes is None) == (asked.logged is None):
         raise UsageError("give --outcomes after.parquet (or --logged trial.parquet, one of the two)")
     return _outcomes(asked, screen) if asked.logged is None else _logged(asked, screen)

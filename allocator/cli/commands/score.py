@@ -78,9 +78,9 @@ def score(
         from allocator.campaign import load_campaign
 
         terms = load_campaign(campaign)
-        from allocator.tables.output import check_parquet
+        from allocator.tables.output import check_file
 
-        check_parquet(output, force)
+        check_file(output, (".parquet",), force)
         inputs = ready(model, users, terms, transactions, products)
         try:
             scored = predict(inputs, output, screen, draws=draws, seed=seed, resume=resume, force=force)

@@ -12,7 +12,6 @@ from allocator.cli import exits
 from allocator.cli.amounts import parse_amount, whole_users
 from allocator.cli.options import AsJson, Force, Quiet, Verbose
 from allocator.cli.screen import Screen
-from allocator.errors import UsageError
 
 
 def register(app: typer.Typer) -> None:
@@ -65,11 +64,11 @@ def strategies(
         from allocator.simulation import Contest, Settings
         from allocator.simulation import compare as run
         from allocator.simulation.estimating import Learned, logistic
-        from allocator.tables.output import write_file
+        from allocator.tables.output import check_file, write_file
 
         n_users = whole_users(users)
-        if output is not None and output.exists() and not force:
-            raise UsageError(f"{output} exists already; choose another name, or add --force to replace it")
+        if output is not None:
+            check_file(output, (".json",), force)
         exits.need_learning()
         settings = Settings(odd=0.8) if misspecified else Settings()
         with screen.stage("contest"):
