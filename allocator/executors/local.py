@@ -13,7 +13,6 @@ from allocator.kernels.blocks import map_blocks
 
 ANY = np.empty(0, np.bool_)
 PLAIN = 3  # columns of a table without further columns: value, cost, count
-NOTHING = (np.empty((0, 0)), np.empty((0, 0, 0)))
 
 
 @dataclass(frozen=True, eq=False)
@@ -54,14 +53,18 @@ class Choices:
 
 @dataclass(frozen=True, eq=False)
 class SoftChoices:
-    """The outcome of a smoothed pass (see `kernels.smoothing.soft_choices`); the last two in levers."""
+    """The outcome of a smoothed pass (see `kernels.smoothing.soft_choices`).
+
+    Attributes
+    ----------
+    matrix
+        The Hessian or, where `spread` was asked for, the second moment, in levers: (shared, own), or as a list.
+    """
 
     total: float
     used_wide: np.ndarray
     used_narrow: np.ndarray
-    hessian: tuple[np.ndarray, np.ndarray]
-    moment: tuple[np.ndarray, np.ndarray]
-    listed: Terms | None = None  # the one that was asked for, where its terms are listed
+    matrix: tuple[np.ndarray, np.ndarray] | Terms
 
 
 @dataclass
@@ -153,37 +156,30 @@ class LocalExecutor:
         )
 
     def soften(
-        self, shard: Shard, tables: Tables, tau: float, cover: Cover, *, curve: bool, spread: bool,
-        listed: bool = False,
-    ) -> SoftChoices:  # fmt: skip
-        """Return the smoothed dual's parts at temperature `tau` (currency); with `listed`, `curve` or `spread` as a list."""
+        self, shard: Shard, tables: Tables, tau: float, cover: Cover, *, spread: bool, listed: bool
+    ) -> SoftChoices:
+        """Return the smoothed dual's parts at temperature `tau` (currency)."""
         self.counter.offers += shard.n_offers
         parts = map_blocks(
             lambda low, high: smoothing.soft_choices(
                 low, high, *shard.arrays(), tables.wide, tables.narrow, tables.class_of, tau, cover.weights,
                 cover.wide_start, cover.wide_limit, cover.pair_start, cover.pair_limit, cover.n_classes, cover.n_shared,
-                curve, spread, listed,
+                spread, listed,
             ),
             shard.n_users,
             self.threads,
         )  # fmt: skip
-        if listed:
-            return SoftChoices(
-                total=float(sum(part[0] for part in parts)),
-                used_wide=_total(parts, 1, tables.wide.shape),
-                used_narrow=_total(parts, 2, tables.narrow.shape),
-                hessian=NOTHING,
-                moment=NOTHING,
-                listed=Terms.of([part[7] for part in parts], cover.weights.shape[0]),
-            )
         shared, everything = cover.n_shared, cover.weights.shape[0]
         own = (max(1, tables.narrow.shape[0]), everything - shared, everything)
         return SoftChoices(
             total=float(sum(part[0] for part in parts)),
             used_wide=_total(parts, 1, tables.wide.shape),
             used_narrow=_total(parts, 2, tables.narrow.shape),
-            hessian=(_total(parts, 3, (shared, shared)), _total(parts, 4, own)) if curve else NOTHING,
-            moment=(_total(parts, 5, (shared, shared)), _total(parts, 6, own)) if spread else NOTHING,
+            matrix=(
+                Terms.of([part[5] for part in parts], everything)
+                if listed
+                else (_total(parts, 3, (shared, shared)), _total(parts, 4, own))
+            ),
         )
 
     def near_ties(

@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 import numpy as np
-from numba import njit
 
-from allocator.kernels.smoothing import coefficients
+from allocator.kernels.compiling import njit
+from allocator.kernels.covering import Cover, coefficients
 
 
 @njit(nogil=True, cache=True)
@@ -18,6 +18,7 @@ def limit_entries(  # type: ignore[no-untyped-def]
     `coupon` and `group` are those of each of the offers. The work is what the offers use, not limits times offers: where
     each of 5,000 coupons has a quantity, nearly all of that table is empty.
     """
+    cover = Cover(weights, wide_start, wide_limit, pair_start, pair_limit, class_of, n_classes)
     start = np.zeros(n_rows + 1, np.int64)
     for t in range(offer.size):
         for position in range(wide_start[coupon[t]], wide_start[coupon[t] + 1]):
@@ -34,10 +35,7 @@ def limit_entries(  # type: ignore[no-untyped-def]
     end = start[:n_rows].copy()
     found, size = np.empty(weights.shape[0], np.int64), np.empty(weights.shape[0])
     for t in range(offer.size):
-        count = coefficients(
-            offer[t], coupon[t], group[t], value, cost, extra, weights, wide_start, wide_limit, pair_start, pair_limit,
-            class_of, n_classes, found, size,
-        )  # fmt: skip
+        count = coefficients(offer[t], coupon[t], group[t], value, cost, extra, cover, found, size)
         for a in range(count):
             row = row_of[found[a]]
             if row >= 0:

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import numpy as np
-from numba import njit
+
+from allocator.kernels.compiling import njit
 
 BLOCK = 4096  # offers added up together, so that rounding does not grow with their number
 

@@ -15,10 +15,23 @@ import math
 import numpy as np
 
 from allocator.kernels.compiling import njit
+from allocator.kernels.covering import (
+    Cover,
+    add_outer,
+    add_row,
+    append_row,
+    coefficients,
+    filled,
+    new_rows,
+    new_tally,
+    settle,
+)
 from allocator.kernels.passes import CHUNK, add_offers, gains, longest_chunk
 
 VANISHING = 30.0  # temperatures below the best: exp(-30) = 1e-13
 CERTAIN = 1e-9  # a choice surer than this adds nothing to the curvature
+TINY = 1e-14  # a share below this adds nothing at all
+HALVINGS = 60  # of theta, at most
 
 
 @njit(nogil=True, cache=True)
@@ -45,71 +58,98 @@ def soften(n, gain, unit, n_units, tau, theta, share, peak, mass):  # type: igno
 
 
 @njit(nogil=True, cache=True)
-def coefficients(e, k, g, value, cost, extra, weights, wide_start, wide_limit, pair_start, pair_limit, class_of, n_classes, found, number):  # type: ignore[no-untyped-def]  # fmt: skip
-    """List the limits (or levers) that cover offer e and its number in each; return how many."""
-    last = weights.shape[1] - 1
-    n = 0
-    for source in range(2):
-        if source == 0:
-            begin, end = wide_start[k], wide_start[k + 1]
-        elif pair_start.size:
-            cell = g * n_classes + class_of[k]
-            begin, end = pair_start[cell], pair_start[cell + 1]
+def soften_within(n, gain, unit, n_units, tau, most, share, peak, mass):  # type: ignore[no-untyped-def]
+    """Fill `share[t]` with the soft choice of at most `most` in all; return (the smoothed dual of this user, theta)."""
+    taken, logs = soften(n, gain, unit, n_units, tau, 0.0, share, peak, mass)
+    if most == 1 or taken <= most:  # one unit holds one at most
+        return logs, 0.0
+    below, above = 0.0, 0.0
+    for t in range(n):
+        above = max(above, gain[t])
+    above += tau * math.log(n + 1.0) + tau
+    theta = 0.0
+    for _ in range(HALVINGS):
+        theta = 0.5 * (below + above)
+        taken, logs = soften(n, gain, unit, n_units, tau, theta, share, peak, mass)
+        if taken > most:
+            below = theta
         else:
-            begin, end = 0, 0
-        for position in range(begin, end):
-            r = wide_limit[position] if source == 0 else pair_limit[position]
-            a = weights[r, 0] * value[e] + weights[r, 1] * cost[e] + weights[r, last]
-            for j in range(last - 2):
-                a += weights[r, 2 + j] * extra[j, e]
-            found[n], number[n] = r, a
-            n += 1
-    return n
+            above = theta
+        if above - below < 1e-3 * tau:
+            break
+    return most * theta + logs, theta
 
 
 @njit(nogil=True, cache=True)
-def with_room(rows, start, limit, number, weight, more):  # type: ignore[no-untyped-def]
-    """Return the arrays of a list of sparse rows with room for another one of up to `more` entries."""
-    if rows + 2 > start.size:
-        start = np.append(start, np.zeros(start.size, np.int64))
-    if rows + 1 > weight.size:
-        weight = np.append(weight, np.empty(weight.size))
-    if start[rows] + more > limit.size:
-        room = limit.size + more
-        limit, number = np.append(limit, np.empty(room, np.int64)), np.append(number, np.empty(room))
-    return start, limit, number, weight
+def possible(low, width, coupon, exclusive, reduced, least, single, unit_of_group, gain, offer, unit):  # type: ignore[no-untyped-def]
+    """List a user's offers whose share would not vanish, and the unit of each; return (how many, units).
+
+    Parameters
+    ----------
+    low
+        The user's first offer; `reduced` holds the reduced value of each of them, `least` is what counts as vanishing.
+    single
+        Whether all are one unit, because the user gets at most one offer.
+    unit_of_group
+        -1 for each exclusive group; left so.
+    """
+    n, n_units, top = 0, 1 if single else 0, 0.0
+    for t in range(reduced.size):
+        if not reduced[t] > least:  # NaN ends here too
+            continue
+        gain[n], offer[n], unit[n] = reduced[t], low + t, 0
+        top = max(top, reduced[t])
+        if not single:
+            x = exclusive[t if width > 0 else coupon[low + t]]
+            if x < 0 or unit_of_group[x] < 0:
+                unit[n] = n_units
+                n_units += 1
+            else:
+                unit[n] = unit_of_group[x]
+            if x >= 0:
+                unit_of_group[x] = unit[n]
+        n += 1
+    if single:
+        kept = 0
+        for t in range(n):
+            if gain[t] > top + least:
+                gain[kept], offer[kept] = gain[t], offer[t]
+                kept += 1
+        return kept, n_units
+    for t in range(n):
+        x = exclusive[offer[t] - low if width > 0 else coupon[offer[t]]]
+        if x >= 0:
+            unit_of_group[x] = -1
+    return n, n_units
 
 
 @njit(nogil=True, cache=True)
 def soft_choices(  # type: ignore[no-untyped-def]
     first, last, start, width, coupon, value, cost, extra, group, cap, caps, exclusive,
     wide, narrow, class_of, tau, weights, wide_start, wide_limit, pair_start, pair_limit, n_classes, n_shared,
-    curve, spread, listed,
+    spread, listed,
 ):  # fmt: skip
-    """Return (smoothed value, used_wide, used_narrow, hessian, hessian_own, moment, moment_own, terms) for users first..last.
+    """Return (smoothed value, used_wide, used_narrow, shared, own, terms) for users first..last.
 
-    The Hessian, filled where `curve`, is in levers (`folding.Levers`), whose usage moves together: `(S, S)` of the
-    `n_shared` first, which are the same for all users; `(groups, L, S + L)` of the `L` others, which are each user
-    group's own, with the shared ones and with each other. The second moment sums the outer product of each user's
-    expected usage in the same form, filled where `spread`: with it, the error of prices found on a sample can be told.
+    Beside value and usage it sums up a matrix: the Hessian, or with `spread` the second moment, the outer products of each
+    user's expected usage, which tells the error of prices that are found on a sample. It is in levers (`folding.Levers`),
+    whose usage moves together: `shared`, `(S, S)`, has the `n_shared` first, which are the same for all users; `own`,
+    `(groups, L, S + L)`, the `L` others, which are each user group's own, with the shared ones and with each other.
 
     Where `listed`, both stay empty: what is asked for is the sum of weight * outer(z, z) over the rows z of a sparse matrix,
     and `terms` are (start, limit, number, weight) of those rows. With thousands of limits, of which each user touches few,
     the sums would be mostly zeros.
     """
     n_limits = weights.shape[0]
-    n_groups, n_own = max(1, narrow.shape[0]), n_limits - n_shared
+    cover = Cover(weights, wide_start, wide_limit, pair_start, pair_limit, class_of, n_classes)
     used_wide = np.zeros(wide.shape)
     used_narrow = np.zeros(narrow.shape)
-    summed = not listed
-    hessian = np.zeros((n_shared, n_shared) if curve and summed else (0, 0))
-    hessian_own = np.zeros((n_groups, n_own, n_limits) if curve and summed else (0, 0, 0))
-    moment = np.zeros((n_shared, n_shared) if spread and summed else (0, 0))
-    moment_own = np.zeros((n_groups, n_own, n_limits) if spread and summed else (0, 0, 0))
-    rows, row_start, row_weight = 0, np.zeros(1024, np.int64), np.empty(1024)
-    row_limit, row_number = np.empty(1024, np.int64), np.empty(1024)
+    size = (0, 0) if listed else (max(1, narrow.shape[0]), n_limits - n_shared)
+    shared = np.zeros((0, 0) if listed else (n_shared, n_shared))
+    own = np.zeros((size[0], size[1], n_limits))
+    rows = new_rows(1024)
     longest = longest_chunk(first, last, start, width)
-    buffer, base = np.empty(longest), 0
+    reduced, base = np.empty(longest), 0
     taken_offer, taken_owner = np.empty(longest, np.int64), np.empty(longest, np.int64)
     taken_share, n_taken = np.empty(longest), 0
     gain, share = np.empty(longest), np.empty(longest)
@@ -117,9 +157,7 @@ def soft_choices(  # type: ignore[no-untyped-def]
     peak, mass = np.empty(longest), np.empty(longest)
     unit_of_group = np.full(exclusive.size + 1, -1, np.int64)
     found, number = np.empty(n_limits, np.int64), np.empty(n_limits)
-    usage, whole, mixed = np.zeros(n_limits), np.zeros(n_limits), np.zeros(n_limits)
-    in_unit, in_user = np.empty(n_limits, np.int64), np.empty(n_limits, np.int64)
-    seen_unit, seen_user = np.zeros(n_limits, np.bool_), np.zeros(n_limits, np.bool_)
+    of_unit, of_user = new_tally(n_limits), new_tally(n_limits)
     total = 0.0
     for i in range(first, last):
         low = i * width if width > 0 else start[i]
@@ -131,181 +169,66 @@ def soft_choices(  # type: ignore[no-untyped-def]
             )  # fmt: skip
             n_taken, base = 0, low
             upto = min(i + CHUNK, last)
-            gains(i, upto, start, width, coupon, value, cost, extra, group, wide, narrow, class_of, buffer)
+            gains(i, upto, start, width, coupon, value, cost, extra, group, wide, narrow, class_of, reduced)
         g = group[i] if group.size else 0
         m = caps[i] if caps.size else cap
         if m == 0:
             continue
-        n, n_units = 0, 1 if m == 1 else 0
-        top = 0.0
-        for e in range(low, high):
-            k = e - low if width > 0 else coupon[e]
-            r = buffer[e - base]
-            if not r > -VANISHING * tau:  # its share would vanish; NaN ends here too
-                continue
-            gain[n], offer[n] = r, e
-            if m == 1:
-                unit[n] = 0
-                top = max(top, r)
-            elif exclusive[k] < 0:
-                unit[n] = n_units
-                n_units += 1
-            else:
-                if unit_of_group[exclusive[k]] < 0:
-                    unit_of_group[exclusive[k]] = n_units
-                    n_units += 1
-                unit[n] = unit_of_group[exclusive[k]]
-            n += 1
-        if m == 1 and n > 0:
-            kept = 0
-            for t in range(n):
-                if gain[t] > top - VANISHING * tau:
-                    gain[kept], offer[kept] = gain[t], offer[t]
-                    kept += 1
-            n = kept
-            if n == 1 and gain[0] > VANISHING * tau and not spread:
-                # The common case: a sure choice, with no curvature.
-                e = offer[0]
-                total += gain[0]
-                taken_offer[n_taken], taken_owner[n_taken], taken_share[n_taken] = e, i, 1.0
-                n_taken += 1
-                continue
-        if m > 1:
-            for t in range(n):
-                x = exclusive[offer[t] - low if width > 0 else coupon[offer[t]]]
-                if x >= 0:
-                    unit_of_group[x] = -1
+        n, n_units = possible(
+            low, width, coupon, exclusive, reduced[low - base : high - base], -VANISHING * tau, m == 1, unit_of_group,
+            gain, offer, unit,
+        )  # fmt: skip
         if n == 0:
             continue
-        theta = 0.0
-        taken, logs = soften(n, gain, unit, n_units, tau, 0.0, share, peak, mass)
-        if m > 1 and taken > m:
-            below, above = 0.0, 0.0
-            for t in range(n):
-                above = max(above, gain[t])
-            above += tau * math.log(n + 1.0) + tau
-            for _ in range(60):
-                theta = 0.5 * (below + above)
-                taken, logs = soften(n, gain, unit, n_units, tau, theta, share, peak, mass)
-                if taken > m:
-                    below = theta
-                else:
-                    above = theta
-                if above - below < 1e-3 * tau:
-                    break
-            total += m * theta
-        total += logs
-        n_user = 0
-        slack_sum = 0.0
+        if m == 1 and n == 1 and gain[0] > VANISHING * tau and not spread:
+            # The common case: a sure choice, with no curvature.
+            total += gain[0]
+            taken_offer[n_taken], taken_owner[n_taken], taken_share[n_taken] = offer[0], i, 1.0
+            n_taken += 1
+            continue
+        dual, theta = soften_within(n, gain, unit, n_units, tau, m, share, peak, mass)
+        total += dual
+        n_user, slack = 0, 0.0
         for u in range(n_units):
             held, sure, n_unit = 0.0, 0.0, 0
             for t in range(n):
                 if unit[t] == u:
                     held += share[t]
                     sure = max(sure, share[t])
-            uncertain = curve and held > CERTAIN and sure < 1.0 - CERTAIN
+            uncertain = not spread and held > CERTAIN and sure < 1.0 - CERTAIN
             for t in range(n):
-                if unit[t] != u or share[t] < 1e-14:
+                if unit[t] != u or share[t] < TINY:
                     continue
                 e = offer[t]
-                k = e - low if width > 0 else coupon[e]
                 taken_offer[n_taken], taken_owner[n_taken], taken_share[n_taken] = e, i, share[t]
                 n_taken += 1
                 if not (uncertain or spread):
                     continue
-                if listed and uncertain:
-                    row_start, row_limit, row_number, row_weight = with_room(
-                        rows, row_start, row_limit, row_number, row_weight, n_limits
-                    )
-                count = coefficients(
-                    e, k, g, value, cost, extra, weights, wide_start, wide_limit,
-                    pair_start, pair_limit, class_of, n_classes, found, number,
-                )  # fmt: skip
-                for a in range(count):
-                    r = found[a]
-                    if not seen_unit[r]:
-                        seen_unit[r] = True
-                        in_unit[n_unit] = r
-                        n_unit += 1
-                    usage[r] += share[t] * number[a]
-                    if uncertain and listed:
-                        row_limit[row_start[rows] + a], row_number[row_start[rows] + a] = r, number[a]
-                    elif uncertain:
-                        for b in range(count):
-                            s = found[b]
-                            if r >= n_shared:
-                                hessian_own[g, r - n_shared, s] += share[t] * number[a] * number[b] / tau
-                            elif s < n_shared:
-                                hessian[r, s] += share[t] * number[a] * number[b] / tau
-                if listed and uncertain:
-                    row_weight[rows] = share[t] / tau
-                    row_start[rows + 1] = row_start[rows] + count
-                    rows += 1
-            if listed and uncertain:
-                row_start, row_limit, row_number, row_weight = with_room(
-                    rows, row_start, row_limit, row_number, row_weight, n_limits
-                )
-                for a in range(n_unit):
-                    row_limit[row_start[rows] + a], row_number[row_start[rows] + a] = in_unit[a], usage[in_unit[a]]
-                row_weight[rows] = -1.0 / tau
-                row_start[rows + 1] = row_start[rows] + n_unit
-                rows += 1
-            for a in range(n_unit):
-                r = in_unit[a]
-                if not seen_user[r]:
-                    seen_user[r] = True
-                    in_user[n_user] = r
-                    n_user += 1
-                if uncertain:
-                    mixed[r] += (1.0 - held) * usage[r]
-                    for b in range(n_unit if summed else 0):
-                        s = in_unit[b]
-                        if r >= n_shared:
-                            hessian_own[g, r - n_shared, s] -= usage[r] * usage[s] / tau
-                        elif s < n_shared:
-                            hessian[r, s] -= usage[r] * usage[s] / tau
+                k = e - low if width > 0 else coupon[e]
+                count = coefficients(e, k, g, value, cost, extra, cover, found, number)
+                n_unit = add_row(n_unit, of_unit, count, found, number, share[t])
+                if uncertain and listed:
+                    rows = append_row(rows, count, found, number, share[t] / tau)
+                elif uncertain:
+                    add_outer(count, found, number, share[t] / tau, g, shared, own)
+            settle(n_unit, of_unit, number)
+            if uncertain and listed:
+                rows = append_row(rows, n_unit, of_unit.limit, number, -1.0 / tau)
+            elif uncertain:
+                add_outer(n_unit, of_unit.limit, number, -1.0 / tau, g, shared, own)
             if uncertain:
-                slack_sum += held * (1.0 - held)
-            for a in range(n_unit):
-                whole[in_unit[a]] += usage[in_unit[a]]
-                usage[in_unit[a]] = 0.0
-                seen_unit[in_unit[a]] = False
-        bent = curve and theta > 0.0 and slack_sum > 1e-12
-        if listed and (bent or spread):
-            row_start, row_limit, row_number, row_weight = with_room(
-                rows, row_start, row_limit, row_number, row_weight, n_limits
-            )
-            for a in range(n_user):
-                r = in_user[a]
-                row_limit[row_start[rows] + a], row_number[row_start[rows] + a] = r, whole[r] if spread else mixed[r]
-            row_weight[rows] = 1.0 if spread else -1.0 / (slack_sum * tau)
-            row_start[rows + 1] = row_start[rows] + n_user
-            rows += 1
-        for a in range(n_user if summed else 0):
-            r = in_user[a]
-            for b in range(n_user):
-                s = in_user[b]
-                if r < n_shared <= s:
-                    continue
-                if bent:
-                    less = mixed[r] * mixed[s] / (slack_sum * tau)
-                    if r >= n_shared:
-                        hessian_own[g, r - n_shared, s] -= less
-                    else:
-                        hessian[r, s] -= less
-                if spread:
-                    if r >= n_shared:
-                        moment_own[g, r - n_shared, s] += whole[r] * whole[s]
-                    else:
-                        moment[r, s] += whole[r] * whole[s]
-        for a in range(n_user):
-            whole[in_user[a]] = 0.0
-            mixed[in_user[a]] = 0.0
-            seen_user[in_user[a]] = False
+                slack += held * (1.0 - held)
+            if spread or (uncertain and theta > 0.0):
+                n_user = add_row(n_user, of_user, n_unit, of_unit.limit, number, 1.0 if spread else 1.0 - held)
+        settle(n_user, of_user, number)
+        if spread or (theta > 0.0 and slack > 1e-12):
+            weight = 1.0 if spread else -1.0 / (slack * tau)
+            if listed:
+                rows = append_row(rows, n_user, of_user.limit, number, weight)
+            else:
+                add_outer(n_user, of_user.limit, number, weight, g, shared, own)
     add_offers(
         n_taken, taken_offer, taken_owner, taken_share, width, coupon, value, cost, extra, group, class_of,
         used_wide, used_narrow,
     )  # fmt: skip
-    end = row_start[rows]
-    terms = (row_start[: rows + 1].copy(), row_limit[:end].copy(), row_number[:end].copy(), row_weight[:rows].copy())
-    return total, used_wide, used_narrow, hessian, hessian_own, moment, moment_own, terms
+    return total, used_wide, used_narrow, shared, own, filled(rows)

@@ -5,8 +5,8 @@ from __future__ import annotations
 import numpy as np
 
 from allocator.kernels.compiling import njit
+from allocator.kernels.covering import Cover, coefficients
 from allocator.kernels.passes import CHUNK, gains, longest_chunk
-from allocator.kernels.smoothing import coefficients
 
 
 @njit(nogil=True, cache=True)
@@ -27,6 +27,7 @@ def near_ties(  # type: ignore[no-untyped-def]
         `(n_widths, n_limits)`: of how many of them that is not zero.
     """
     n_limits = weights.shape[0]
+    cover = Cover(weights, wide_start, wide_limit, pair_start, pair_limit, class_of, n_classes)
     ties, counts = np.zeros((widths.size, n_limits, n_limits)), np.zeros((widths.size, n_limits))
     buffer, base = np.empty(longest_chunk(first, last, start, width)), 0
     found, number = np.empty(n_limits, np.int64), np.empty(n_limits)
@@ -58,10 +59,8 @@ def near_ties(  # type: ignore[no-untyped-def]
             e = pick if side == 0 else rival
             if e < 0:
                 continue
-            count = coefficients(
-                e, e - low if width > 0 else coupon[e], group[i] if group.size else 0, value, cost, extra, weights,
-                wide_start, wide_limit, pair_start, pair_limit, class_of, n_classes, found, number,
-            )  # fmt: skip
+            k, g = e - low if width > 0 else coupon[e], group[i] if group.size else 0
+            count = coefficients(e, k, g, value, cost, extra, cover, found, number)
             for a in range(count):
                 apart[found[a]] += number[a] if side == 0 else -number[a]
         for r in range(n_limits):

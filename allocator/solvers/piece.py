@@ -65,7 +65,7 @@ class Piece:
         """Return the smoothed dual at temperature `tau`, expected usage, and curvature `(n_limits, n_limits)`."""
         soft = self._softened(prices, tau, spread=False)
         used = self.folding.usage(soft.used_wide, soft.used_narrow)
-        curvature = self.folding.by_limit(soft.hessian) if soft.listed is None else soft.listed
+        curvature = soft.matrix if isinstance(soft.matrix, Terms) else self.folding.by_limit(soft.matrix)
         return self.value + self.rhs(prices) + soft.total, used, curvature
 
     def bend(self, prices: np.ndarray, widths: np.ndarray, enough: float) -> tuple[float, np.ndarray, np.ndarray]:
@@ -94,17 +94,15 @@ class Piece:
         """
         soft = self._softened(prices, tau, spread=True)
         used, n = self.folding.usage(soft.used_wide, soft.used_narrow), self.shard.n_users
-        if soft.listed is not None:
-            return sp.diags_array(soft.listed.diagonal() / n - (used / n) ** 2)
-        covariance: np.ndarray = (self.folding.by_limit(soft.moment) - np.outer(used, used) / n) / n
+        if isinstance(soft.matrix, Terms):
+            return sp.diags_array(soft.matrix.diagonal() / n - (used / n) ** 2)
+        covariance: np.ndarray = (self.folding.by_limit(soft.matrix) - np.outer(used, used) / n) / n
         return covariance
 
     def _softened(self, prices: np.ndarray, tau: float, *, spread: bool) -> SoftChoices:
         cover = self.folding.levers.cover
-        return self.executor.soften(
-            self.shard, self.folding.tables(prices), tau, cover, curve=not spread, spread=spread,
-            listed=self.folding.is_listed,
-        )  # fmt: skip
+        tables = self.folding.tables(prices)
+        return self.executor.soften(self.shard, tables, tau, cover, spread=spread, listed=self.folding.is_listed)
 
     def inside(self, prices: np.ndarray, radius: np.ndarray) -> Piece:
         """Fix every user whose choice is constant in the box `prices` +- `radius`; return the piece that is left."""
