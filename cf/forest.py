@@ -12,7 +12,9 @@ from typing import Any
 
 import numpy as np
 import numpy.typing as npt
-from numba import njit, prange
+from numba import prange
+
+from cf.compiling import njit
 
 MOST_LEAVES = 32  # of a tree: bits of a set
 BLOCK = 512  # rows: their sets and a column stay in the nearest cache

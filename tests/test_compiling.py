@@ -4,14 +4,21 @@ from __future__ import annotations
 
 import errno
 import json
+import re
 import subprocess
 import sys
+from pathlib import Path
 from typing import Any
 
 import pytest
 from numba.core import caching
 
 from allocator.kernels.compiling import njit
+from cf.compiling import njit as njit_of_cf
+from uplift.compiling import njit as njit_of_uplift
+
+ROOT = Path(__file__).parent.parent
+each_package = pytest.mark.parametrize("njit", [njit, njit_of_cf, njit_of_uplift], ids=["allocator", "cf", "uplift"])
 
 
 def doubled(number: int) -> int:
@@ -19,7 +26,8 @@ def doubled(number: int) -> int:
     return 2 * number
 
 
-def test_a_full_disk_costs_no_result(monkeypatch: pytest.MonkeyPatch) -> None:
+@each_package
+def test_a_full_disk_costs_no_result(njit: Any, monkeypatch: pytest.MonkeyPatch) -> None:
     def full(*_: Any) -> None:
         raise OSError(errno.ENOSPC, "No space left on device")
 
@@ -27,10 +35,21 @@ def test_a_full_disk_costs_no_result(monkeypatch: pytest.MonkeyPatch) -> None:
     assert njit(cache=True)(doubled)(21) == 42
 
 
-def test_nowhere_to_write_to_costs_no_result(monkeypatch: pytest.MonkeyPatch) -> None:
+@each_package
+def test_nowhere_to_write_to_costs_no_result(njit: Any, monkeypatch: pytest.MonkeyPatch) -> None:
     """A read-only installation without a home folder: numba itself would raise on import."""
     monkeypatch.setattr(caching.CompileResultCacheImpl, "_locator_classes", [])
     assert njit(cache=True)(doubled)(21) == 42
+
+
+def test_no_kernel_asks_numba_itself_to_keep_it() -> None:
+    """One that does breaks the import of its package on a read-only installation without a home folder."""
+    named = re.compile(r"^from numba import .*\bnjit\b|numba\.njit\(", re.MULTILINE)
+    files = [file for package in ("allocator", "cf", "uplift") for file in (ROOT / package).rglob("*.py")]
+    found = [
+        str(file) for file in files if file.name != "compiling.py" and named.search(file.read_text(encoding="utf-8"))
+    ]
+    assert found == []
 
 
 ALL_KINDS = """

@@ -7,7 +7,9 @@ sums the same on any number of cores and leaves no thread waiting for another.
 from __future__ import annotations
 
 import numpy as np
-from numba import njit, prange
+from numba import prange
+
+from uplift.compiling import njit
 
 
 @njit(nogil=True, cache=True)

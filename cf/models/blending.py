@@ -7,9 +7,10 @@ from dataclasses import dataclass
 
 import numpy as np
 import numpy.typing as npt
-from numba import njit, prange
+from numba import prange
 from scipy import optimize, sparse
 
+from cf.compiling import njit
 from cf.interactions import Interactions
 from cf.model import Model, Numbers, Scores, present
 from cf.recommending.ranking import owned, ranked

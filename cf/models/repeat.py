@@ -7,9 +7,10 @@ from dataclasses import dataclass, field
 
 import numpy as np
 import numpy.typing as npt
-from numba import njit, prange
+from numba import prange
 
 from cf.boosting import Boosting, Trees
+from cf.compiling import njit
 from cf.errors import CannotLearn, UsageError
 from cf.events.columns import DAY
 from cf.ids import Ids

@@ -8,9 +8,10 @@ from dataclasses import dataclass
 import numba
 import numpy as np
 import numpy.typing as npt
-from numba import njit, prange
+from numba import prange
 from scipy import sparse
 
+from cf.compiling import njit
 from cf.errors import UsageError
 from cf.ids import Ids
 from cf.interactions import Interactions

@@ -6,7 +6,9 @@ Like the row-wise products of Gustavson (1978), doi:10.1145/355791.355796, with 
 from __future__ import annotations
 
 import numpy as np
-from numba import njit, prange
+from numba import prange
+
+from cf.compiling import njit
 
 
 @njit(nogil=True, cache=True)

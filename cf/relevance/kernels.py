@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import numpy as np
-from numba import njit, prange
+from numba import prange
+
+from cf.compiling import njit
 
 # Columns of `gather`'s tables: see `cf.relevance.features`.
 LIVES = (10.0, 30.0, 90.0, 365.0)  # days, half-lives of the decayed counts
