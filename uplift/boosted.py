@@ -3,7 +3,7 @@
 An S-learner (Kuenzel et al. 2019, 10.1073/pnas.1804597116): its trees find deep interactions and steps that smooth
 networks round off, both in who buys and in whom a coupon moves, and coupons share what they have in common. Where the terms
 are known, the outcome never falls in depth except by an arm's own number. LightGBM (Ke et al., NIPS 2017) grows the trees; they
-are kept as arrays and walked here, for all arms at once.
+are kept as arrays and evaluated here, for all arms at once.
 """
 
 from __future__ import annotations
@@ -11,6 +11,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
+from functools import cached_property
 from os import cpu_count
 from typing import Any
 
@@ -20,7 +21,7 @@ from uplift.errors import UpliftError
 from uplift.links import Link
 from uplift.trial import Terms
 
-_MOST_ARMS = 62  # walked at once: one bit each
+_MOST_LEAVES = 64  # of a tree: one bit each
 _CHOICES = 12  # numbers of trees that are tried
 
 
@@ -48,6 +49,10 @@ class Rounds:
     least: int = 150
     rows: float = 0.8
     columns: float = 0.8
+
+    def __post_init__(self) -> None:
+        if not 2 <= self.leaves <= _MOST_LEAVES:
+            raise UpliftError(f"leaves must be 2 to {_MOST_LEAVES}, not {self.leaves}")
 
 
 @dataclass(frozen=True, eq=False)
@@ -81,30 +86,61 @@ class Boosted:
 
         `pairs` `(n, coupons, pair width)` float32 where there were some in training.
         """
-        from uplift.kernels import walk_arms
+        from uplift.kernels import sum_leaves
 
         arms = self.codes.shape[0]
-        out = np.zeros((users.shape[0], arms))
+        out = np.empty((users.shape[0], arms))
         # Control has no pair features: 0, as an average coupon.
         own = np.zeros((users.shape[0], arms, 0 if pairs is None else pairs.shape[2]), dtype=np.float32)
         if pairs is not None:
             own[:, 1:] = pairs
-        for start in range(0, arms, _MOST_ARMS):
-            some = slice(start, start + _MOST_ARMS)
-            left_arms = self._left_arms(users.shape[1] + own.shape[2], some)
-            walk_arms(users, own[:, some], left_arms, *self._arrays(), out[:, some])
+        arm_keep, alike = self._arms(users.shape[1], users.shape[1] + own.shape[2])
+        first_node, first_leaf, keep, cut = self._leaves
+        sum_leaves(users, own, first_node, first_leaf, self.feature, cut, keep, arm_keep, alike, self.leaf, out)
         return out
 
-    def _arrays(self) -> tuple[np.ndarray, ...]:
-        return self.roots, self.feature, self.cut, self.left, self.right, self.leaf
+    @cached_property
+    def _leaves(self) -> tuple[np.ndarray, ...]:
+        """First node `(trees + 1,)` and first leaf `(trees,)` of each tree, and of each node the leaves that are not to its left.
 
-    def _left_arms(self, width: int, arms: slice) -> np.ndarray:
-        """`(nodes,)` a bit for each arm that a node sends to the left; 0 where the node asks about the user."""
-        codes = self.codes[arms]
-        asks = self.feature >= width
-        goes = codes[:, np.where(asks, self.feature - width, 0)] <= self.cut  # (arms, nodes)
-        bits = (goes * (1 << np.arange(codes.shape[0], dtype=np.int64))[:, None]).sum(axis=0)
-        return np.where(asks, bits, 0)
+        Trees lie one behind another, a node before those below it, and leaves from left to right. With them the cuts, rounded
+        down to what float32 features can tell apart.
+        """
+        count = self.feature.size
+        first, last, to_left = (np.empty(count, dtype=np.int64) for _ in range(3))
+        for node in range(count - 1, -1, -1):
+            left, right = self.left[node], self.right[node]
+            first[node] = first[left] if left >= 0 else -left - 1
+            last[node] = last[right] if right >= 0 else -right - 1
+            to_left[node] = (last[left] if left >= 0 else -left - 1) - first[node] + 1
+        grown = self.roots >= 0
+        first_leaf = -self.roots - 1
+        first_leaf[grown] = first[self.roots[grown]]
+        if np.diff(np.append(first_leaf, self.leaf.size)).max(initial=0) > _MOST_LEAVES:
+            raise UpliftError(f"a boosted tree has more than {_MOST_LEAVES} leaves; train the model again")
+        # A tree that is a leaf has no node: it begins where the next one does.
+        following = np.append(np.where(grown, self.roots, count), count)
+        first_node = np.minimum.accumulate(following[::-1])[::-1]
+        lowest = first - np.repeat(first_leaf, np.diff(first_node))
+        ones = np.array([2**bits - 1 for bits in range(_MOST_LEAVES + 1)], dtype=np.uint64)
+        keep = ~(ones[to_left] << lowest.astype(np.uint64))
+        cut = self.cut.astype(np.float32)
+        above = cut > self.cut
+        cut[above] = np.nextafter(cut[above], np.float32(-np.inf))
+        return first_node, first_leaf, keep, cut
+
+    def _arms(self, pairs_from: int, codes_from: int) -> tuple[np.ndarray, np.ndarray]:
+        """`(trees, arms)` twice: the leaves that nodes about the arm leave, and the first arm that goes the same way."""
+        first_node, _, keep, _ = self._leaves
+        tree = np.repeat(np.arange(self.roots.size), np.diff(first_node))
+        arms = self.codes.shape[0]
+        arm_keep = np.full((self.roots.size, arms), ~np.uint64(0))
+        asks = self.feature >= codes_from
+        right = self.cut[asks, None] < self.codes[:, self.feature[asks] - codes_from].T
+        np.bitwise_and.at(arm_keep, tree[asks], np.where(right, keep[asks, None], ~np.uint64(0)))
+        alike = (arm_keep[:, :, None] == arm_keep[:, None, :]).argmax(axis=2)
+        alike[tree[(self.feature >= pairs_from) & ~asks]] = np.arange(arms)
+        return arm_keep, alike
 
 
 def arm_codes(arms: int, terms: Terms | None) -> tuple[np.ndarray, list[int]]:

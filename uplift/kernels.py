@@ -11,6 +11,12 @@ from numba import prange
 
 from uplift.compiling import njit
 
+_BLOCK = 256  # users
+_DE_BRUIJN = np.uint64(0x03F79D71B4CB0A89)
+# Where each single bit stands, by the top six bits of its product with the sequence.
+_POSITION = np.zeros(64, dtype=np.int64)
+_POSITION[[((int(_DE_BRUIJN) << bit) % 2**64) >> 58 for bit in range(64)]] = np.arange(64)
+
 
 @njit(nogil=True, cache=True)
 def pulls(
@@ -147,55 +153,81 @@ def walk(bins: np.ndarray, feature: np.ndarray, cut: np.ndarray, leaf: np.ndarra
                 out[i, k] += leaf[t, j, k]
 
 
+@njit(inline="always")
+def _lowest(mask: np.uint64) -> int:
+    """Position of the lowest bit that is set (Leiserson, Prokop and Randall 1998, with a de Bruijn sequence)."""
+    return _POSITION[((mask & (~mask + np.uint64(1))) * _DE_BRUIJN) >> np.uint64(58)]
+
+
 @njit(parallel=True, nogil=True, cache=True)
-def walk_arms(
+def sum_leaves(
     users: np.ndarray,
     pairs: np.ndarray,
-    left_arms: np.ndarray,
-    roots: np.ndarray,
+    first_node: np.ndarray,
+    first_leaf: np.ndarray,
     feature: np.ndarray,
     cut: np.ndarray,
-    left: np.ndarray,
-    right: np.ndarray,
+    keep: np.ndarray,
+    arm_keep: np.ndarray,
+    alike: np.ndarray,
     leaf: np.ndarray,
     out: np.ndarray,
 ) -> None:
-    """Add the leaves of all trees to `out` `(n, arms)`; all arms of a user go together until a node parts them.
+    """Fill `out` `(n, arms)` with the sums of the leaves of all trees, without walking: QuickScorer.
 
-    `users` `(n, width)`; `pairs` `(n, arms, d)`: the features from `width` on; those after them are of the arm alone, and
-    `left_arms` `(nodes,)` has a bit for each arm that such a node sends to the left.
+    Every node that sends a user to the right takes the leaves to its left out of the tree's set of leaves, and the first one
+    left is the user's (Lucchese et al. 2015, 10.1145/2766462.2767733). Nodes are asked one after another of a block of
+    users, without a jump, and for all arms at once.
+
+    Parameters
+    ----------
+    users, pairs
+        `(n, width)` and `(n, arms, d)` float32: the features from 0 and from `width` on; those after them are of the arm alone.
+    first_node, first_leaf
+        `(trees + 1,)` and `(trees,)`.
+    feature, cut, keep
+        `(nodes,)` column; float32 largest value that goes to the left; uint64 leaves that are not to the left.
+    arm_keep
+        `(trees, arms)` uint64 leaves that the nodes about the arm alone leave.
+    alike
+        `(trees, arms)` the first arm that goes the same way whatever the user; all 0: the tree does not ask about arms.
     """
-    arms, width, of_pairs = out.shape[1], users.shape[1], pairs.shape[2]
-    every = (np.int64(1) << arms) - 1
-    for i in prange(out.shape[0]):
-        waiting = np.empty(arms, np.int64)  # a node each, for the arms that were parted from the others
-        waiting_arms = np.empty(arms, np.int64)
-        for t in range(roots.size):
-            node, mine, count = roots[t], every, 0
-            while True:
-                while node >= 0:
-                    if feature[node] < width:
-                        node = left[node] if users[i, feature[node]] <= cut[node] else right[node]
-                        continue
-                    goes = mine & left_arms[node]
-                    if feature[node] < width + of_pairs:
-                        goes = np.int64(0)
-                        for k in range(arms):
-                            if mine >> k & 1 and pairs[i, k, feature[node] - width] <= cut[node]:
-                                goes |= np.int64(1) << k
-                    if goes == mine:
-                        node = left[node]
-                    elif goes == 0:
-                        node = right[node]
-                    else:
-                        waiting[count], waiting_arms[count] = right[node], mine & ~goes
-                        count += 1
-                        node, mine = left[node], goes
-                value = leaf[-node - 1]
-                for k in range(arms):
-                    if mine >> k & 1:
-                        out[i, k] += value
-                if count == 0:
-                    break
-                count -= 1
-                node, mine = waiting[count], waiting_arms[count]
+    n, arms = out.shape
+    width, of_pairs = users.shape[1], pairs.shape[2]
+    every = ~np.uint64(0)
+    for block in prange((n + _BLOCK - 1) // _BLOCK):
+        start = block * _BLOCK
+        size = min(_BLOCK, n - start)
+        x = np.zeros((width, _BLOCK), np.float32)
+        for i in range(size):
+            for f in range(width):
+                x[f, i] = users[start + i, f]
+        left, mine = np.empty(_BLOCK, np.uint64), np.empty(_BLOCK, np.uint64)
+        common, own = np.zeros(_BLOCK), np.zeros((arms, _BLOCK))
+        value = np.zeros((arms, _BLOCK))
+        for t in range(first_leaf.size):
+            nodes = range(first_node[t], first_node[t + 1])
+            left[:] = every
+            for j in nodes:
+                if feature[j] < width:
+                    row, most, kept = x[feature[j]], cut[j], keep[j]
+                    for i in range(_BLOCK):
+                        left[i] &= every if row[i] <= most else kept
+            if not alike[t].any():
+                for i in range(_BLOCK):
+                    common[i] += leaf[first_leaf[t] + _lowest(left[i])]
+                continue
+            for k in range(arms):
+                if alike[t, k] == k:
+                    mine[:] = left & arm_keep[t, k]
+                    for j in nodes:
+                        if width <= feature[j] < width + of_pairs:
+                            for i in range(size):
+                                if not pairs[start + i, k, feature[j] - width] <= cut[j]:
+                                    mine[i] &= keep[j]
+                    for i in range(_BLOCK):
+                        value[k, i] = leaf[first_leaf[t] + _lowest(mine[i])]
+                own[k] += value[alike[t, k]]
+        for i in range(size):
+            for k in range(arms):
+                out[start + i, k] = common[i] + own[k, i]

@@ -27,7 +27,9 @@ from uplift import OutcomeKind, Schema, Trial
 
 POWER = 1.5  # of the mean in the variance of spend: a random number of purchases of random size (Tweedie 1984)
 ROUNDS = 14  # of expectation-maximisation
-STEPS, FIRST_STEPS, LAST_STEPS = 2, 8, 3  # Newton's, in a round, in the first one, and without a group
+STEPS, FIRST_STEPS, LAST_STEPS = 2, 8, 3  # Newton's at most, in a round, in the first one, and without a group
+# A step that moved the coefficients by less than this in all (squared, in their own posterior deviations) is the last one.
+CLOSE = 0.002
 FASTEST = 4.0  # largest factor on a variance in a round
 SETTLED = 0.02  # relative change of every variance
 LONGEST = 1.0  # largest change of a coefficient in a step
@@ -88,10 +90,13 @@ class Lines:
 
 @dataclass(frozen=True, eq=False)
 class State:
-    """Coefficients with their posterior variances, the groups' prior variances, and the dispersion of the outcome."""
+    """Coefficients and what is known of them, the groups' prior variances, and the dispersion of the outcome.
+
+    The inverse of `information` has the coefficients' posterior variances; `None`: nothing was fitted yet.
+    """
 
     beta: np.ndarray
-    spread: np.ndarray
+    information: Arrow | None
     variance: dict[str, float]
     dispersion: float
 
@@ -143,29 +148,34 @@ class Pooling:
         mean = float(np.average(self.outcome, weights=self.weight))
         beta = np.zeros(self.shared + (len(self.rows) - self.with_control) * width)
         beta[0] = np.log(mean / (1.0 - mean)) if self.binary else np.log(mean)
-        return State(beta, np.zeros(beta.size), {name: START[name] for name in self.groups}, 1.0)
+        return State(beta, None, {name: START[name] for name in self.groups}, 1.0)
 
     def estimate(self, state: State, rounds: int) -> State:
         """Alternate between the coefficients at given variances and the variances at given coefficients."""
         everyone = np.ones(self.outcome.size, dtype=bool)
         for turn in range(rounds):
             state = self.solve(everyone, state, STEPS if turn else FIRST_STEPS)
-            variance = {name: self._variance(state, name) for name in self.groups}
+            variance = self._variances(state)
             moved = max(abs(np.log(variance[name] / state.variance[name])) for name in variance)
             state = dataclasses.replace(state, variance=variance)
             if moved < SETTLED:
                 break
         return state
 
-    def _variance(self, state: State, name: str) -> float:
-        """Return a group's variance: its squares over how many of its coefficients the data determine (MacKay's gamma).
+    def _variances(self, state: State) -> dict[str, float]:
+        """Return each group's variance: its squares over how many of its coefficients the data determine (MacKay's gamma).
 
         Expectation-maximisation alone moves by a share of that number, and stops long before a variance that is near 0.
         """
-        group, before = self.groups[name], state.variance[name]
-        determined = float((1.0 - state.spread[group] / before).sum())
-        found = ((state.beta[group] ** 2).sum() + PRIOR_WEIGHT * PRIOR_VARIANCE) / (max(determined, 0.0) + PRIOR_WEIGHT)
-        return float(np.clip(found, before / FASTEST, before * FASTEST))
+        assert state.information is not None
+        spread, variances = state.information.inverse_diagonal(), {}
+        for name, group in self.groups.items():
+            before = state.variance[name]
+            determined = max(float((1.0 - spread[group] / before).sum()), 0.0)
+            squares = float((state.beta[group] ** 2).sum())
+            found = (squares + PRIOR_WEIGHT * PRIOR_VARIANCE) / (determined + PRIOR_WEIGHT)
+            variances[name] = float(np.clip(found, before / FASTEST, before * FASTEST))
+        return variances
 
     def refitted(self, state: State, seed: int, groups: int) -> list[Lines]:
         """Return what the whole trial says, and what it says without each of `groups` parts at the same variances."""
@@ -186,11 +196,14 @@ class Pooling:
         cut = [used[rows] for rows in self.rows]
         for _ in range(steps):
             gradient, information, error = self._slopes(beta, dispersion, precision, cut)
-            step = information.solve(gradient - precision * beta)
+            slope = gradient - precision * beta
+            step = information.solve(slope)
             beta = beta + step * min(1.0, LONGEST / max(float(np.abs(step).max()), 1e-12))
             if not self.binary:
                 dispersion = max(error / float(self.weight[used].sum()), 1e-9)
-        return State(beta, information.inverse_diagonal(), state.variance, dispersion)
+            if float(slope @ step) < CLOSE:  # the Newton decrement (Boyd and Vandenberghe 2004, section 9.5.1)
+                break
+        return State(beta, information, state.variance, dispersion)
 
     def _slopes(
         self, beta: np.ndarray, dispersion: float, precision: np.ndarray, cut: list[np.ndarray]
@@ -217,14 +230,13 @@ class Pooling:
             error += float((w * left**2 * worth / np.maximum(slope, 1e-12)).sum())
             pull, curve = w * left * worth / dispersion, w * slope * worth / dispersion
             gradient[base] += table.T @ pull
-            gram = (table * curve[:, None]).T @ table
+            gram = _gram(table, np.sqrt(curve))
             top[base, base] += gram
             if coupon < 0:
                 continue
             once, twice = gram, gram
             if self.reach is not None:
-                once = (table * (curve * reach)[:, None]).T @ table
-                twice = (table * (curve * reach**2)[:, None]).T @ table
+                once, twice = _gram(table, np.sqrt(curve * reach)), _gram(table, np.sqrt(curve) * reach)
             mine[coupon] = table.T @ (pull * reach)
             blocks[coupon] += twice
             side[coupon][:, base] = once
@@ -276,6 +288,12 @@ class Pooling:
                 eta += message + (1.0 if self.reach is None else self.reach[arm]) * (table @ lines[arm])
             expected += float(self.weight[rows] @ np.exp(np.clip(eta, -8.0, 8.0)))
         return self.scale * float(self.weight @ self.outcome) / expected
+
+
+def _gram(table: np.ndarray, root: np.ndarray) -> np.ndarray:
+    """Products of the columns, rows weighted by the square of `root`: of a matrix with itself, so that half are computed."""
+    weighted = table * root[:, None]
+    return weighted.T @ weighted
 
 
 def _layout(width: int, coupons: int, with_control: bool, reach: bool) -> tuple[dict[str, np.ndarray], np.ndarray]:

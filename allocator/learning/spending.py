@@ -117,9 +117,7 @@ def fit_spending(
         reached = Pooling.of(money, x, True, got)
         beta = reached.start().beta
         beta[: 1 + x.shape[1]] = state.beta[: 1 + x.shape[1]]
-        state = State(
-            beta, np.zeros(beta.size), reached.start().variance | {"base": state.variance["base"]}, state.dispersion
-        )
+        state = State(beta, None, reached.start().variance | {"base": state.variance["base"]}, state.dispersion)
         pooling, state = reached, reached.estimate(state, ROUNDS)
     made = Spending.of(schema, pooling.refitted(state, seed, groups), reach)
     return dataclasses.replace(made, centers=made.moved(made.encoded(money.features), money.weight))

@@ -7,6 +7,7 @@
     python -m tests.benchmarks.uplift placebo --worlds 20
     python -m tests.benchmarks.uplift hillstrom --splits 20
     python -m tests.benchmarks.uplift thornton
+    python -m tests.benchmarks.uplift predict --users 100000        (then predicts 1,000,000 users x 8 coupons)
 
 `--models network` leaves the baselines out; `--users 1000000` draws larger trials. CPU seconds are of this process.
 """
@@ -32,6 +33,7 @@ from uplift import (
     Effects,
     Linear,
     SLearner,
+    Terms,
     TLearner,
     Trial,
     UpliftNetwork,
@@ -42,6 +44,7 @@ from uplift.stacking import fit_stack
 from uplift.synthetic import World
 
 NEW_USERS = 50_000
+_MANY = 1_000_000
 
 
 @dataclass(frozen=True)
@@ -195,10 +198,23 @@ def placebo(args: argparse.Namespace) -> None:
             print(f"placebo {seed}, {model.name}: promises {promised:.3f} % more outcomes{interval}", flush=True)
 
 
+def predict(args: argparse.Namespace) -> None:
+    """Show how long a prediction for `_MANY` users and eight coupons takes."""
+    eight = Terms(np.array([2.0, 4.0, 8.0, 16.0] * 2), np.repeat([0, 1], 4))
+    for seed in range(args.first, args.first + args.worlds):
+        world = dataclasses.replace(World.draw(seed), terms=eight)
+        fitted = UpliftNetwork().fit(world.trial(args.users, seed=1)[0], seed=seed)
+        users, _ = world.users(_MANY, seed=2)
+        start, cpu = time.perf_counter(), time.process_time()
+        fitted.predict(users)
+        cpu, wall = time.process_time() - cpu, time.perf_counter() - start
+        print(f"world {seed}, {_MANY:,} users x 8: {wall:.1f} s, {cpu:.1f} CPU s; {fitted.describe()}", flush=True)
+
+
 def main() -> None:
     """Read the command line."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("job", choices=["worlds", "sizes", "placebo", "hillstrom", "thornton"])
+    parser.add_argument("job", choices=["worlds", "sizes", "placebo", "hillstrom", "thornton", "predict"])
     parser.add_argument("--kind", choices=["structured", "unrelated", "boxes", *SHAPES], default="structured")
     parser.add_argument("--worlds", type=int, default=3)
     parser.add_argument("--first", type=int, default=101, help="seed of the first world")
@@ -215,6 +231,7 @@ def main() -> None:
         "placebo": placebo,
         "hillstrom": lambda a: uplift_hillstrom.run(models(a.models), a.splits),
         "thornton": lambda a: uplift_thornton.run(),
+        "predict": predict,
     }
     jobs[args.job](args)
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
+from allocator.learning import pooled
 from allocator.learning.pooled import PooledLearner
 from allocator.learning.spending import fit_spending
 from uplift import Features, OutcomeKind, Trial
@@ -96,3 +97,15 @@ def test_what_rises_and_falls_again_with_a_number_is_seen() -> None:
     trial = Trial.create(Features.create(x), arm, bought.astype(float), kind=OutcomeKind.BINARY)
     made = PooledLearner("pooled").fit(trial, seed=0, groups=0).predict(trial.features)
     assert made.control[np.abs(x[:, 0]) < 0.5].mean() > made.control[np.abs(x[:, 0]) > 1.5].mean() + 0.2
+
+
+def test_steps_that_are_left_out_would_have_changed_nothing(monkeypatch: pytest.MonkeyPatch) -> None:
+    trial, redeemed, _ = _trial(4000, np.array([0.5, 0.4, 0.3, 0.01, 0.01, 0.01]), 7)
+    made = []
+    for close in (pooled.CLOSE, 0.0):
+        monkeypatch.setattr(pooled, "CLOSE", close)
+        spending = fit_spending(trial, _redemption(trial, redeemed), None, seed=0)  # type: ignore[arg-type]
+        made.append(spending.predict_members(trial.features))
+    error = made[1].standard_error
+    assert (np.abs(made[0].uplift - made[1].uplift) < 0.01 * error).all()
+    np.testing.assert_allclose(made[0].standard_error, error, rtol=0.02)
