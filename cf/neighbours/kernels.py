@@ -10,6 +10,8 @@ from numba import prange
 
 from cf.compiling import njit
 
+SWEEP = 0.5  # products a column from which on a row's columns are gone through in order, not listed as they are met
+
 
 @njit(nogil=True, cache=True)
 def worse(value, index, other_value, other_index):  # type: ignore[no-untyped-def]
@@ -58,43 +60,208 @@ def settle(values, indices, size):  # type: ignore[no-untyped-def]
     indices[:size] = held_indices[order]
 
 
+@njit(nogil=True, cache=True)
+def key_of(value, index):  # type: ignore[no-untyped-def]
+    """Return one number that orders (value, index): a float32 above 0 by its bits, of equal ones the lower index higher."""
+    return (np.uint64(np.float32(value).view(np.uint32)) << np.uint64(32)) | np.uint64(0xFFFFFFFF - index)
+
+
+@njit(nogil=True, cache=True)
+def keep(keys, size, key):  # type: ignore[no-untyped-def]
+    """Offer a key to a heap of the largest ones, the least on top; return the heap's new size."""
+    k = keys.size
+    if size < k:
+        at = size
+        while at > 0:
+            parent = (at - 1) // 2
+            if keys[parent] <= key:
+                break
+            keys[at] = keys[parent]
+            at = parent
+        keys[at] = key
+        return size + 1
+    if key <= keys[0]:
+        return size
+    at = 0
+    while True:
+        child = 2 * at + 1
+        if child >= k:
+            break
+        if child + 1 < k and keys[child + 1] < keys[child]:
+            child += 1
+        if key <= keys[child]:
+            break
+        keys[at] = keys[child]
+        at = child
+    keys[at] = key
+    return size
+
+
+@njit(nogil=True, cache=True)
+def work_of(a_idx, b_from, b_to):  # type: ignore[no-untyped-def]
+    """Return how many products make a row of A B, whose entry p meets B's entries `b_from[p]` to `b_to[a_idx[p]]`."""
+    work = 0
+    for p in range(a_idx.size):
+        work += b_to[a_idx[p]] - b_from[p]
+    return work
+
+
+@njit(nogil=True, cache=True)
+def add_products(a_idx, a_val, b_from, b_to, b_idx, b_val, counted, listed, dots, touched):  # type: ignore[no-untyped-def]
+    """Add a row of A B to `dots`; return how many of its columns are in `touched`, where they are `listed`.
+
+    `counted`: dots[2 c] is column c's sum, dots[2 c + 1] how many products it has, side by side for one access to memory.
+    Else dots[c] is the sum, and a column is listed where that was 0: right where no weight is 0 or below.
+    """
+    size = 0
+    for p in range(a_idx.size):
+        weight = np.float64(a_val[p])
+        low, high = b_from[p], b_to[a_idx[p]]
+        if counted:
+            for q in range(low, high):
+                c = b_idx[q]
+                if listed and dots[2 * c + 1] == 0.0:
+                    touched[size] = c
+                    size += 1
+                dots[2 * c] += weight * b_val[q]
+                dots[2 * c + 1] += 1.0
+        elif listed:
+            for q in range(low, high):
+                c = b_idx[q]
+                before = dots[c]
+                touched[size] = c  # stays only where the column is met first: no branch to mispredict
+                size += before == 0.0
+                dots[c] = before + weight * b_val[q]
+        else:
+            for q in range(low, high):
+                dots[b_idx[q]] += weight * b_val[q]
+    return size
+
+
+@njit(nogil=True, cache=True)
+def taken(c, dots, shrinkage):  # type: ignore[no-untyped-def]
+    """Return column c's sum of products and the factor n / (n + shrinkage), and set both back to 0."""
+    if shrinkage > 0.0:
+        dot, n = dots[2 * c], dots[2 * c + 1]
+        dots[2 * c] = 0.0
+        dots[2 * c + 1] = 0.0
+        return dot, n / (n + shrinkage)
+    dot = dots[c]
+    dots[c] = 0.0
+    return dot, 1.0
+
+
 @njit(nogil=True, cache=True, parallel=True)
-def best_products(rows, a_ptr, a_idx, a_val, b_ptr, b_idx, b_val, centre_a, centre_b, scale_a, scale_b, shrinkage, own, width, threads, indices, values, sizes):  # type: ignore[no-untyped-def] # fmt: skip
-    """For each row r of A in `rows`, the best k columns of A B by similarity, best first.
+def best_products(rows, a_ptr, a_idx, a_val, b_ptr, b_idx, b_val, centre_a, centre_b, scale_a, scale_b, shrinkage, own, width, listing, threads, keys, sizes):  # type: ignore[no-untyped-def] # fmt: skip
+    """For each row r of A in `rows`, the keys of the best k columns of A B by similarity, in rising order.
 
     similarity = (dot - centre_a[r] centre_b[c]) scale_a[r] scale_b[c] n / (n + shrinkage), with n the number of products
-    in the dot; only those above 0 count. Column `own[r]` of row r is passed over (-1: none). Sizes of `indices` and
-    `values`: `(rows, k)`.
+    in the dot, as float32; only those above 0 count, of dots other than 0. Column `own[r]` of row r is passed over (-1:
+    none). `listing`: whether all weights are above 0. `keys`: `(rows, k)`; `sizes`: how many of them are there.
     """
+    b_to = b_ptr[1:]
     for t in prange(threads):
-        dots = np.zeros(width)
-        common = np.zeros(width, np.int32)
-        touched = np.empty(width, np.int64)
+        counted = shrinkage > 0.0
+        dots = np.zeros(2 * width if counted else width)
+        touched = np.empty(width + 1, np.int32)
         for at in range(t, rows.size, threads):
             r = rows[at]
-            n_touched = 0
-            for p in range(a_ptr[r], a_ptr[r + 1]):
-                j, weight = a_idx[p], a_val[p]
-                for q in range(b_ptr[j], b_ptr[j + 1]):
-                    c = b_idx[q]
-                    if common[c] == 0:
-                        touched[n_touched] = c
-                        n_touched += 1
-                    common[c] += 1
-                    dots[c] += weight * b_val[q]
-            size = 0
-            for p in range(n_touched):
-                c = touched[p]
-                if c != own[r]:
-                    value = (dots[c] - centre_a[r] * centre_b[c]) * scale_a[r] * scale_b[c]
-                    if shrinkage > 0.0:
-                        value *= common[c] / (common[c] + shrinkage)
-                    if value > 0.0:
-                        size = offer(values[at], indices[at], size, value, c)
-                dots[c] = 0.0
-                common[c] = 0
-            settle(values[at], indices[at], size)
+            idx, val = a_idx[a_ptr[r] : a_ptr[r + 1]], a_val[a_ptr[r] : a_ptr[r + 1]]
+            b_from = b_ptr[idx]
+            listed = (listing or counted) and work_of(idx, b_from, b_to) < SWEEP * width
+            n = add_products(idx, val, b_from, b_to, b_idx, b_val, counted, listed, dots, touched)
+            size, lowest, mine = 0, np.float32(0.0), keys[at]
+            for p in range(n if listed else width):
+                c = touched[p] if listed else p
+                dot, sure = taken(c, dots, shrinkage)
+                if dot == 0.0:
+                    continue
+                value = np.float32((dot - centre_a[r] * centre_b[c]) * scale_a[r] * scale_b[c] * sure)
+                if value > 0.0 and value >= lowest and c != own[r]:
+                    size = keep(mine, size, key_of(value, c))
+                    if size == mine.size:
+                        lowest = np.uint32(mine[0] >> np.uint64(32)).view(np.float32)
+            mine[:size].sort()
             sizes[at] = size
+
+
+@njit(nogil=True, cache=True, parallel=True)
+def best_pairs(rows, a_ptr, a_idx, a_val, b_from, b_ptr, b_idx, b_val, centre, scale, shrinkage, listing, keys, sizes):  # type: ignore[no-untyped-def] # fmt: skip
+    """Offer the similarities of `rows` of A to later rows to both: half the products of `best_products`.
+
+    B is A's transpose, and `b_from[p]` the place in it just after the entry of A at p, so that only later rows are met.
+    Each thread keeps the best of its share of the rows: `keys` is `(threads, A's rows, k)` and `sizes` `(threads, A's rows)`;
+    `merged` brings them together.
+    """
+    width = a_ptr.size - 1
+    threads, k = keys.shape[0], keys.shape[2]
+    b_to = b_ptr[1:]
+    for t in prange(threads):
+        counted = shrinkage > 0.0
+        dots = np.zeros(2 * width if counted else width)
+        touched = np.empty(width + 1, np.int32)
+        lowest = np.zeros(width, np.float32)  # apart from the heaps, so that most columns need one access to memory
+        for r in range(width):
+            if sizes[t, r] == k:
+                lowest[r] = np.uint32(keys[t, r, 0] >> np.uint64(32)).view(np.float32)
+        for at in range(t, rows.size, threads):
+            r = rows[at]
+            idx, val, start = (
+                a_idx[a_ptr[r] : a_ptr[r + 1]],
+                a_val[a_ptr[r] : a_ptr[r + 1]],
+                b_from[a_ptr[r] : a_ptr[r + 1]],
+            )
+            listed = (listing or counted) and work_of(idx, start, b_to) < SWEEP * (width - r)
+            n = add_products(idx, val, start, b_to, b_idx, b_val, counted, listed, dots, touched)
+            for p in range(n if listed else width - r - 1):
+                c = touched[p] if listed else r + 1 + p
+                dot, sure = taken(c, dots, shrinkage)
+                if dot == 0.0:
+                    continue
+                value = np.float32((dot - centre[r] * centre[c]) * scale[r] * scale[c] * sure)
+                if value > 0.0:
+                    if value >= lowest[r]:
+                        sizes[t, r] = keep(keys[t, r], sizes[t, r], key_of(value, c))
+                        if sizes[t, r] == k:
+                            lowest[r] = np.uint32(keys[t, r, 0] >> np.uint64(32)).view(np.float32)
+                    if value >= lowest[c]:
+                        sizes[t, c] = keep(keys[t, c], sizes[t, c], key_of(value, r))
+                        if sizes[t, c] == k:
+                            lowest[c] = np.uint32(keys[t, c, 0] >> np.uint64(32)).view(np.float32)
+
+
+@njit(nogil=True, cache=True, parallel=True)
+def merged(keys, sizes):  # type: ignore[no-untyped-def]
+    """Bring all threads' best of each row together in the first thread's place, in rising order."""
+    for r in prange(keys.shape[1]):
+        size = sizes[0, r]
+        for t in range(1, keys.shape[0]):
+            for p in range(sizes[t, r]):
+                size = keep(keys[0, r], size, keys[t, r, p])
+        keys[0, r, :size].sort()
+        sizes[0, r] = size
+
+
+@njit(nogil=True, cache=True)
+def places_after(a_ptr, a_idx, b_ptr):  # type: ignore[no-untyped-def]
+    """Return the place in A's transpose just after that of each entry of A, `(entries,)`; both have sorted indices."""
+    free = b_ptr[:-1].copy()
+    after = np.empty(a_idx.size, np.int64)
+    for p in range(a_idx.size):
+        free[a_idx[p]] += 1
+        after[p] = free[a_idx[p]]
+    return after
+
+
+@njit(nogil=True, cache=True)
+def row_totals(ptr, val, squared):  # type: ignore[no-untyped-def]
+    """Return each row's sum of entries, or of their squares, `(rows,)` float64."""
+    out = np.zeros(ptr.size - 1)
+    for r in range(out.size):
+        for p in range(ptr[r], ptr[r + 1]):
+            weight = np.float64(val[p])
+            out[r] += weight * weight if squared else weight
+    return out
 
 
 @njit(nogil=True, cache=True, parallel=True)

@@ -14,7 +14,9 @@ from cf.neighbours.similarity import Similarity, Terms
 from cf.progress import Progress, silent
 
 BLOCK = 20_000  # rows between two reports of progress
-NONE = np.zeros(0)
+HEAPS = 100_000_000  # neighbours that all threads hold together at most: 800 MB
+LAST = np.uint64(0xFFFFFFFF)
+NOTHING = np.zeros(0, np.float32), np.zeros(0, np.int32), np.zeros(0, np.int64)
 
 
 def csr(matrix: Any) -> sparse.csr_matrix:
@@ -48,32 +50,53 @@ def best_of_product(
     plain_left = left_terms or Terms(np.zeros(n), np.ones(n))
     plain_right = right_terms or Terms(np.zeros(width), np.ones(width))
     skipped = np.full(n, -1, np.int64) if own is None else own
-    threads = numba.get_num_threads()
-    found_indices, found_values, sizes = [], [], np.zeros(n, np.int64)
+    threads, listing = numba.get_num_threads(), positive(left) and positive(right)
+    parts = []
     for begin in range(0, n, BLOCK):
         rows = np.arange(begin, min(begin + BLOCK, n))
-        indices = np.zeros((rows.size, k), np.int32)
-        values = np.zeros((rows.size, k), np.float32)
-        size = np.zeros(rows.size, np.int64)
+        keys = np.zeros((rows.size, k), np.uint64)
+        sizes = np.zeros(rows.size, np.int64)
         kernels.best_products(
             rows, *pointers(left), *pointers(right), plain_left.centre, plain_right.centre, plain_left.scale,
-            plain_right.scale, float(shrinkage), skipped, width, threads, indices, values, size,
+            plain_right.scale, float(shrinkage), skipped, width, listing, threads, keys, sizes,
         )  # fmt: skip
-        held = np.arange(k) < size[:, None]
-        found_indices.append(indices[held])
-        found_values.append(values[held])
-        sizes[rows] = size
+        parts.append(opened(keys, sizes))
         progress(task, int(rows[-1]) + 1, n)
-    indptr = np.concatenate([[0], np.cumsum(sizes)])
-    data = np.concatenate([*found_values, np.zeros(0, np.float32)])
-    column = np.concatenate([*found_indices, np.zeros(0, np.int32)])
-    return sparse.csr_matrix((data, column, indptr), shape=(n, width))
+    value, column, size = (np.concatenate([*found, none]) for found, none in zip(zip(*parts, strict=True), NOTHING, strict=True)) if parts else NOTHING  # fmt: skip
+    return sparse.csr_matrix((value, column, np.concatenate([[0], np.cumsum(size)])), shape=(n, width))
+
+
+def positive(matrix: sparse.csr_matrix) -> bool:
+    """Return whether all weights held are above 0."""
+    return not matrix.nnz or bool(matrix.data.min() > 0)
+
+
+def opened(keys: npt.NDArray[np.uint64], sizes: npt.NDArray[np.int64]) -> tuple[Any, Any, npt.NDArray[np.int64]]:
+    """Return the values and columns of rows of rising keys, best first row by row, and the rows' sizes."""
+    place = np.arange(keys.shape[1])
+    held = keys[:, ::-1][place >= keys.shape[1] - sizes[:, None]]
+    return (held >> np.uint64(32)).astype(np.uint32).view(np.float32), (LAST - (held & LAST)).astype(np.int32), sizes
 
 
 def neighbours(rows: sparse.csr_matrix, similarity: Similarity, k: int, progress: Progress = silent) -> sparse.csr_matrix:  # fmt: skip
-    """Return each row's k most similar other rows, `(rows, rows)`, best first."""
+    """Return each row's k most similar other rows, `(rows, rows)`, best first (ties: lower row first)."""
+    rows = csr(rows)
     terms = similarity.terms(rows)
-    return best_of_product(
-        rows, csr(rows.T), k, left_terms=terms, right_terms=terms, shrinkage=similarity.shrinkage,
-        own=np.arange(rows.shape[0]), progress=progress,
-    )  # fmt: skip
+    n, threads = rows.shape[0], numba.get_num_threads()
+    if threads * n * k > HEAPS:  # no room for every thread's best of every row
+        return best_of_product(
+            rows, csr(rows.T), k, left_terms=terms, right_terms=terms, shrinkage=similarity.shrinkage,
+            own=np.arange(n), progress=progress,
+        )  # fmt: skip
+    left, right = pointers(rows), pointers(csr(rows.T))
+    after = kernels.places_after(left[0], left[1], right[0])
+    keys, sizes = np.zeros((threads, n, k), np.uint64), np.zeros((threads, n), np.int64)
+    for begin in range(0, n, BLOCK):
+        block = np.arange(begin, min(begin + BLOCK, n))
+        kernels.best_pairs(
+            block, *left, after, *right, terms.centre, terms.scale, float(similarity.shrinkage), positive(rows), keys, sizes
+        )  # fmt: skip
+        progress("neighbours", int(block[-1]) + 1, n)
+    kernels.merged(keys, sizes)
+    value, column, size = opened(keys[0], sizes[0])
+    return sparse.csr_matrix((value, column, np.concatenate([[0], np.cumsum(size)])), shape=(n, n))

@@ -10,6 +10,7 @@ import numpy.typing as npt
 from scipy import sparse
 
 from cf.errors import UsageError
+from cf.neighbours import kernels
 
 Floats = npt.NDArray[np.float64]
 
@@ -48,12 +49,12 @@ def inverse(values: Floats) -> Floats:
 
 def row_sums(rows: sparse.csr_matrix) -> Floats:
     """Return each row's sum."""
-    return np.asarray(rows.sum(axis=1), np.float64).ravel()
+    return np.asarray(kernels.row_totals(rows.indptr, rows.data, False), np.float64)
 
 
 def squares(rows: sparse.csr_matrix) -> Floats:
     """Return each row's sum of squares."""
-    return np.asarray(rows.multiply(rows).sum(axis=1), np.float64).ravel()
+    return np.asarray(kernels.row_totals(rows.indptr, rows.data, True), np.float64)
 
 
 @dataclass(frozen=True)

@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 from scipy import sparse
 
 from cf.errors import UsageError
-from cf.neighbours import BM25, Cosine, Pearson, TfIdf, neighbours
+from cf.neighbours import BM25, Cosine, Pearson, TfIdf, nearest, neighbours
 from cf.neighbours.nearest import csr
 
 
@@ -39,6 +39,42 @@ def test_neighbours_are_those_of_the_plain_formula(seed: int, pearson: bool, shr
         assert np.allclose(part[real], positive, atol=1e-5)
         assert np.allclose(part, expected[row, column], atol=1e-5)
         assert (np.diff(part) <= 0).all()
+
+
+@settings(max_examples=60, deadline=None)
+@given(
+    st.integers(0, 100_000),
+    st.booleans(),
+    st.sampled_from([0.0, 3.0]),
+    st.sampled_from([0, 1, -2]),
+    st.floats(0.05, 0.9),
+)
+def test_pairs_met_once_give_what_every_product_gives(
+    seed: int, pearson: bool, shrinkage: float, least: int, dense: float
+) -> None:
+    """Weights of 0 or below, ties and crowded rows included; and where there is no room for heaps of all rows."""
+    rng = np.random.default_rng(seed)
+    x = csr(sparse.random(25, 30, dense, random_state=rng, data_rvs=lambda n: rng.integers(least, 4, n).astype(float)))
+    similarity = Pearson(shrinkage) if pearson else Cosine(shrinkage)
+    found = neighbours(x, similarity, 5)
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(nearest, "HEAPS", 0)
+        other = neighbours(x, similarity, 5)
+    for name in ("indptr", "indices", "data"):
+        assert np.array_equal(getattr(found, name), getattr(other, name))
+
+
+def test_best_of_a_product_with_negative_weights_are_its_largest_above_zero() -> None:
+    rng = np.random.default_rng(3)
+    left, right = (
+        np.where(rng.random((40, 40)) < 0.3, rng.normal(size=(40, 40)), 0.0).astype(np.float32) for _ in range(2)
+    )
+    found = nearest.best_of_product(csr(sparse.csr_matrix(left)), csr(sparse.csr_matrix(right)), 6)
+    expected = np.sort(np.maximum(left @ right, 0.0), axis=1)[:, ::-1][:, :6]
+    for row in range(40):
+        part = found.data[found.indptr[row] : found.indptr[row + 1]]
+        assert np.allclose(part, expected[row, : part.size], atol=1e-5)
+        assert np.allclose(expected[row, part.size :], 0.0, atol=1e-5)
 
 
 def test_reweightings_follow_their_formulas() -> None:
