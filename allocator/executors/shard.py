@@ -61,6 +61,11 @@ class Shard:
         return int(self.value.size)
 
     @property
+    def index_type(self) -> type[np.signedinteger]:
+        """The type of lists of its offers: the smaller one where it does."""
+        return np.int32 if self.n_offers <= np.iinfo(np.int32).max else np.int64
+
+    @property
     def gets_one(self) -> bool:
         """Whether users get at most one offer each."""
         return self.cap == 1 and not self.caps.size

@@ -263,12 +263,13 @@ def fit_kinds(  # type: ignore[no-untyped-def]
     leave the other limits as they are fit far more often than any three: what one kind can still use is told by the
     limit of which least is left.
     """
+    nothing = np.int64(-1)  # a literal would have all that is called here compiled once more
     share = max(1, evaluations // (2 * covers.shape[0]))
     improved = covers.shape[0] > 1
     while improved and gap > target and evaluations > 0 and not stop[0]:
         improved = False
         for kind in range(covers.shape[0]):
-            tightest, apart = -1, 0.0
+            tightest, apart = nothing, 0.0
             for r in range(prices.size):
                 if prices[r] == 0.0 or whole[r]:
                     continue
@@ -276,7 +277,7 @@ def fit_kinds(  # type: ignore[no-untyped-def]
                 if not covers[kind, r]:
                     apart += abs(prices[r]) * left
                 elif tightest < 0 or left < left_over(above, below, prices, tightest):
-                    tightest = r
+                    tightest = np.int64(r)
             if tightest < 0:
                 continue
             given = min(share, evaluations)
@@ -288,6 +289,6 @@ def fit_kinds(  # type: ignore[no-untyped-def]
             improved = improved or reached < gap - 1e-6
             gap = reached
     return fit(
-        owner, dv, du, lost, current, above, below, prices, whole, primary, keys, kind_of, -1, 0.0, gap, target, evaluations,
+        owner, dv, du, lost, current, above, below, prices, whole, primary, keys, kind_of, nothing, 0.0, gap, target, evaluations,
         stop,
     )  # fmt: skip

@@ -101,7 +101,7 @@ def filled(piece: Piece, prices: np.ndarray) -> np.ndarray:
     order = np.concatenate([kept, offer[~chosen]])
     urgency = np.full(kept.size, np.inf)
     urgency[np.searchsorted(kept, offer[chosen])] = loss[chosen]
-    order = order[np.argsort(np.concatenate([-urgency, loss[~chosen]]), kind="stable")]
+    order = order[np.argsort(np.concatenate([-urgency, loss[~chosen]]), kind="stable")].astype(shard.index_type)
     standing = Standing.of(piece.folding, shard, owners(shard), np.full(piece.folding.n_limits, -np.inf))
     if (piece.folding.at_least > 0).any():
         standing.take(order, needed_only=True)

@@ -66,9 +66,11 @@ def limit_matrix(shard: Shard, folding: Folding, offer: np.ndarray, limits: np.n
     """Return `(limits, offers)` CSR: what each offer uses of each of these limits (positions that ascend)."""
     cover, row_of = folding.cover, np.full(folding.n_limits, -1, np.int64)
     row_of[limits] = np.arange(limits.size)
-    group = shard.group[shard.users_of(offer)] if shard.group.size else np.zeros(offer.size, np.int64)
+    group = shard.group[shard.users_of(offer)] if shard.group.size else np.zeros(offer.size)
+    # One dtype each, or the kernel would be compiled for every mixture of them.
+    group, coupon = group.astype(np.int32, copy=False), shard.coupons_of(offer).astype(np.int32, copy=False)
     start, place, number = limit_entries(
-        offer, shard.coupons_of(offer), group, shard.value, shard.cost, shard.extra, cover.weights,
+        offer, coupon, group, shard.value, shard.cost, shard.extra, cover.weights,
         cover.wide_start, cover.wide_limit, cover.pair_start, cover.pair_limit, folding.class_of, cover.n_classes,
         row_of, limits.size,
     )  # fmt: skip

@@ -57,7 +57,7 @@ class Blanket:
             for low in range(0, shard.n_users, BLOCK_USERS):
                 high = min(low + BLOCK_USERS, shard.n_users)
                 room = (high - low) * shard.width if shard.width else int(shard.start[high] - shard.start[low])
-                order = np.empty(room, _index_type(shard))
+                order = np.empty(room, shard.index_type)
                 n = kernels.cheapest_first(shard.start, shard.width, shard.value, shard.cost, low, high, order)
                 yield order[:n], cap
 
@@ -93,7 +93,7 @@ class Tiered:
         ranked = ranked[np.argsort(-best[ranked], kind="stable")]
         for tier, coupon in enumerate(common.tolist()):
             low, high = (ranked.size * place // common.size for place in (tier, tier + 1))
-            order = np.empty(high - low, _index_type(shard))
+            order = np.empty(high - low, shard.index_type)
             n = kernels.offers_of_coupon(
                 shard.start, shard.width, shard.coupon, shard.value, ranked[low:high], coupon, order
             )
@@ -149,10 +149,6 @@ def compare(
         return list(pool.map(lambda strategy: _run(problem, folding, shard, owner, floors, strategy), strategies))
 
 
-def _index_type(shard: Shard) -> type[np.integer]:
-    return np.int32 if shard.n_offers < 2**31 else np.int64
-
-
 def _best_first(shard: Shard, standing: Standing, *, by_cost: bool) -> Iterator[tuple[np.ndarray, int]]:
     """Yield offers of positive value by falling value, or value per cost, equals in the order of the offers.
 
@@ -167,7 +163,7 @@ def _best_first(shard: Shard, standing: Standing, *, by_cost: bool) -> Iterator[
     block = np.empty(value.size, np.uint8)
     sizes = kernels.blocks_of(value, cost, by_cost, edges, block)
     ends = np.cumsum(sizes)
-    grouped = np.empty(int(ends[-1]), _index_type(shard))
+    grouped = np.empty(int(ends[-1]), shard.index_type)
     kernels.by_block(block, ends - sizes, grouped)
     del block
     for size, end in zip(sizes.tolist(), ends.tolist(), strict=True):
