@@ -32,6 +32,7 @@ from allocator.learning.calibrating import ONE, Calibration
 from allocator.learning.offers import Scorer
 from allocator.learning.training import purchase_trial
 from allocator.simulation import Market
+from allocator.simulation.estimates import mean, probability
 from allocator.simulation.folder import campaign_text, trial_table
 from tests.benchmarks import markets
 from uplift import Effects, OutcomeKind, Trial, promise
@@ -170,9 +171,14 @@ def run(find: Any, splits: int, quick: bool) -> None:
             )
     for name, rows in found.items():
         sums = {key: sum(getattr(row, key) for row in rows) for key in ("predicted", "observed", "true")}
-        kept = sum(row.kept for row in rows)
+        kept = probability(np.array([row.kept for row in rows]))
         ratio = sums["predicted"] / (sums["observed"] if np.isnan(sums["true"]) else sums["true"])
-        print(f"{name}: kept in {kept} of {len(rows)}; predicted over found (or true): {ratio:.3f}")
+        # Halves of one trial are not independent of each other: there this interval is too narrow.
+        more = mean(np.array([row.predicted - row.observed for row in rows]))
+        print(
+            f"{name}: kept in {kept.value:.0%} of {len(rows)} [{kept.low:.0%} to {kept.high:.0%}]; predicted over found (or true): {ratio:.3f}; predicted less found: "
+            f"{more.value:,.0f} [{more.low:,.0f} to {more.high:,.0f}]"
+        )
 
 
 def main() -> None:

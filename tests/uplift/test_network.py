@@ -179,6 +179,29 @@ def test_a_training_that_was_cut_off_goes_on_to_the_same_end(tmp_path: Path) -> 
         UpliftNetwork(QUICK).fit(trial, seed=1, checkpoint=tmp_path)
 
 
+def test_where_nothing_is_believed_users_may_differ_all_the_same(tmp_path: Path) -> None:
+    world, trial = small_world(5_000, seed=112)
+    features, truth = world.users(2_000, seed=3)
+    fitted = UpliftNetwork(QUICK).fit(trial, seed=0)
+    (stage,) = fitted.stages
+    assert not any(stage.stack.weights.values())
+    assert stage.hidden is not None
+    blind = dataclasses.replace(fitted, stages=(dataclasses.replace(stage, hidden=None),))
+    covered = []
+    for model in (fitted, blind):
+        low, high = model.predict(features).interval()
+        covered.append(float(np.mean((low <= truth.uplift) & (truth.uplift <= high))))
+    assert covered[0] > max(0.85, covered[1] + 0.05)
+    # It is each user's own: what users share has none of it, what is told of one has.
+    effects, parts = fitted.predict_members(features)
+    np.testing.assert_allclose(effects.standard_error, fitted.predict(features).standard_error, rtol=1e-5)
+    shared = blind.predict(features).standard_error
+    np.testing.assert_allclose(np.sqrt(np.square(parts, dtype=np.float64).sum(axis=0)), shared, rtol=1e-5)
+    fitted.save(tmp_path / "model")
+    loaded = FittedNetwork.load(tmp_path / "model").predict(features)
+    np.testing.assert_allclose(loaded.standard_error, effects.standard_error, rtol=1e-5)
+
+
 @pytest.mark.slow
 def test_a_placebo_promises_nothing() -> None:
     world, _ = small_world(10)

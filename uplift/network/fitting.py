@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
@@ -24,6 +24,8 @@ from uplift.stacking import Stack, fit_stack
 from uplift.trees import Forest, Growth, Sample, bin_edges, binned, grow_out_of_fold
 from uplift.trial import Trial
 from uplift.wide import Moments, Wide, diagonal_basis, fit_wide, fold_moments
+
+_ASKED = 5_000  # users that say how far candidates go which are not believed
 
 
 @dataclass(frozen=True, eq=False)
@@ -121,6 +123,11 @@ class Fitting:
             doubt=self.doubt,
         )
         stage = self._stage(networks, wide, trees, stack, structure)
+        if not any(stack.weights.values()):
+            whole = replace(stage, network=self._joined(networks), wide=wide, trees=trees, boosted=self.boosted)
+            rows = np.random.default_rng([self.seeds[0], 1]).permutation(len(self.trial))[:_ASKED]
+            hidden = whole.doubted(self.users[rows], None if self.pairs is None else self.pairs[rows])
+            stage = replace(stage, hidden=tuple(hidden.tolist()))
         return FittedStage(stage, self._out_of_fold(stack, unseen), self.fold)
 
     def _stage(
@@ -131,8 +138,6 @@ class Fitting:
         stack: Stack,
         structure: Structure | None,
     ) -> Stage:
-        from uplift.network.graph import joined
-
         # A candidate that the stack does not believe is not kept.
         kept = {name: net for name, net in networks.items() if name == "base" or stack.weights[name] > 0}
         boosted = self.boosted if self.line[-1] > 0 or stack.weights.get("boosted", 0.0) > 0 else ()
@@ -141,7 +146,7 @@ class Fitting:
             link=self.link,
             share=self.share,
             folds=self.settings.folds,
-            network=joined(self.users.shape[1], kept, 0 if self.pair_schema is None else self.pair_schema.width),
+            network=self._joined(kept),
             pair_schema=self.pair_schema if "paired" in kept or boosted else None,
             wide=wide if stack.weights.get("wide", 0.0) > 0 else (),
             trees=trees if stack.weights.get("trees", 0.0) > 0 else (),
@@ -151,6 +156,11 @@ class Fitting:
             stack=stack,
             shares=None if structure is None else np.array(structure.share),
         )
+
+    def _joined(self, networks: dict[str, Any]) -> Any:
+        from uplift.network.graph import joined
+
+        return joined(self.users.shape[1], networks, 0 if self.pair_schema is None else self.pair_schema.width)
 
     def _dispersion(self, offset: np.ndarray) -> float:
         """Variance of the outcome over the one that the link implies."""

@@ -47,6 +47,9 @@ class Stage:
         `(steps, coupons)` steps that each coupon takes; `None` without terms.
     pair_schema
         Of the pair features; `None` where they are not used.
+    hidden
+        `(coupons,)` standard error, on the linear predictor, of taking users for alike where no candidate is believed;
+        `None` where one is. Each user's own: an average over users has none of it.
     """
 
     schema: Schema
@@ -62,6 +65,7 @@ class Stage:
     stack: Stack
     shares: np.ndarray | None
     pair_schema: PairSchema | None = None
+    hidden: tuple[float, ...] | None = None
 
     def predict(self, features: Any, terms: tuple[Terms, Terms] | None = None) -> Effects:
         """Estimate effects; with `terms` (trained, asked) those of other coupons than the trial's."""
@@ -85,13 +89,14 @@ class Stage:
             As `predict`.
         deviations
             `(parts, n, coupons)` float32, unit of the outcome: independent errors that all users share, each of
-            deviation 1 times these numbers. Their squares add up to the squared standard error.
+            deviation 1 times these numbers. Their squares add up to the squared standard error, but for what is `hidden`.
         """
         coupons = self.share.size - 1
         users, pairs = self._encode(features, coupons)
         control, treated = np.empty(users.shape[0]), np.empty((users.shape[0], coupons))
         parts = np.empty((self.folds + coupons, users.shape[0], coupons), dtype=np.float32)
         averages = _shared_errors(np.array(self.stack.average_errors), self.share)
+        hidden = np.zeros(treated.shape)
         for rows, start, asked in self._folds(users, pairs, None, None):
             effect = asked.mean(axis=0)
             control[rows] = self.link.mean(start)
@@ -101,7 +106,8 @@ class Stage:
             spread = _HIDDEN_BIAS * np.sqrt((self.folds - 1) / self.folds) * (asked - effect)
             parts[: self.folds, rows] = spread * slope
             parts[self.folds :, rows] = averages.T[:, None, :] * slope
-        error = np.sqrt(np.square(parts, dtype=np.float64).sum(axis=0))
+            hidden[rows] = self._hidden * slope
+        error = np.sqrt(np.square(parts, dtype=np.float64).sum(axis=0) + hidden**2)
         return Effects(control, treated, error), parts
 
     def _encode(self, features: Any, coupons: int) -> tuple[np.ndarray, np.ndarray | None]:
@@ -197,10 +203,36 @@ class Stage:
         """Standard error on the linear predictor by the delete-a-group jackknife (Shao and Wu 1989)."""
         folds = effects.shape[0]
         spread = (folds - 1) * effects.var(axis=0)
-        averages = np.array(self.stack.average_errors)  # these no fold shows: all folds share them
+        averages, hidden = (
+            np.array(self.stack.average_errors),
+            self._hidden,
+        )  # these no fold shows: all folds share them
         if mixed is not None:
-            averages = averages @ mixed
-        return np.asarray(np.sqrt(_HIDDEN_BIAS**2 * spread + averages**2))
+            averages, hidden = averages @ mixed, hidden @ mixed
+        return np.asarray(np.sqrt(_HIDDEN_BIAS**2 * spread + averages**2 + hidden**2))
+
+    @property
+    def _hidden(self) -> np.ndarray:
+        return np.zeros(self.share.size - 1) if self.hidden is None else np.array(self.hidden)
+
+    def doubted(self, users: np.ndarray, pairs: np.ndarray | None) -> np.ndarray:
+        """`(coupons,)` what may be `hidden`: the candidates' equal mixture, were it believed, and its error.
+
+        Not to believe is not to know that there is nothing. What a test drops is off by what it might have been: its
+        estimate and the variance of that (pre-test estimators: Bancroft 1944, 10.1214/aoms/1177731284; with several models
+        Buckland, Burnham and Augustin 1997, 10.2307/2533961). The stage is one with all its candidates.
+        """
+        made = []
+        for rows, raw in outputs(self.network, users, pairs if len(self.network.inputs) > 1 else None):
+            candidates = self._candidates(raw, users[rows])
+            if self.boosted:
+                by_arm = self._by_arm(users[rows], None if pairs is None else pairs[rows], asked=False)
+                candidates["boosted"] = by_arm[..., 1:] - by_arm[..., :1]
+            effects = {name: on_coupons(name, values, self.shares) for name, values in candidates.items()}
+            made.append(np.mean([e - np.array(self.stack.centers[name]) for name, e in effects.items()], axis=0))
+        mixed = np.concatenate(made, axis=1)
+        variance = _HIDDEN_BIAS**2 * (mixed.shape[0] - 1) * mixed.var(axis=0) + mixed.mean(axis=0) ** 2
+        return np.asarray(np.sqrt(variance.mean(axis=0)))
 
 
 def _shared_errors(errors: np.ndarray, share: np.ndarray) -> np.ndarray:

@@ -29,7 +29,7 @@ from uplift.trial import OutcomeKind, Terms
 from uplift.wide import Wide
 
 FORMAT = "uplift-network"
-VERSION = 3  # 3: boosted models of the outcome
+VERSION = 4  # 4: what may be hidden where no candidate is believed
 _DOCUMENT = "model.json"
 
 
@@ -157,6 +157,7 @@ def _stage_document(stage: Stage) -> dict[str, Any]:
             "level": stage.stack.level,
             "gain": stage.stack.gain,
         },
+        "hidden": stage.hidden,
         "shares": None if stage.shares is None else stage.shares.tolist(),
         "pairs": None if stage.pair_schema is None else stage.pair_schema.to_json(),
     }
@@ -196,6 +197,7 @@ def _stage(folder: Path, entry: dict[str, Any]) -> Stage:
             gain=float(stack["gain"]),
         ),
         shares=None if entry["shares"] is None else np.array(entry["shares"]),
+        hidden=None if entry["hidden"] is None else tuple(float(value) for value in entry["hidden"]),
         pair_schema=None if entry["pairs"] is None else PairSchema.from_json(entry["pairs"]),
     )
 
