@@ -16,6 +16,7 @@ from cf.recommending.ranking import owned, ranked
 
 POWERS = (1.0, 0.5)  # shapes of a part's score: a weight for each lets the blend bend it
 BLOCK = 256  # users
+HELD = 60_000_000  # scores of all parts at a time: 240 MB
 PLACES = 10  # of the NDCG that the blend is held against
 SWEEPS = 4  # over all weights, in coordinate ascent
 STRETCHES = np.array([0.5, 0.8, 1.25, 2.0])  # of a weight
@@ -68,8 +69,9 @@ class Candidates:
 def candidate_blocks(models: list[Model], targets: sparse.csr_matrix, history: Interactions, users: Numbers, most: int, fresh: bool) -> Iterator[Candidates]:  # fmt: skip
     """Give the candidates of blocks of users: the best of each model; none that the user has had where `fresh`."""
     nothing = np.zeros(0, bool)
-    for begin in range(0, users.size, BLOCK):
-        block = users[begin : begin + BLOCK]
+    size = min(BLOCK, max(1, HELD // max(len(models[0].items) * len(models), 1)))
+    for begin in range(0, users.size, size):
+        block = users[begin : begin + size]
         skip = np.zeros(block.size + 1, np.int64), np.zeros(0, np.int32)
         scores = [scores_of(model, history, block, fresh) for model in models]
         pairs = []

@@ -16,7 +16,7 @@ from cf.ids import Ids
 from cf.interactions import Interactions, Weighting
 from cf.model import Model, Numbers, Reason, Recommender, Scores, at_least_one, not_negative, popularity_of
 from cf.models.als import Als
-from cf.models.blending import POWERS, Contest, add_shaped, candidate_blocks, listwise, scores_of, shaped
+from cf.models.blending import HELD, POWERS, Contest, add_shaped, candidate_blocks, listwise, scores_of, shaped
 from cf.models.ease import Ease
 from cf.models.frequency import Frequency
 from cf.models.knn import ItemKNN, UserKNN
@@ -28,7 +28,6 @@ from cf.progress import Progress, silent
 
 SEGMENTS = ("new", "few-shot", "warm")
 RETURNING = 0.1  # share of the users who come back in the window, below which time tells little of them
-HELD = 60_000_000  # scores of all parts at a time: 240 MB
 AGAIN = 0.01  # share of what is held out that the user had before, below which nothing is had twice
 
 
