@@ -25,12 +25,12 @@ from cf.errors import FileError, UsageError
 from cf.events import Faults
 from cf.ids import Ids
 from cf.interactions import Interactions, Weighting
-from cf.models import als, content, ease, frequency, hybrid, knn, popularity, repeat, reranking, tifu, two_tower
+from cf.models import als, content, ease, frequency, hybrid, knn, popularity, repeat, tifu, two_tower
 from cf.neighbours import similarity
 from cf.relevance import crowd, relevance, scopes
 
 FORMAT = "cf model"
-VERSION = 3
+VERSION = 4
 MODULES = (
     als,
     content,
@@ -40,7 +40,6 @@ MODULES = (
     knn,
     popularity,
     repeat,
-    reranking,
     tifu,
     two_tower,
     similarity,

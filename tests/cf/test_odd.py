@@ -115,5 +115,5 @@ def test_candidates_are_the_same_in_blocks_that_fit_many_items(monkeypatch: pyte
     monkeypatch.setattr(blending, "HELD", 2 * 7 * x.n_items)
     parts = list(blending.candidate_blocks(models, targets, x, users, 5, False))
     assert [part.number.size for part in parts] == [7] * 7 + [1]
-    for name in ("features", "hit", "item", "number"):
+    for name in ("features", "hit", "number"):
         assert np.array_equal(getattr(whole[0], name), np.concatenate([getattr(part, name) for part in parts]))
