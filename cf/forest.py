@@ -25,17 +25,21 @@ PLACE[[((0x077CB531 << bit) & 0xFFFFFFFF) >> 27 for bit in range(32)]] = np.aran
 
 
 @njit(nogil=True, cache=True, parallel=True, error_model="numpy")
-def evaluate(columns, node_start, feature, threshold, nan_right, mask, leaf_start, leaf, place, out):  # type: ignore[no-untyped-def]
-    """Add every tree's leaf to `out`, `(rows,)` float64; `columns` is `(features, rows)` float32."""
+def evaluate(rows, node_start, feature, threshold, nan_right, mask, leaf_start, leaf, place, out):  # type: ignore[no-untyped-def]
+    """Add every tree's leaf to `out`, `(rows,)` float64; `rows` is `(rows, features)` float32."""
     n = out.size
     for block in prange((n + BLOCK - 1) // BLOCK):
         low = block * BLOCK
         size = min(BLOCK, n - low)
         left = np.empty(BLOCK, np.uint32)
+        columns = np.empty((rows.shape[1], BLOCK), np.float32)  # turned here, while the rows are near
+        for r in range(size):
+            for f in range(rows.shape[1]):
+                columns[f, r] = rows[low + r, f]
         for tree in range(node_start.size - 1):
             left[:] = np.uint32(0xFFFFFFFF)
             for node in range(node_start[tree], node_start[tree + 1]):
-                x = columns[feature[node], low : low + size]
+                x = columns[feature[node]]
                 limit, keep = threshold[node], mask[node]
                 if nan_right[node]:
                     for r in range(size):
@@ -79,7 +83,7 @@ class Forest:
         """Return predictions of `(rows, features)`, NaN allowed."""
         total = np.zeros(len(rows))
         evaluate(
-            np.ascontiguousarray(rows.T, np.float32), self.node_start, self.feature, self.threshold, self.nan_right,
+            np.ascontiguousarray(rows, np.float32), self.node_start, self.feature, self.threshold, self.nan_right,
             self.mask, self.leaf_start, self.leaf, PLACE, total,
         )  # fmt: skip
         if self.logistic:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+from contextlib import contextmanager
 from typing import Any
 
 import numpy as np
@@ -12,6 +14,7 @@ from cf.errors import EventsError, UsageError
 
 Numbers = npt.NDArray[np.int64]
 SAMPLE = 1_000  # values of an object column whose types are looked at
+LARGEST = 2**63 - 1
 
 
 def plain(ids: npt.ArrayLike) -> npt.NDArray[Any]:
@@ -19,14 +22,18 @@ def plain(ids: npt.ArrayLike) -> npt.NDArray[Any]:
     array = np.asarray(ids)
     if array.ndim != 1:
         raise EventsError(f"ids must be one-dimensional; got an array of shape {array.shape}")
+    if array.dtype.kind == "u" and array.size and array.max() > LARGEST:
+        raise EventsError(f"ids are at most {LARGEST}; got {array.max()}: give them as text")
     if array.dtype.kind in "iub":
         return array.astype(np.int64, copy=False)
-    if array.dtype.kind == "f":
-        whole = array.astype(np.int64)
-        if not np.array_equal(whole, array):
-            raise EventsError("ids are fractions or missing; give integers or text")
-        return whole
-    return array.astype(object)
+    return whole(array) if array.dtype.kind == "f" else array.astype(object)
+
+
+def whole(array: npt.NDArray[np.floating[Any]]) -> Numbers:
+    """Return floats that are integers as int64; others are an error."""
+    if not (np.abs(array) < 2.0**63).all() or (array != np.floor(array)).any():  # NaN compares false
+        raise EventsError("ids are fractions, infinite or missing; give integers or text")
+    return array.astype(np.int64)
 
 
 def sort_of(values: npt.NDArray[Any]) -> str:
@@ -35,6 +42,15 @@ def sort_of(values: npt.NDArray[Any]) -> str:
         return "integers"
     first = next((value for value in values[:SAMPLE] if value is not None), None)
     return "text" if isinstance(first, str) or first is None else type(first).__name__
+
+
+@contextmanager
+def hashing() -> Iterator[None]:
+    """Say with words that ids (lists, say) cannot be told apart."""
+    try:
+        yield
+    except TypeError as error:
+        raise EventsError(f"ids must be integers, text or the like: {error}") from error
 
 
 class Ids:
@@ -48,7 +64,9 @@ class Ids:
             array = np.zeros(0, np.int64)
         self.values = array
         self._index = pd.Index(array)
-        if not self._index.is_unique:
+        with hashing():
+            unique = self._index.is_unique
+        if not unique:
             raise UsageError(f"ids must be distinct; {self._index[self._index.duplicated()][0]!r} comes twice")
 
     def __len__(self) -> int:
@@ -72,7 +90,8 @@ class Ids:
 
     def find(self, ids: npt.ArrayLike) -> Numbers:
         """Return each id's number, or -1 where it is not known; `(n,)` int64."""
-        return np.asarray(self._index.get_indexer(pd.Index(self._checked(ids))), np.int64)
+        with hashing():
+            return np.asarray(self._index.get_indexer(pd.Index(self._checked(ids))), np.int64)
 
     def numbers(self, ids: npt.ArrayLike, what: str = "id") -> Numbers:
         """Return each id's number; an unknown one is an error that names it."""

@@ -84,10 +84,10 @@ def present(matrix: sparse.csr_matrix, row: npt.NDArray[Any], column: npt.NDArra
 
 
 def at_least_one(**values: int) -> None:
-    """Refuse a count below 1, naming it."""
+    """Refuse a count below 1 or not whole, naming it."""
     for name, value in values.items():
-        if value < 1:
-            raise UsageError(f"{name} must be at least 1; got {value}")
+        if not isinstance(value, int | np.integer) or value < 1:
+            raise UsageError(f"{name} must be a whole number, at least 1; got {value}")
 
 
 def not_negative(**values: float) -> None:

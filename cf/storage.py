@@ -25,12 +25,12 @@ from cf.errors import FileError, UsageError
 from cf.events import Faults
 from cf.ids import Ids
 from cf.interactions import Interactions, Weighting
-from cf.models import als, content, ease, frequency, hybrid, knn, popularity, repeat, reranking, tifu, two_tower
+from cf.models import als, content, ease, frequency, hybrid, knn, popularity, repeat, tifu, two_tower
 from cf.neighbours import similarity
 from cf.relevance import crowd, relevance, scopes
 
 FORMAT = "cf model"
-VERSION = 3
+VERSION = 4
 MODULES = (
     als,
     content,
@@ -40,7 +40,6 @@ MODULES = (
     knn,
     popularity,
     repeat,
-    reranking,
     tifu,
     two_tower,
     similarity,
@@ -194,8 +193,10 @@ def load(path: str | Path, expected: type[T] | None = None) -> T:
     try:
         arrays = [np.load(io.BytesIO(part), allow_pickle=False) for part in parts[1:]]
         made = Reader(arrays).decode(json.loads(parts[0]))
-    except (KeyError, IndexError, TypeError, ValueError) as error:
+    except (AttributeError, KeyError, IndexError, TypeError, ValueError) as error:
         raise FileError(f"{source} names what this program does not know: {error}") from error
+    if type(made).__name__ != head["class"]:
+        raise FileError(f"{source} says that it holds a {head['class']}, and holds a {type(made).__name__}")
     if expected is not None and not isinstance(made, expected):
         raise FileError(f"{source} holds a {type(made).__name__}, not a {expected.__name__}")
     return made

@@ -11,7 +11,7 @@ import numpy.typing as npt
 import pandas as pd
 
 from cf.errors import EventsError
-from cf.ids import plain
+from cf.ids import plain, whole
 
 DAY = 86_400.0  # seconds
 KINDS = ("purchase", "cart", "click", "view")
@@ -48,7 +48,10 @@ def moment(time: Any) -> int:
     if isinstance(time, int | float | np.integer | np.floating):
         value = seconds(np.array([time]))
     else:
-        value = seconds(np.array([pd.Timestamp(time).to_datetime64()]))
+        try:
+            value = seconds(np.array([pd.Timestamp(time).to_datetime64()]))
+        except (TypeError, ValueError) as error:
+            raise EventsError(f"{time!r} is no time; give a datetime or a number of days: {error}") from error
     if not np.isfinite(value[0]):
         raise EventsError("a time is missing")
     return int(value[0])
@@ -88,9 +91,10 @@ class Events:
                 if name == "time":
                     raise EventsError("events need a time")
                 continue
-            object.__setattr__(self, name, np.asarray(column))
-            if len(column) != len(self.user):
-                raise EventsError(f"{name} has {len(column):,} entries, user has {len(self.user):,}")
+            held = np.asarray(column)
+            if held.shape != self.user.shape:
+                raise EventsError(f"{name} has shape {held.shape}, user has {self.user.shape}: one entry an event")
+            object.__setattr__(self, name, held)
         if len(self.item) != len(self.user):
             raise EventsError(f"item has {len(self.item):,} entries, user has {len(self.user):,}")
 
@@ -122,7 +126,7 @@ def plain_or_missing(ids: npt.ArrayLike, name: str) -> npt.NDArray[Any]:
     if array.dtype.kind == "f" and np.isnan(array).any():
         held = np.empty(array.size, object)
         good = ~np.isnan(array)
-        held[good] = array[good].astype(np.int64)
+        held[good] = whole(array[good])
         return held
     return plain(array)
 

@@ -71,6 +71,10 @@ class Door:
 
     def admit(self, batch: Events) -> Checked:
         """Return the sound events of a batch, and count the others."""
+        if not isinstance(batch, Events):
+            raise EventsError(
+                f"a batch of events is an Events; got {type(batch).__name__}: Events.from_table takes a table"
+            )
         self.events += len(batch)
         when = seconds(batch.time)
         good = np.ones(len(batch), bool)
@@ -119,7 +123,8 @@ def narrowed(ids: npt.NDArray[Any]) -> npt.NDArray[Any]:
 def number(column: npt.NDArray[Any], name: str) -> npt.NDArray[np.float32]:
     """Return a column as float32."""
     try:
-        return column.astype(np.float32)
+        with np.errstate(over="ignore"):  # becomes infinite, which is a fault
+            return column.astype(np.float32)
     except (TypeError, ValueError) as error:
         raise EventsError(f"{name} must be numbers: {error}") from error
 
@@ -142,6 +147,8 @@ def build(
 ) -> dict[str, Any]:
     """Number, count, place, sort: return what `Interactions` is made of. With `base`, its events are placed first."""
     batches: Iterable[Events] = [events] if isinstance(events, Events) else events
+    if not isinstance(batches, Iterable):
+        raise EventsError(f"events are Events, a list of them or EventFiles; got {type(events).__name__}")
     if isinstance(batches, Iterator):
         raise EventsError("events are read twice, and an iterator can be read once: give a list or EventFiles")
     catalogue = None if items is None else items if isinstance(items, Ids) else Ids(items)

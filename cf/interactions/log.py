@@ -15,7 +15,7 @@ from cf.events import Events, Faults
 from cf.events.columns import DAY, KINDS, moment
 from cf.ids import Ids
 from cf.interactions import kernels
-from cf.interactions.building import build
+from cf.interactions.building import LATEST, build
 from cf.interactions.weighting import Weighting
 from cf.progress import Progress, silent
 
@@ -147,30 +147,41 @@ class Interactions:
     def between(self, begin: Any, end: Any) -> Interactions:
         """Return the events of [begin, end), of the same users and items; `now` is the end. None is open."""
         first, last = np.empty(self.n_users, np.int64), np.empty(self.n_users, np.int64)
-        after = 0 if begin is None else max(moment(begin), 0)
+        after = 0 if begin is None else moment(begin)
         stop = self.now if end is None else moment(end)
-        kernels.stretch(self.start, self.time, np.uint32(after), np.uint32(min(max(stop, 0), 2**32 - 1)), first, last)
+        if begin is not None and end is not None and stop < after:
+            raise UsageError(f"the end, {end}, lies before the beginning, {begin}")
+        low, high = (np.uint32(min(max(time, 0), LATEST)) for time in (after, max(after, stop)))
+        kernels.stretch(self.start, self.time, low, high, first, last)
         return replace(self._cut(first, last), now=stop)
 
     def last_visits(self, visits: npt.ArrayLike) -> Interactions:
         """Return each user's last so many visits; `visits` is `(users,)` or one number."""
-        wanted = np.broadcast_to(np.asarray(visits, np.int64), self.n_users)
-        if (wanted < 0).any():
-            raise UsageError(f"visits must be at least 0; got {int(wanted.min())}")
         first = np.empty(self.n_users, np.int64)
-        kernels.last_visits(self.start, self.time, np.ascontiguousarray(wanted), first)
+        kernels.last_visits(self.start, self.time, self._counts(visits), first)
         return self._cut(first, self.start[1:].copy())
 
     def without_last_visits(self, visits: npt.ArrayLike) -> Interactions:
         """Return what is left without each user's last so many visits."""
-        wanted = np.ascontiguousarray(np.broadcast_to(np.asarray(visits, np.int64), self.n_users))
         end = np.empty(self.n_users, np.int64)
-        kernels.last_visits(self.start, self.time, wanted, end)
+        kernels.last_visits(self.start, self.time, self._counts(visits), end)
         return self._cut(self.start[:-1].copy(), end)
+
+    def _counts(self, visits: npt.ArrayLike) -> npt.NDArray[np.int64]:
+        """Return a number of visits for each user, `(users,)`."""
+        wanted = np.asarray(visits)
+        if wanted.size and (wanted.dtype.kind not in "iu" or wanted.min() < 0):
+            raise UsageError(f"visits must be whole numbers of at least 0; got {wanted.ravel()[:3]}")
+        return np.ascontiguousarray(np.broadcast_to(wanted.astype(np.int64), self.n_users))
 
     def only(self, users: npt.NDArray[np.integer[Any]]) -> Interactions:
         """Return the interactions of these users (numbers), in this order; items keep their numbers."""
-        chosen = np.asarray(users, np.int64)
+        numbers = np.asarray(users)
+        if numbers.size and numbers.dtype.kind not in "iu":
+            raise UsageError(
+                f"users are asked for by their numbers; got {numbers.dtype}: np.flatnonzero makes them of a mask"
+            )
+        chosen = numbers.astype(np.int64)
         if chosen.size and (chosen.min() < 0 or chosen.max() >= self.n_users):
             raise UsageError(f"users are numbered 0 to {self.n_users - 1}; got {int(chosen.min())} to {int(chosen.max())}")  # fmt: skip
         cut = self._cut(self.start[:-1][chosen], self.start[1:][chosen])

@@ -17,6 +17,7 @@ from cf.recommending.ranking import owned, ranked
 
 POWERS = (1.0, 0.5)  # shapes of a part's score: a weight for each lets the blend bend it
 BLOCK = 256  # users
+HELD = 60_000_000  # scores of all parts at a time: 240 MB
 PLACES = 10  # of the NDCG that the blend is held against
 SWEEPS = 4  # over all weights, in coordinate ascent
 STRETCHES = np.array([0.5, 0.8, 1.25, 2.0])  # of a weight
@@ -58,19 +59,19 @@ def add_shaped(score, weights, out):  # type: ignore[no-untyped-def]
 
 @dataclass(frozen=True)
 class Candidates:
-    """What competes: `features`, `hit` and `item` of each candidate, and the number of candidates of each user."""
+    """What competes: `features` and `hit` of each candidate, and the number of candidates of each user."""
 
     features: npt.NDArray[np.float32]
     hit: npt.NDArray[np.bool_]
-    item: npt.NDArray[np.int64]
     number: npt.NDArray[np.int64]
 
 
 def candidate_blocks(models: list[Model], targets: sparse.csr_matrix, history: Interactions, users: Numbers, most: int, fresh: bool) -> Iterator[Candidates]:  # fmt: skip
     """Give the candidates of blocks of users: the best of each model; none that the user has had where `fresh`."""
     nothing = np.zeros(0, bool)
-    for begin in range(0, users.size, BLOCK):
-        block = users[begin : begin + BLOCK]
+    size = min(BLOCK, max(1, HELD // max(len(models[0].items) * len(models), 1)))
+    for begin in range(0, users.size, size):
+        block = users[begin : begin + size]
         skip = np.zeros(block.size + 1, np.int64), np.zeros(0, np.int32)
         scores = [scores_of(model, history, block, fresh) for model in models]
         pairs = []
@@ -81,7 +82,7 @@ def candidate_blocks(models: list[Model], targets: sparse.csr_matrix, history: I
         row, column = np.divmod(np.unique(np.concatenate(pairs)), scores[0].shape[1])
         features = [shaped(score[row, column], score.max(axis=1)[row]) for score in scores]
         hit = present(targets[block], row, column)
-        yield Candidates(np.concatenate(features, axis=1), hit, column, np.bincount(row, minlength=block.size))
+        yield Candidates(np.concatenate(features, axis=1), hit, np.bincount(row, minlength=block.size))
 
 
 def listwise(features: npt.NDArray[np.float32], hit: npt.NDArray[np.bool_], start: npt.NDArray[np.int64], penalty: float) -> npt.NDArray[np.float64]:  # fmt: skip
@@ -137,11 +138,10 @@ def gains(score, hit, start, ideal, out):  # type: ignore[no-untyped-def]
 
 @dataclass(frozen=True)
 class Contest:
-    """All users' candidates: `features` `(candidates, parts x powers)`, `hit`, `item`, user u's from `start[u]`; `targets` a user."""
+    """All users' candidates: `features` `(candidates, parts x powers)` and `hit`, user u's from `start[u]`; `targets` a user."""
 
     features: npt.NDArray[np.float32]
     hit: npt.NDArray[np.bool_]
-    item: npt.NDArray[np.int64]
     start: npt.NDArray[np.int64]
     targets: npt.NDArray[np.int64]
 
@@ -150,8 +150,7 @@ class Contest:
         """Join blocks of users; `targets`: how many items each user had in what is held out."""
         start = np.concatenate([[0], np.cumsum(np.concatenate([block.number for block in blocks]))]).astype(np.int64)
         features = np.concatenate([block.features for block in blocks])
-        hit, item = (np.concatenate([getattr(block, name) for block in blocks]) for name in ("hit", "item"))
-        return cls(features, hit, item, start, targets)
+        return cls(features, np.concatenate([block.hit for block in blocks]), start, targets)
 
     def ndcg(self, score: npt.NDArray[np.float32]) -> float:
         """Return the mean NDCG@10 of scores of the candidates."""

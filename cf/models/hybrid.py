@@ -8,7 +8,6 @@ from dataclasses import dataclass, field
 import numpy as np
 import numpy.typing as npt
 
-from cf.boosting import Trees
 from cf.errors import CannotLearn, UsageError
 from cf.evaluation.splits import RandomSplit, Split, TemporalSplit
 from cf.events.columns import DAY
@@ -21,14 +20,12 @@ from cf.models.ease import Ease
 from cf.models.frequency import Frequency
 from cf.models.knn import ItemKNN, UserKNN
 from cf.models.popularity import Popularity
-from cf.models.repeat import Repeat, items_of
-from cf.models.reranking import Reranker, contenders, learned
+from cf.models.repeat import Repeat
 from cf.models.tifu import TifuKNN
 from cf.progress import Progress, silent
 
 SEGMENTS = ("new", "few-shot", "warm")
 RETURNING = 0.1  # share of the users who come back in the window, below which time tells little of them
-HELD = 60_000_000  # scores of all parts at a time: 240 MB
 AGAIN = 0.01  # share of what is held out that the user had before, below which nothing is had twice
 
 
@@ -61,9 +58,6 @@ class Hybrid:
     last visit alone, and from nothing, and each serves the users of whom as much is known. Then the parts are fitted again
     on everything.
 
-    Boosted trees are told the parts' scores beside the user's habits and recency with the item, and rank the blend's best
-    again, where they rank better on users that they did not learn from (so for users of whom something is known only).
-
     Where nothing that was held out had been had before (films, books), the blend scores no item that the user has had.
 
     Attributes
@@ -81,8 +75,6 @@ class Hybrid:
         On the squared weights of the second start, in users' worth of likelihood.
     most_users
         Users that the weights are learned from, drawn with `seed`.
-    rerank
-        Whether trees may rank again.
     """
 
     parts: Mapping[str, Recommender] = field(default_factory=usual_parts)
@@ -91,7 +83,6 @@ class Hybrid:
     candidates: int = 60
     penalty: float = 1.0
     most_users: int = 2_000
-    rerank: bool = True
     seed: int = 0
 
     def __post_init__(self) -> None:
@@ -113,24 +104,17 @@ class Hybrid:
             split = rule.of(interactions)
             early, left_out = self._fitted(split.known, progress)
         fresh = share_again(split) < AGAIN
-        learned_of = {}
+        weights, held_out = {}, {}
         for number, segment in enumerate(SEGMENTS):
             progress("hybrid's weights", number, len(SEGMENTS))
-            learned_of[segment] = self._learn(early, split, segment, fresh)
+            weights[segment], held_out[segment] = self._learn(early, split, segment, fresh)
         progress("hybrid's weights", len(SEGMENTS), len(SEGMENTS))
         models, late = self._fitted(interactions, progress, {name: self.parts[name] for name in early})
         kept = [place for place, name in enumerate(early) if name in models]
-        about = items_of(interactions, int(self.window * DAY))
-        again = {
-            segment: Reranker(found.used, about, found.trees)
-            for segment, found in learned_of.items()
-            if found.trees is not None and len(kept) == len(early)
-        }
+        weights = {segment: held[kept] for segment, held in weights.items()}
         return HybridModel(
-            interactions.items, popularity_of(interactions, 28.0), models,
-            {segment: found.weights[kept] for segment, found in learned_of.items()}, again, fresh,
-            {segment: found.held_out for segment, found in learned_of.items()}, left_out | late,
-        )  # fmt: skip
+            interactions.items, popularity_of(interactions, 28.0), models, weights, fresh, held_out, left_out | late
+        )
 
     def _rule(self, interactions: Interactions) -> TemporalSplit | RandomSplit:
         """Return the last window, or a random split where few users come back in it."""
@@ -158,8 +142,10 @@ class Hybrid:
             raise CannotLearn("; ".join(f"{name}: {reason}" for name, reason in left_out.items()))
         return models, left_out
 
-    def _learn(self, models: Mapping[str, Model], split: Split, segment: str, fresh: bool) -> Learned:
-        """Learn the weights of a segment, and trees."""
+    def _learn(
+        self, models: Mapping[str, Model], split: Split, segment: str, fresh: bool
+    ) -> tuple[npt.NDArray[np.float64], dict[str, float]]:
+        """Return the weights of a segment, `(parts, powers)`, and the NDCG@10 among candidates of each part and the blend."""
         shape = (len(models), len(POWERS))
         most = SEGMENTS.index(segment)
         history = split.known if segment == "warm" else split.known.last_visits(most)
@@ -167,11 +153,11 @@ class Hybrid:
         if users.size > self.most_users:
             users = np.sort(np.random.default_rng(self.seed).choice(users, self.most_users, replace=False))
         if not users.size:
-            return Learned(np.full(shape, 1.0), {})
+            return np.full(shape, 1.0), {}
         blocks = list(candidate_blocks(list(models.values()), split.targets, history, users, self.candidates, fresh))
         contest = Contest.of(blocks, np.diff(split.targets.indptr)[users])
         if not contest.hit.any():
-            return Learned(np.full(shape, 1.0), {})
+            return np.full(shape, 1.0), {}
         alone = {name: contest.ndcg(contest.features[:, len(POWERS) * place]) for place, name in enumerate(models)}
         single = np.zeros(shape)
         single[list(models).index(max(alone, key=lambda name: alone[name])), 0] = 1.0
@@ -179,22 +165,7 @@ class Hybrid:
         weights, reached = max(
             (contest.climbed(first) for first in (likely, single.ravel())), key=lambda found: found[1]
         )
-        weights, held_out = weights.reshape(shape), alone | {"blend": reached}
-        if not self.rerank or segment == "new":
-            return Learned(weights, held_out)
-        about = items_of(split.known, int(self.window * DAY))
-        trees, used, again = learned(contest, weights, history.only(users), about, self.seed)
-        return Learned(weights, held_out | {"trees": again}, trees if again > reached else None, used)
-
-
-@dataclass(frozen=True)
-class Learned:
-    """What a segment's users taught: weights `(parts, powers)`, trees where they are better, and NDCG@10 by name."""
-
-    weights: npt.NDArray[np.float64]
-    held_out: dict[str, float]
-    trees: Trees | None = None
-    used: Numbers = field(default_factory=lambda: np.zeros(0, np.int64))
+        return weights.reshape(shape), alone | {"blend": reached}
 
 
 def share_again(split: Split) -> float:
@@ -213,13 +184,11 @@ class HybridModel:
     ----------
     weights
         By segment (`new`, `few-shot`, `warm`: no, one, more visits known), `(parts, powers)`.
-    again
-        By segment, trees that rank the blend's best again; then scores are probabilities.
     fresh
         Whether only items that the user has not had are scored.
     held_out
-        By segment, the NDCG@10 of each part, of the `blend` and of `trees` on what was held out. The blend's weights were
-        learned on it, so its figure flatters a little; that of trees is of users that they did not learn from.
+        By segment, the NDCG@10 of each part and of the `blend` on what was held out. The blend's weights were learned on
+        it, so its figure flatters a little.
     left_out
         Why parts that could not learn are missing.
     """
@@ -228,61 +197,34 @@ class HybridModel:
     popularity: npt.NDArray[np.float32]
     parts: Mapping[str, Model]
     weights: Mapping[str, npt.NDArray[np.float64]] = field(default_factory=dict)
-    again: Mapping[str, Reranker] = field(default_factory=dict)
     fresh: bool = False
     held_out: Mapping[str, Mapping[str, float]] = field(default_factory=dict)
     left_out: Mapping[str, str] = field(default_factory=dict)
 
-    def _segments(self, history: Interactions, users: Numbers) -> Numbers:
-        """Return the number of each user's segment."""
-        return np.minimum(history.only(users).visits, 2)
+    def _weights(self, history: Interactions, users: Numbers) -> npt.NDArray[np.float64]:
+        """Return each user's weights, `(users, parts, powers)`."""
+        visits = np.minimum(history.only(users).visits, 2)
+        return np.stack([self.weights[segment] for segment in SEGMENTS])[visits]
 
     def scores(self, history: Interactions, users: Numbers) -> Scores:
-        """Return the blend, its best ranked again where trees do it better."""
+        """Return the blend."""
+        weights = self._weights(history, users).astype(np.float32)
         out = np.zeros((len(users), len(self.items)), np.float32)
-        segments = self._segments(history, users)
-        for number, segment in enumerate(SEGMENTS):
-            chosen = np.flatnonzero(segments == number)
-            size = max(1, HELD // max(len(self.items) * len(self.parts), 1)) if segment in self.again else chosen.size
-            for begin in range(0, chosen.size, max(size, 1)):
-                rows = chosen[begin : begin + size]
-                out[rows] = self._block(history, np.asarray(users)[rows], segment)
+        for place, model in enumerate(self.parts.values()):
+            if weights[:, place].any():
+                add_shaped(scores_of(model, history, users, self.fresh), weights[:, place], out)
         return out
 
-    def _block(self, history: Interactions, users: Numbers, segment: str) -> Scores:
-        """Return the scores of users of one segment."""
-        weights = self.weights[segment].astype(np.float32)
-        again = self.again.get(segment)
-        blend = np.zeros((len(users), len(self.items)), np.float32)
-        held = {}
-        for place, model in enumerate(self.parts.values()):
-            if weights[place].any():
-                score = scores_of(model, history, users, self.fresh)
-                add_shaped(score, np.broadcast_to(weights[place], (len(users), len(POWERS))), blend)
-                if again is not None:
-                    held[place] = score
-        if again is None:
-            return blend
-        row, column = contenders(blend)
-        relative = [shaped(held[place][row, column], held[place].max(axis=1)[row])[:, 0] for place in again.used]
-        return again.apply(blend, np.stack(relative, axis=-1), history.only(users), row, column)
-
     def reasons(self, history: Interactions, user: int, item: int) -> Sequence[Reason]:
-        """Return the parts' reasons, each part's scaled so that together they are what the part adds to the blend.
-
-        Where trees made a probability of it, all are scaled to that.
-        """
-        alone = np.array([user])
-        weights = self.weights[SEGMENTS[int(self._segments(history, alone)[0])]]
+        """Return the parts' reasons, each part's scaled so that together they are what the part adds to the score."""
+        weights = self._weights(history, np.array([user]))[0]
         found: dict[tuple[str, object], float] = {}
         for place, model in enumerate(self.parts.values()):
-            score = scores_of(model, history, alone, self.fresh)
+            score = scores_of(model, history, np.array([user]), self.fresh)
             added = float(shaped(score[:, item], score.max(axis=1))[0] @ weights[place])
             if added == 0.0:
                 continue
             for reason in model.reasons(history, user, item):
                 key = (reason.because, reason.of)
                 found[key] = found.get(key, 0.0) + reason.contribution / float(score[0, item]) * added
-        total = sum(found.values())
-        scale = float(self.scores(history, alone)[0, item]) / total if total else 1.0
-        return [Reason(because, of, part * scale) for (because, of), part in found.items()]
+        return [Reason(because, of, part) for (because, of), part in found.items()]

@@ -10,6 +10,7 @@ from numba import prange
 
 from cf.compiling import njit
 
+POOL = 4  # times k: keys that are held before the best k are selected
 SWEEP = 0.5  # products a column from which on a row's columns are gone through in order, not listed as they are met
 
 
@@ -98,6 +99,37 @@ def keep(keys, size, key):  # type: ignore[no-untyped-def]
 
 
 @njit(nogil=True, cache=True)
+def value_of(key):  # type: ignore[no-untyped-def]
+    """Return the value that a key orders by."""
+    return np.uint32(key >> np.uint64(32)).view(np.float32)
+
+
+@njit(nogil=True, cache=True)
+def select(keys, size, k):  # type: ignore[no-untyped-def]
+    """Bring the k largest of the first `size` keys, all distinct, to the front, in any order: Hoare's quickselect."""
+    low, high = 0, size - 1
+    while low < high:
+        a, b, c = keys[low], keys[(low + high) // 2], keys[high]
+        pivot = max(min(a, b), min(max(a, b), c))
+        i, j = low, high
+        while i <= j:
+            while keys[i] > pivot:
+                i += 1
+            while keys[j] < pivot:
+                j -= 1
+            if i <= j:
+                keys[i], keys[j] = keys[j], keys[i]
+                i += 1
+                j -= 1
+        if k - 1 <= j:
+            high = j
+        elif k - 1 >= i:
+            low = i
+        else:
+            return
+
+
+@njit(nogil=True, cache=True)
 def work_of(a_idx, b_from, b_to):  # type: ignore[no-untyped-def]
     """Return how many products make a row of A B, whose entry p meets B's entries `b_from[p]` to `b_to[a_idx[p]]`."""
     work = 0
@@ -164,13 +196,17 @@ def best_products(rows, a_ptr, a_idx, a_val, b_ptr, b_idx, b_val, centre_a, cent
         counted = shrinkage > 0.0
         dots = np.zeros(2 * width if counted else width)
         touched = np.empty(width + 1, np.int32)
+        k = keys.shape[1]
+        pool = np.empty(
+            max(min(POOL * k, width), k) + 1, np.uint64
+        )  # cut back to the best k when full: cheaper than a heap
         for at in range(t, rows.size, threads):
             r = rows[at]
             idx, val = a_idx[a_ptr[r] : a_ptr[r + 1]], a_val[a_ptr[r] : a_ptr[r + 1]]
             b_from = b_ptr[idx]
             listed = (listing or counted) and work_of(idx, b_from, b_to) < SWEEP * width
             n = add_products(idx, val, b_from, b_to, b_idx, b_val, counted, listed, dots, touched)
-            size, lowest, mine = 0, np.float32(0.0), keys[at]
+            size, lowest = 0, np.float32(0.0)
             for p in range(n if listed else width):
                 c = touched[p] if listed else p
                 dot, sure = taken(c, dots, shrinkage)
@@ -178,10 +214,15 @@ def best_products(rows, a_ptr, a_idx, a_val, b_ptr, b_idx, b_val, centre_a, cent
                     continue
                 value = np.float32((dot - centre_a[r] * centre_b[c]) * scale_a[r] * scale_b[c] * sure)
                 if value > 0.0 and value >= lowest and c != own[r]:
-                    size = keep(mine, size, key_of(value, c))
-                    if size == mine.size:
-                        lowest = np.uint32(mine[0] >> np.uint64(32)).view(np.float32)
-            mine[:size].sort()
+                    pool[size] = key_of(value, c)
+                    size += 1
+                    if size == pool.size:
+                        select(pool, size, k)
+                        size, lowest = k, value_of(pool[:k].min())
+            if size > k:
+                select(pool, size, k)
+                size = k
+            keys[at, :size] = np.sort(pool[:size])
             sizes[at] = size
 
 
@@ -203,7 +244,7 @@ def best_pairs(rows, a_ptr, a_idx, a_val, b_from, b_ptr, b_idx, b_val, centre, s
         lowest = np.zeros(width, np.float32)  # apart from the heaps, so that most columns need one access to memory
         for r in range(width):
             if sizes[t, r] == k:
-                lowest[r] = np.uint32(keys[t, r, 0] >> np.uint64(32)).view(np.float32)
+                lowest[r] = value_of(keys[t, r, 0])
         for at in range(t, rows.size, threads):
             r = rows[at]
             idx, val, start = (
@@ -223,11 +264,11 @@ def best_pairs(rows, a_ptr, a_idx, a_val, b_from, b_ptr, b_idx, b_val, centre, s
                     if value >= lowest[r]:
                         sizes[t, r] = keep(keys[t, r], sizes[t, r], key_of(value, c))
                         if sizes[t, r] == k:
-                            lowest[r] = np.uint32(keys[t, r, 0] >> np.uint64(32)).view(np.float32)
+                            lowest[r] = value_of(keys[t, r, 0])
                     if value >= lowest[c]:
                         sizes[t, c] = keep(keys[t, c], sizes[t, c], key_of(value, r))
                         if sizes[t, c] == k:
-                            lowest[c] = np.uint32(keys[t, c, 0] >> np.uint64(32)).view(np.float32)
+                            lowest[c] = value_of(keys[t, c, 0])
 
 
 @njit(nogil=True, cache=True, parallel=True)

@@ -47,6 +47,7 @@ def best_of_product(
     The result's rows are ordered best first (ties: lower column first); its indices are thus not sorted.
     """
     n, width = left.shape[0], right.shape[1]
+    k = min(k, max(width, 1))
     plain_left = left_terms or Terms(np.zeros(n), np.ones(n))
     plain_right = right_terms or Terms(np.zeros(width), np.ones(width))
     skipped = np.full(n, -1, np.int64) if own is None else own
@@ -83,6 +84,7 @@ def neighbours(rows: sparse.csr_matrix, similarity: Similarity, k: int, progress
     rows = csr(rows)
     terms = similarity.terms(rows)
     n, threads = rows.shape[0], numba.get_num_threads()
+    k = min(k, max(n, 1))
     if threads * n * k > HEAPS:  # no room for every thread's best of every row
         return best_of_product(
             rows, csr(rows.T), k, left_terms=terms, right_terms=terms, shrinkage=similarity.shrinkage,

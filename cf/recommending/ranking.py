@@ -14,7 +14,7 @@ from cf.errors import UsageError
 from cf.events import Events
 from cf.ids import Ids
 from cf.interactions import Interactions
-from cf.model import Model, Numbers, SparseModel
+from cf.model import Model, Numbers, SparseModel, at_least_one
 from cf.neighbours import best_of_product, kernels
 from cf.neighbours.nearest import csr
 from cf.progress import Progress, silent
@@ -97,8 +97,7 @@ def recommend(
     users
         Ids of users of the history; all of them where left out.
     """
-    if n < 1:
-        raise UsageError(f"n must be at least 1; got {n}")
+    at_least_one(n=n)
     rule = rules or Rules()
     known = history.aligned(model.items)
     chosen = np.arange(known.n_users) if users is None else known.users.numbers(users, "user")
@@ -176,6 +175,7 @@ def ranked(
 
 def recommend_all(model: SparseModel, history: Interactions, n: int = 10, progress: Progress = silent) -> sparse.csr_matrix:  # fmt: skip
     """Return the n best positive scores of every user, `(users, items)`, best first: the fast way for sparse models."""
+    at_least_one(n=n)
     known = history.aligned(model.items)
     factors = model.product(known, np.arange(known.n_users))
     return best_of_product(csr(factors.left), factors.right, n, progress=progress, task="recommending")

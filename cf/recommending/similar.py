@@ -9,7 +9,7 @@ from scipy import sparse
 
 from cf.errors import UsageError
 from cf.ids import Ids
-from cf.model import Numbers
+from cf.model import Numbers, at_least_one
 
 
 @runtime_checkable
@@ -28,6 +28,7 @@ class Likens(Protocol):
 
 def similar_items(model: Likens, item: Any, n: int = 10) -> list[tuple[Any, float]]:
     """Return the n items most similar to this one (id), with their similarities, best first."""
+    at_least_one(n=n)
     if not isinstance(model, Likens):
         raise UsageError(f"{type(model).__name__} knows no similar items; use item-kNN, ALS or content")
     number = model.items.numbers([item], "item")

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -65,14 +65,22 @@ def judge(foretold: Foretold, history: Interactions, later: Interactions, scopes
 
     def interval(rule: Judge) -> Interval:
         values = [rule(bought[rows], chance[rows]) for rows in draws]
-        return Interval(rule(bought, chance), *(float(v) for v in np.nanquantile(values, [0.025, 0.975])))
+        return Interval(rule(bought, chance), *middle(values))
 
-    never_values = [never(bought[rows], chance[rows], before[rows]) for rows in draws]
-    low, high = (float(v) for v in np.nanquantile(never_values, [0.025, 0.975]))
+    low, high = middle([never(bought[rows], chance[rows], before[rows]) for rows in draws])
     return Judgement(
         interval(log_loss), interval(auc), Interval(never(bought, chance, before), low, high), interval(brier),
         calibration_error(bought, chance), tuple(calibration(bought, chance)),
     )  # fmt: skip
+
+
+def middle(values: Sequence[float]) -> tuple[float, float]:
+    """Return the ends of the middle 95 % of what repeats gave; NaN where none gave a number (nobody bought, say)."""
+    known = np.array([value for value in values if not np.isnan(value)])
+    if not known.size:
+        return float("nan"), float("nan")
+    low, high = np.quantile(known, [0.025, 0.975])
+    return float(low), float(high)
 
 
 def matched(values: npt.NDArray[np.bool_], held: Interactions, foretold: Foretold) -> npt.NDArray[np.bool_]:

@@ -35,6 +35,7 @@ FEW = 3  # visits
 VISITS = NAMES.index("visits")
 FEW_LOG = np.log1p(FEW) + 1e-3
 FEW_IN_MAIN = 0.2  # share of the rows of users with few visits that the main booster sees too
+SPARE = 3.0  # pairs whose features are made for one that is drawn: more users, fewer pairs of each, tell more
 MOST_VISITS = 10  # of a history that is cut short for training
 
 
@@ -70,10 +71,10 @@ class Relevance:
     past_windows: int = 5
     cut: float = 0.8
     most_users: int = 20_000
-    most_rows: int = 1_200_000
+    most_rows: int = 800_000
     most_short_rows: int = 700_000
     models: int = 2
-    boosting: Boosting = field(default_factory=Boosting)
+    boosting: Boosting = field(default_factory=lambda: Boosting(rounds=200, rate=0.06))
     short: Boosting = field(default_factory=lambda: Boosting(rounds=150, leaves=15, rate=0.06, least_rows=300))
     spending: Boosting = field(default_factory=lambda: Boosting(rounds=80, leaves=15, rate=0.1, least_rows=200))
     seed: int = 0
@@ -205,8 +206,11 @@ def drawn(
     known: Interactions, later: Interactions, scopes: Scopes, crowd: Crowd, window: float, share: float,
     rng: np.random.Generator,
 ) -> Iterator[Rows]:  # fmt: skip
-    """Give a random share of the pairs of users with some history, in blocks."""
+    """Give a random share of the pairs of users with some history, in blocks; where few, of a share of the users."""
     users = np.flatnonzero(np.diff(known.start))
+    asked = min(1.0, SPARE * share)  # features are made of all pairs of a user
+    users = users[rng.random(users.size) < asked] if asked < 1.0 else users
+    share = share / asked if share else 0.0
     size = max(1, PAIRS // len(scopes))
     for begin in range(0, users.size, size):
         block = users[begin : begin + size]

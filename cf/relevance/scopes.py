@@ -55,7 +55,10 @@ class Scopes:
     @classmethod
     def by_group(cls, items: Ids, group: npt.ArrayLike) -> Scopes:
         """Make one scope of each distinct value of `group`, `(items,)` (a category, a department); None is in no scope."""
-        codes, names = pd.factorize(np.asarray(group, object), sort=True)
+        groups = np.asarray(group, object)
+        if groups.shape != (len(items),):
+            raise UsageError(f"group has shape {groups.shape}; there are {len(items):,} items")
+        codes, names = pd.factorize(groups, sort=True)
         inside = np.flatnonzero(codes >= 0)
         shape = (len(items), len(names))
         ones = np.ones(inside.size, bool)

@@ -1,8 +1,8 @@
-"""cf measured: `python -m tests.benchmarks.cf [journey|relevance|shapes|scale|peers] ...`; the first two by default.
+"""cf measured: `python -m tests.benchmarks.cf [journey|relevance|shapes|peers] ...`; the first two by default.
 
 `journey` compares recommenders on Complete Journey, `relevance` holds probabilities against weeks 49 to 52, `shapes` compares
-on made-up logs in the shapes of known data sets, `scale` builds and scores synthetic logs (`--events 50_000_000`), and `peers`
-times neighbours beside `implicit`, where that is installed (`--users`, `--events`, `--items` give the size of both). Settings
+on made-up logs in the shapes of known data sets, and `peers` times neighbours beside `implicit`, where that is installed
+(`--users`, `--events`, `--items`); `tests.benchmarks.cf_scale` is for large logs. Settings
 were chosen with `--validation`, which foretells weeks 45 to 48 instead; `--readme` writes the tables into README. Times are CPU seconds of all threads and
 wall seconds; the intervals are bootstrapped over users (95 %).
 """
@@ -13,7 +13,6 @@ import argparse
 import importlib.util
 import resource
 import sys
-import tempfile
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -30,7 +29,7 @@ from tests.benchmarks.cf_shapes import films, gifts
 
 WEEKS = {"45 to 48": ("2017-10-30T05:00:00", "2017-11-27T05:00:00"), "49 to 52": ("2017-11-27T05:00:00", "2017-12-26")}
 README = Path(__file__).parents[2] / "README.md"
-GROUPS = {"cf": ("journey", "relevance"), "cf-scale": ("scale", "peers")}  # tables that stand together in README
+GROUPS = {"cf": ("journey", "relevance"), "cf-scale": ("peers",)}  # tables that stand together in README
 TENTHS = 10  # parts of the households, whose spread says how much a tenth of them tells
 CATEGORIES = 100
 
@@ -231,45 +230,6 @@ def shapes() -> None:
         print(f"  hybrid / best single ({best.name}): {found['hybrid'].ratio(best)}")
 
 
-def synthetic(folder: Path, users: int, events: int, items: int) -> None:
-    """Write a log as Parquet, a million rows at a time: Zipf items, day-long seasons, unsorted users."""
-    import pyarrow as pa
-    import pyarrow.parquet as pq
-
-    rng = np.random.default_rng(0)
-    share = 1.0 / (np.arange(items) + 10.0)
-    edges = np.cumsum(share / share.sum())
-    for number, begin in enumerate(range(0, events, 10_000_000)):
-        rows = min(10_000_000, events - begin)
-        user = rng.integers(0, users, rows)
-        item = (np.searchsorted(edges, rng.random(rows)) + (user % 7) * 13) % items
-        table = pa.table({
-            "user_id": user, "item_id": item.astype(np.int32), "time": rng.integers(0, 365 * 24, rows) / 24.0,
-            "money": rng.gamma(2.0, 2.0, rows).astype(np.float32),
-        })  # fmt: skip
-        pq.write_table(table, folder / f"{number:03}.parquet", row_group_size=1_000_000)
-
-
-def scale(users: int, events: int, items: int) -> list[str]:
-    """From Parquet to a relevance matrix of all users and 50 scopes."""
-    print(f"\nScale: {events:,} events of {users:,} users and {items:,} items, 50 scopes")
-    with tempfile.TemporaryDirectory() as held:
-        with measured("write Parquet (not counted)"):
-            synthetic(Path(held), users, events, items)
-        with measured("Parquet -> interactions") as read:
-            x = cf.Interactions.of(cf.EventFiles(held), now=366)
-    with measured("fit") as fit:
-        model = cf.Relevance(most_users=5_000).fit(x, cf.Scopes.by_group(x.items, x.items.values % 50))
-    with measured("predict") as told:
-        found = model.predict(x)
-    print(f"  {found.probability.shape} probabilities, mean {found.probability.mean():.4f}; {x.faults}")
-    peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 2**20
-    return [
-        f"Relevance of {users:,} users to 50 scopes from {events:,} events in Parquet: reading {read[0]:.0f}, fit "
-        f"{fit[0]:.0f}, probabilities {told[0]:.0f} CPU s ({read[1] + fit[1] + told[1]:.0f} s in all), {peak:.1f} GiB."
-    ]
-
-
 def zipf_log(users: int, events: int, items: int) -> cf.Interactions:
     """Return a log of Zipf items and uniform users and days."""
     rng = np.random.default_rng(0)
@@ -342,7 +302,7 @@ def main() -> None:
     parser.add_argument("--validation", action="store_true", help="foretell weeks 45 to 48")
     parser.add_argument("--readme", action="store_true", help="write the tables into README")
     options = parser.parse_args()
-    unknown = set(options.what) - {"journey", "relevance", "shapes", "scale", "peers"}
+    unknown = set(options.what) - {"journey", "relevance", "shapes", "peers"}
     if unknown:
         parser.error(f"unknown: {', '.join(sorted(unknown))}")
     weeks = "45 to 48" if options.validation else "49 to 52"
@@ -354,7 +314,7 @@ def main() -> None:
         elif what == "shapes":
             shapes()
         else:
-            tables[what] = (scale if what == "scale" else peers)(options.users, options.events, options.items)
+            tables[what] = peers(options.users, options.events, options.items)
         print("\n".join(tables.get(what, [])), flush=True)
     if options.readme:
         for group, members in GROUPS.items():
