@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from allocator.errors import UsageError
+from allocator.shares import percent
 
 DEFAULT_SHOCK = 0.1  # all redemptions together come within about a tenth of what was expected
 DEFAULT_CONFIDENCE = 0.95  # of the percentile that summaries show
@@ -41,12 +42,7 @@ class Chance:
     @property
     def name(self) -> str:
         """What results call the limit: `budget at 95 %`."""
-        return f"{self.limit} at {percent(self.confidence)}"
-
-
-def percent(share: float) -> str:
-    """Return `95 %`, or `99.5 %`."""
-    return f"{round(100 * share, 4):g} %"
+        return f"{self.limit} at {percent(self.confidence, None)}"
 
 
 def check_confidence(confidence: float) -> float:

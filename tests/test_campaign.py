@@ -8,6 +8,7 @@ from hypothesis import strategies as st
 
 from allocator.campaign import Campaign, Coupon, Header, LimitTerms, load_campaign, parse_campaign
 from allocator.errors import CampaignError, UsageError
+from tests.fuzzing import tried_on
 
 FULL = """
 [campaign]
@@ -242,7 +243,7 @@ def understood_or_refused(text: str) -> None:
         campaign.limits(5.0)
 
 
-@settings(max_examples=300, deadline=None)
+@tried_on(300)
 @given(
     tables=st.lists(
         st.tuples(
@@ -258,7 +259,7 @@ def test_any_keys_and_values(tables: list[tuple[str, dict[str, str]]]) -> None:
     understood_or_refused("\n".join(lines))
 
 
-@settings(max_examples=100, deadline=None)
+@tried_on(100)
 @given(st.text(max_size=60))
 def test_any_text(text: str) -> None:
     """Whatever text a file holds, it is understood or refused in words."""

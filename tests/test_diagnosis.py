@@ -272,6 +272,7 @@ def poor_result(poor_demo: Problem) -> Result:
     return solve(poor_demo)
 
 
+@pytest.mark.slow
 def test_the_demo_names_only_what_plays_a_part(poor_demo: Problem, poor_result: Result) -> None:
     assert asked_of(poor_result) == {"budget", "new users"}
     diagnosis = poor_result.diagnosis
@@ -282,6 +283,7 @@ def test_the_demo_names_only_what_plays_a_part(poor_demo: Problem, poor_result: 
     assert verify(poor_demo, poor_result).price_bound < 0
 
 
+@pytest.mark.slow
 def test_without_time_nothing_more_is_claimed_than_the_proof_says(poor_demo: Problem, poor_result: Result) -> None:
     """The limits that the proof prices are named; neither that they are fewest nor a repair is told."""
     folding = fold(poor_demo)
@@ -297,6 +299,7 @@ def test_without_time_nothing_more_is_claimed_than_the_proof_says(poor_demo: Pro
     )
 
 
+@pytest.mark.slow
 def test_verify_refuses_a_forged_proof(poor_demo: Problem, poor_result: Result) -> None:
     """Of a feasible problem no prices prove the contrary, and a price must have a number to act on."""
     rich = poor_demo.with_bounds("budget", at_least=None, at_most=50_000.0)

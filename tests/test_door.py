@@ -15,13 +15,14 @@ import polars as pl
 import pyarrow as pa
 import pyarrow.parquet as parquet
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from allocator import Limit, Problem
 from allocator.campaign import parse_campaign
 from allocator.errors import AllocatorError, DataError
 from allocator.tables.files import read_offers, read_users, same_ids
+from tests.fuzzing import tried_on
 
 NAMES = ["user_id", "coupon", "value", "cost", "liability", "redeem_probability", "units", "note"]
 USER = st.one_of(
@@ -106,7 +107,7 @@ def as_table(kind: str, columns: dict[str, list[Any]]) -> Any:
         return None
 
 
-@settings(max_examples=1_000, deadline=None)
+@tried_on(1_000)
 @given(tables(), st.sampled_from(["pandas", "inferred", "polars", "arrow"]), st.sampled_from(LIMITS))
 def test_tables_in_memory(columns: dict[str, list[Any]], kind: str, limits: list[Limit]) -> None:
     """Only the project's own errors come out, and what is taken is the whole table, number for number."""
@@ -127,7 +128,7 @@ def test_tables_in_memory(columns: dict[str, list[Any]], kind: str, limits: list
     assert rows(problem, ("value", "cost")) == given_rows
 
 
-@settings(max_examples=500, deadline=None)
+@tried_on(500)
 @given(tables(), st.integers(1, 3), st.sampled_from(["csv", "parquet"]), st.sampled_from(LIMITS))
 def test_tables_in_files(columns: dict[str, list[Any]], parts: int, kind: str, limits: list[Limit]) -> None:
     """The same for a folder of files; the error names the folder or a file of it."""
@@ -183,7 +184,7 @@ TEXT = st.sampled_from(
 )
 
 
-@settings(max_examples=500, deadline=None)
+@tried_on(500)
 @given(
     st.lists(st.tuples(TEXT, TEXT, TEXT, TEXT, TEXT), max_size=6),
     st.sampled_from(["\n", "\r\n"]),
@@ -207,7 +208,7 @@ def test_csv_as_written(entries: list[tuple[str, ...]], end: str, begin: bytes, 
     assert taken == sorted((user, coupon, float(value), float(cost)) for user, coupon, value, cost, _ in entries)
 
 
-@settings(max_examples=300, deadline=None)
+@tried_on(300)
 @given(st.data())
 def test_users_tables(data: st.DataObject) -> None:
     """A users table with faults is refused in words, or each offer's user is found with its own attribute."""
@@ -274,7 +275,7 @@ WORDS = [
 ]
 
 
-@settings(max_examples=600, deadline=None)
+@tried_on(600)
 @given(st.data())
 def test_campaign_files(data: st.DataObject) -> None:
     """A campaign file with words replaced, lost or doubled is refused in words, or understood and applied."""

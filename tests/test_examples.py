@@ -35,6 +35,7 @@ def test_the_notebook_is_kept_without_outputs() -> None:
     assert code and all(cell["outputs"] == [] and cell["execution_count"] is None for cell in code)
 
 
+@pytest.mark.slow
 def test_hillstroms_walk_is_skipped_with_a_message_where_its_table_is_absent(tmp_path: Path) -> None:
     def walk(*words: str) -> subprocess.CompletedProcess[str]:
         command = [sys.executable, str(EXAMPLES / "hillstrom.py"), *words, "-o", str(tmp_path / "out")]

@@ -18,6 +18,7 @@ from allocator.errors import DataError
 from allocator.problem import Problem
 from allocator.tables import csv_text
 from allocator.tables.files import files_of, hash_inputs, read_offers, read_users, same_ids
+from tests.fuzzing import tried_on
 
 HEAD = "user_id,coupon,value,cost\n"
 ROWS = "1,a,2.5,1.0\n1,b,3.0,2.0\n2,a,1.5,1.0\n"
@@ -309,7 +310,7 @@ def refused_or_taken(data: bytes, name: str) -> None:
             assert problem.n_users > 0
 
 
-@settings(max_examples=150, deadline=None)
+@tried_on(150)
 @given(rows=st.lists(st.lists(CELL, min_size=1, max_size=5), max_size=6), head=st.booleans())
 def test_any_csv(rows: list[list[str]], head: bool) -> None:
     """Whatever a CSV file holds, it is taken or refused as bad data."""
@@ -317,7 +318,7 @@ def test_any_csv(rows: list[list[str]], head: bool) -> None:
     refused_or_taken(text.encode("utf-8", "surrogatepass"), "o.csv")
 
 
-@settings(max_examples=100, deadline=None)
+@tried_on(100)
 @given(data=st.binary(max_size=60), name=st.sampled_from(["o.csv", "o.parquet", "o.csv.gz", "o"]), begin=st.booleans())
 def test_any_bytes(data: bytes, name: str, begin: bool) -> None:
     """Whatever bytes a file holds under whatever name, they are refused as bad data."""

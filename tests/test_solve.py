@@ -13,6 +13,7 @@ from allocator import Limit, Problem, Status, VerificationError, frontier, solve
 from allocator.demo import market
 from allocator.demo.builtin import campaign
 from allocator.problem import Offers
+from tests.fuzzing import tried_on
 
 
 def whole_model(problem: Problem) -> float:
@@ -87,7 +88,7 @@ def small_problems(draw: st.DrawFn) -> Problem:
     )
 
 
-@settings(max_examples=150, deadline=None, suppress_health_check=[HealthCheck.too_slow])
+@tried_on(150, suppress_health_check=[HealthCheck.too_slow])
 @given(small_problems())
 def test_matches_the_whole_model(problem: Problem) -> None:
     """On any small problem the plan is as good as HiGHS' on the whole model, or both find none."""

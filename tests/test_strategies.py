@@ -15,6 +15,7 @@ from allocator.demo import market
 from allocator.kernels.sums import exact_sum
 from allocator.result import Status
 from allocator.solvers.strategies import STRATEGIES, Blanket, Greedy, StrategyResult, Targeted, Tiered, compare
+from tests.fuzzing import tried_on
 
 
 def random_problem(seed: int) -> Problem:
@@ -108,7 +109,7 @@ def check(problem: Problem, result: StrategyResult) -> None:
     assert result.issued == len(result.plan)
 
 
-@settings(max_examples=200, deadline=None)
+@tried_on(200)
 @given(st.integers(0, 2**32 - 1))
 def test_every_strategy_keeps_rules_and_limits(seed: int) -> None:
     problem = random_problem(seed)

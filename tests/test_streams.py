@@ -23,12 +23,15 @@ def run(*words: object, **more: Any) -> subprocess.CompletedProcess[str]:
     return subprocess.run(command, text=True, timeout=120, check=False, **more)
 
 
+def written(path: Path, users: int) -> Path:
+    """Write an offer each."""
+    path.write_text(HEAD + "".join(f"u{n * 7919 % 999_983},a,{n % 97 + 2}.37,1.5\n" for n in range(users)))
+    return path
+
+
 @pytest.fixture
 def offers(tmp_path: Path) -> Path:
-    """Write as many offers as a plan file of some size needs."""
-    path = tmp_path / "offers.csv"
-    path.write_text(HEAD + "".join(f"u{n * 7919 % 999_983},a,{n % 97 + 2}.37,1.5\n" for n in range(9_000)))
-    return path
+    return written(tmp_path / "offers.csv", 20)
 
 
 @pytest.mark.skipif(not FULL.exists(), reason="no /dev/full on this system")
@@ -50,13 +53,13 @@ def test_streams_that_are_closed(offers: Path) -> None:
 
 
 @pytest.mark.slow
-def test_a_disk_that_fills_up_while_the_plan_is_written(offers: Path, tmp_path: Path) -> None:
+def test_a_disk_that_fills_up_while_the_plan_is_written(tmp_path: Path) -> None:
     """The system stops the plan's file half-way: exit code 1 in words, no new folder, and the old plan stays whole."""
 
     def small() -> None:
         resource.setrlimit(resource.RLIMIT_FSIZE, (20_000, 20_000))
 
-    plan = tmp_path / "plan"
+    plan, offers = tmp_path / "plan", written(tmp_path / "offers.csv", 9_000)  # as many as a file of some size needs
     assert run("--budget", 10, "--offers", offers, "-q", "-o", plan).returncode == 0
     before = {item.name: item.read_bytes() for item in plan.iterdir()}
     words = ["--budget", 13_500, "--offers", offers, "-q", "-o"]

@@ -17,6 +17,7 @@ from hypothesis import strategies as st
 from allocator import Limit, Prices, Problem, Proof, Result, Status, VerificationError, solve, verify
 from allocator.plan import Plan
 from allocator.verification import bounding, exact, recompute_bound
+from tests.fuzzing import tried_on
 from tests.test_strategies import random_problem
 
 
@@ -265,7 +266,7 @@ def slow_dual(problem: Problem, prices: np.ndarray) -> Fraction:
     return total
 
 
-@settings(max_examples=150, deadline=None)
+@tried_on(150)
 @given(st.integers(0, 2**32 - 1))
 def test_the_bound_is_the_dual_rounded_up_by_a_hair(seed: int) -> None:
     """Against every choice tried in exact arithmetic, whatever the problem, the prices and the chunks."""
@@ -289,7 +290,7 @@ def test_the_bound_is_the_dual_rounded_up_by_a_hair(seed: int) -> None:
     assert float(bound - true_bound) <= 1e-13 * (size + 10.0) * (1 + np.abs(prices).sum())
 
 
-@settings(max_examples=200, deadline=None)
+@tried_on(200)
 @given(st.lists(st.floats(-1e12, 1e12), max_size=80), st.integers(1, 30))
 def test_sums_are_those_of_fsum(numbers: list[float], piece: int) -> None:
     """Also where terms cancel and sizes differ by hundreds of powers of two."""

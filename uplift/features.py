@@ -287,7 +287,7 @@ class DriftReport:
             if index > DRIFT_ALARM:
                 lines.append(f"feature {name!r} has shifted since training (stability index {index:.2f})")
             if unseen > 0.01:
-                lines.append(f"feature {name!r}: {unseen:.1%} of users have values that training never saw")
+                lines.append(f"feature {name!r}: {100 * unseen:.1f} % of users have values that training never saw")
         return tuple(lines)
 
 

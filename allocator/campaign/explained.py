@@ -74,10 +74,11 @@ class Proposal:
 
 @dataclass(frozen=True)
 class Proposals:
-    """Keys of [campaign] with a reason each (or an empty text), and coupons."""
+    """Keys of [campaign] with a reason each (or an empty text), coupons, and what was odd about the data behind them."""
 
     values: Mapping[str, tuple[Any, str]]
     coupons: Sequence[Proposal]
+    notes: Sequence[str] = ()
 
 
 # What a file begins with where no data tell more; the README's example in small.

@@ -18,6 +18,7 @@ from allocator.learning.preparing import Prepared
 from allocator.learning.trials import TrialArrays
 from allocator.problem import Problem
 from allocator.problem.scopes import user_groups
+from allocator.shares import percent
 from allocator.tables.files import read_offers, same_ids
 from allocator.tables.user_columns import UserColumns
 
@@ -31,7 +32,7 @@ LEFT_OUT_SHARE = 0.01
 
 def share(part: float, whole: float) -> str:
     """Return `12.3 %`."""
-    return f"{100.0 * part / whole if whole else 0.0:.1f} %"
+    return percent(part / whole if whole else 0.0)
 
 
 def of_campaign(campaign: Campaign) -> dict[str, Any]:
@@ -88,7 +89,7 @@ def of_transactions(transactions: Transactions, found: Inspection, has_products:
 def odd_transactions(transactions: Transactions, found: Inspection, products: Products | None) -> list[str]:
     """Say what is odd about transactions."""
     path, rows = transactions.path, found.faults.rows
-    said = [f"{path}: left out {sentence}" for sentence in found.faults.sentences()]
+    said = found.faults.told(path)
     if found.faults.total > LEFT_OUT_SHARE * rows:
         said.append(
             f"{path}: {share(found.faults.total, rows)} of the rows are left out; correct them before you train"

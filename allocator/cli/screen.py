@@ -10,6 +10,8 @@ from time import monotonic
 from rich.console import Console
 from rich.status import Status as Spinner
 
+from allocator.shares import percent
+
 STAGES = {
     "read": "reading the input",
     "score": "predicting",
@@ -77,7 +79,7 @@ class Screen:
     def progress(self, stage: str, share: float) -> None:
         """Show how far a stage is; the callback of long work."""
         if self._spinner is not None:
-            self._spinner.update(f"{self._stage}: {stage}" + (f" {share:.0%}" if 0 < share <= 1 else ""))
+            self._spinner.update(f"{self._stage}: {stage}" + (f" {percent(share, 0)}" if 0 < share <= 1 else ""))
 
     def note(self, text: str) -> None:
         """Say something that is not the result."""

@@ -62,6 +62,15 @@ class Faults:
             kinds[kind] = kinds[kind] + fault if kind in kinds else fault
         return Faults(self.rows + other.rows, kinds)
 
+    def without(self, kind: str) -> Faults:
+        """Return the same without the rows of one kind: where it is no fault."""
+        kinds = {name: fault for name, fault in self.kinds.items() if name != kind}
+        return Faults(self.rows - self.total + sum(fault.rows for fault in kinds.values()), kinds)
+
+    def told(self, path: str) -> list[str]:
+        """Return the sentences, each naming the table that the rows were left out of."""
+        return [f"{path}: left out {sentence}" for sentence in self.sentences()]
+
     def sentences(self) -> list[str]:
         """Return a sentence for each kind, the most frequent first."""
         ordered = sorted(self.kinds.items(), key=lambda item: (-item[1].rows, item[0]))

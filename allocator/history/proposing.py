@@ -39,7 +39,7 @@ def propose(transactions: Transactions, products: Products | None = None, progre
     ]  # fmt: skip
     if products is not None:
         coupons += _scoped(found, products, weeks, {proposal.terms["id"] for proposal in coupons})
-    return Proposals(_values(found), coupons)
+    return Proposals(_values(found), coupons, found.faults.told(transactions.path))
 
 
 def _values(found: Profiles) -> dict[str, tuple[Any, str]]:

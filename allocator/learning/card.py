@@ -5,6 +5,8 @@ from __future__ import annotations
 from dataclasses import asdict, dataclass
 from typing import Any
 
+from allocator.shares import percent, percent_of_digits
+
 Z95 = 1.959963984540054
 LEAST, MOST = (
     0.05,
@@ -111,10 +113,11 @@ class Relevant:
         gain = 1.0 - self.log_loss / self.log_loss_rate if self.log_loss_rate else 0.0
         head = (
             f"Relevance to {len(self.scopes)} scopes, foretold for the last {self.window:g} days without having seen them: "
-            f"log-loss {self.log_loss:.4f}, {gain:.0%} better than the scope's rate for everybody ({self.log_loss_rate:.4f})."
+            f"log-loss {self.log_loss:.4f}, {percent(gain, 0)} better than the scope's rate for everybody ({self.log_loss_rate:.4f})."
         )
         rows = [
-            f"{b.pairs:>9,}{b.predicted:>11.1%}{b.observed:>11.1%}{Z95 * b.standard_error:>13.1%}" for b in self.bins
+            f"{b.pairs:>9,}{percent(b.predicted):>11}{percent(b.observed):>11}{percent(Z95 * b.standard_error):>13}"
+            for b in self.bins
         ]
         return [head, "    pairs   foretold     bought   give or take", *rows]
 
@@ -247,7 +250,7 @@ class Card:
         lines += ["arm                        users  purchases  spend a user"]
         for arm in self.arms:
             spend = "" if arm.spend is None else f"{arm.spend:>12.4f}"
-            lines.append(f"{arm.coupon:<22}{arm.users:>10,}{_rate(arm.purchases):>10}  {spend}".rstrip())
+            lines.append(f"{arm.coupon:<22}{arm.users:>10,}{percent_of_digits(arm.purchases, 3):>10}  {spend}".rstrip())
         return lines
 
     def _overlap(self) -> list[str]:
@@ -255,10 +258,10 @@ class Card:
             return []
         lines = [
             "",
-            f"Users whose chance of the coupon, rather than none, is below {LEAST:.0%} or above {MOST:.0%} (estimated)",
+            f"Users whose chance of the coupon, rather than none, is below {percent(LEAST, None)} or above {percent(MOST, None)} (estimated)",
         ]
         lines.append(f"{'coupon':<22}{'below':>10}{'above':>10}")
-        lines += [f"{item.coupon:<22}{item.below:>10.1%}{item.above:>10.1%}" for item in self.overlap]
+        lines += [f"{item.coupon:<22}{percent(item.below):>10}{percent(item.above):>10}" for item in self.overlap]
         return lines
 
     def _relevance(self) -> list[str]:
@@ -299,11 +302,6 @@ class Card:
 
     def _limits(self) -> list[str]:
         return ["", "What it cannot know:", *(f"- {line}" for line in self.limits)]
-
-
-def _rate(share: float) -> str:
-    """Return a share of users as a percentage of three digits that count: 53.4%, 0.573%."""
-    return f"{100 * share:.3g}%"
 
 
 def _metric(name: str, value: float, error: float | None, meaning: str) -> dict[str, Any]:

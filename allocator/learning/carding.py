@@ -10,6 +10,7 @@ from allocator.learning.calibrating import ONE, Calibration, calibrate, calibrat
 from allocator.learning.candidates import Tried
 from allocator.learning.card import LEAST, MOST, Arm, Bin, Card, Kept, Mark, Overlap, Relevant
 from allocator.learning.trials import TrialArrays
+from allocator.shares import percent
 from uplift import Effects, OutcomeKind, Trial, promise, reliability
 from uplift.metrics import bootstrap, qini, recommended
 
@@ -157,7 +158,7 @@ def _limits(table: TrialArrays, observational: bool, overlap: Sequence[Overlap])
         if item.outside > FEW_ALIKE:
             side = "hardly ever got it" if item.below > item.above else "nearly always got it"
             yield (
-                f"{item.coupon}: {item.outside:.0%} of the users have nobody alike on the other side (most of them "
+                f"{item.coupon}: {percent(item.outside, 0)} of the users have nobody alike on the other side (most of them "
                 f"{side}); what it would change for them is a guess from others. Give it to some at random next time."
             )
     source = "the history" if observational else "the trial"

@@ -11,7 +11,7 @@ import pyarrow.compute as pc
 
 from allocator.errors import DataError
 from allocator.history import Faults, ProfileSchema, Users
-from allocator.learning.past import Past, as_moment, left_out
+from allocator.learning.past import Past, as_moment
 from allocator.learning.trials import TrialArrays, feature
 from allocator.progress import Progress, silent
 from allocator.tables.frames import is_text
@@ -65,7 +65,7 @@ def with_history(
             made.setdefault(name, np.empty(len(table)))[rows] = values
     assert schema is not None
     whole = _joined(table, made, "profiles")
-    notes = (*table.notes, *past.notes, *left_out(past.transactions.path, faults))
+    notes = (*table.notes, *past.notes, *faults.told(past.transactions.path))
     return dataclasses.replace(whole, notes=notes), schema
 
 

@@ -9,6 +9,7 @@ import numpy as np
 
 from allocator.campaign import Coupon
 from allocator.scoring import Discount
+from allocator.shares import percent
 
 LEAST_ERROR = 0.25  # of a borrowed uplift, as a share of it: no trial has tried these terms
 MOST_NAMED = 5  # coupons of which a note says the same
@@ -78,7 +79,7 @@ def kinship(
         error[j] = min(float(np.hypot(least, between)), 2.0)
         like = " and ".join(names[int(k)] for k in used)
         was = "on other terms" if known is not None else "not in the trial"
-        note = f"{was}; taken to act like {like}{words}, with an error of {error[j]:.0%} of its effect on top"
+        note = f"{was}; taken to act like {like}{words}, with an error of {percent(error[j], 0)} of its effect on top"
         said.setdefault(note, []).append(coupon.id)
     return Kinship(weights, own, error, tuple(f"{_listed(ids)}: {note}" for note, ids in said.items()))
 

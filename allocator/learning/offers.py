@@ -16,7 +16,7 @@ from allocator.errors import DataError, UsageError
 from allocator.history import Profiles
 from allocator.learning.asking import who_may
 from allocator.learning.model import Model, Prediction
-from allocator.learning.past import Past, left_out
+from allocator.learning.past import Past
 from allocator.learning.wanting import Wants, why_anew
 from allocator.learning.wanting import wants as foretell
 from allocator.progress import Progress, silent
@@ -157,7 +157,7 @@ class Scorer:
             )
         faults = self.past.faults if self.model.profile is None else made.faults
         if columns or wants is not None:
-            notes = (*notes, *left_out(self.past.transactions.path, faults))
+            notes = (*notes, *faults.told(self.past.transactions.path))
         return Memory(columns, wants, notes)
 
     def score(self, users: Any, source: str = "users", memory: Memory | None = None, first: int = 0) -> pa.Table:

@@ -130,11 +130,6 @@ class Past:
         return as_numpy(self.products.item_ids.filter(pa.array(inside)))
 
 
-def left_out(path: str, faults: Faults) -> tuple[str, ...]:
-    """Say which rows of transactions were left out, and why."""
-    return tuple(f"{path}: left out {sentence}" for sentence in faults.sentences())
-
-
 def window_of(coupons: Sequence[Coupon]) -> float:
     """Return the days in which purchases from the coupons' scopes count: the longest validity of those with one."""
     return float(max((coupon.valid_days or 0 for coupon in coupons if coupon.scope), default=0) or WINDOW)

@@ -8,6 +8,7 @@ from typing import Any
 
 import numpy as np
 
+from allocator.shares import percent
 from uplift import Features
 
 BEYOND = 0.25  # of the training's range
@@ -59,7 +60,7 @@ class Unlike:
         worst = sorted(self.by_feature.items(), key=lambda item: -item[1])[:3]
         words = ", ".join(f"{name} ({count:,})" for name, count in worst)
         return (
-            f"{self.strange:,} of {self.users:,} users ({self.strange / self.users:.1%}) are unlike anyone in the training, by "
+            f"{self.strange:,} of {self.users:,} users ({percent(self.strange / self.users)}) are unlike anyone in the training, by "
             f"{words}: their predictions are those of the nearest that was seen"
         )
 

@@ -9,6 +9,7 @@ from rich.text import Text
 
 from allocator.checking import Report
 from allocator.reporting.consoles import console_on_stdout, line, table_of
+from allocator.shares import percent
 
 MOST = 12
 
@@ -154,10 +155,10 @@ def _arms(console: Any, arms: Sequence[Mapping[str, Any]]) -> None:
     for name in ("users", "share", *outcomes):
         table.add_column(name, justify="right", no_wrap=True)
     for arm in arms:
-        cells = [f"{arm['users']:,}", f"{100 * arm['share']:.1f} %"]
+        cells = [f"{arm['users']:,}", percent(arm["share"])]
         for name in outcomes:
             number = arm[name]
-            cells.append("" if number is None else f"{number:,.2f}" if name == "spend" else f"{100 * number:.2f} %")
+            cells.append("" if number is None else f"{number:,.2f}" if name == "spend" else percent(number, 2))
         table.add_row(Text(arm["arm"]), *cells)
     console.print(table)
 

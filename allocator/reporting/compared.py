@@ -12,8 +12,9 @@ from allocator.explaining.comparing import Comparison, InputChange, LimitChange
 from allocator.explaining.facts import Facts
 from allocator.reporting.consoles import bar, console_on_stdout, is_narrow, numbers, set_off, table_of, visible
 from allocator.reporting.consoles import line as say
-from allocator.reporting.words import money, quantity, share
+from allocator.reporting.words import money, quantity
 from allocator.result import LimitUse
+from allocator.shares import percent
 
 MOST_ROWS = 12
 
@@ -48,7 +49,7 @@ def _headline(found: Comparison) -> str:
 def _more(verb: str, change: float, base: float, currency: str) -> str:
     if abs(change) < 0.005:
         return f"{verb} as much"
-    part = f" ({share(change / abs(base), sign=True)})" if abs(base) >= 0.01 else ""
+    part = f" ({percent(change / abs(base), sign=True)})" if abs(base) >= 0.01 else ""
     return f"{verb} {money(abs(change), currency)} {'more' if change > 0 else 'less'}{part}"
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from allocator.reporting.simulated import in_columns
+from allocator.shares import percent
 from allocator.simulation.comparing import ORACLE, OURS, Comparison
 from allocator.simulation.estimates import Estimate
 
@@ -12,7 +13,7 @@ def table(found: Comparison, users: int) -> str:
     rows = []
     best = found.earned[:, found.strategies.index(ORACLE)].sum()
     for place, name in enumerate(found.strategies):
-        share = f"{found.earned[:, place].sum() / best:.0%}" if best > 0 else ""
+        share = percent(found.earned[:, place].sum() / best, 0) if best > 0 else ""
         more = "" if name == OURS else _number(found.difference(name))
         rows.append(
             [name, _number(found.earns(name)), share, more, f"{found.spent[:, place].mean():,.0f}", f"{found.issued[:, place].mean():,.0f}", f"{found.bad_case(name):,.0f}"]

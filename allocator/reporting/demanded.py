@@ -5,6 +5,7 @@ from __future__ import annotations
 import numpy as np
 
 from allocator.reporting.simulated import in_columns
+from allocator.shares import percent
 from allocator.simulation.demand import Demand
 
 MOST = 20  # rows that are shown
@@ -17,7 +18,7 @@ def table(found: Demand) -> str:
         [
             found.stock.names[row], f"{found.stock.units[row]:,.0f}", f"{found.without[row]:,.1f}",
             f"{found.with_[row]:,.1f} [{found.low[row]:,.0f} to {found.high[row]:,.0f}]",
-            _days(found.lasts[row]), _days(found.lasts_low[row]), f"{found.runs_out[row]:.1%}", f"{found.order[row]:,.0f}",
+            _days(found.lasts[row]), _days(found.lasts_low[row]), percent(found.runs_out[row]), f"{found.order[row]:,.0f}",
         ]
         for row in order[:MOST].tolist()
     ]  # fmt: skip
@@ -28,7 +29,7 @@ def table(found: Demand) -> str:
     )
     notes = "".join(f"Taken for granted: {note}.\n" for note in found.assumptions)
     return (
-        f"{short:,} of {len(found.stock):,} rows run out within {found.days} days with more than {1 - found.service:.0%} "
+        f"{short:,} of {len(found.stock):,} rows run out within {found.days} days with more than {percent(1 - found.service, None)} "
         f"probability; {orders:,} should be ordered now.\n\n{in_columns(head, rows)}{more}\n{notes}"
     )
 

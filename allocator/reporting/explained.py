@@ -15,7 +15,8 @@ from allocator.explaining.tree import FEWEST
 from allocator.explaining.users import UserExplanation
 from allocator.reporting.consoles import bar, console_on_stdout, is_narrow, numbers, set_off, table_of, visible
 from allocator.reporting.consoles import line as say
-from allocator.reporting.words import money, share
+from allocator.reporting.words import money
+from allocator.shares import percent
 
 if TYPE_CHECKING:
     from allocator.learning.because import Because, Bought
@@ -74,7 +75,7 @@ def _reasons(console: Console, behind: CouponReasons, currency: str) -> None:
     if behind.reach < 0.995:
         say(
             console,
-            f"The effect is borrowed from coupons of another scope: {share(behind.reach, digits=0)} of it is counted, since the user is "
+            f"The effect is borrowed from coupons of another scope: {percent(behind.reach, 0)} of it is counted, since the user is "
             f"that much less likely to buy from the scope of {name}: {behind.reach * behind.uplift * 100:+.2f} points.",
         )
     if behind.because is not None and behind.bought is not None:
@@ -94,8 +95,8 @@ def _because(console: Console, found: Because, bought: tuple[Bought, ...], name:
     """Print what makes the relevance to a coupon's scope what it is."""
     say(
         console,
-        f"Relevance: {share(found.relevance)} is the chance that this user buys from what {name} is good for within {found.days:g} "
-        f"days, without the coupon. For a user of whom nothing is known it is {share(found.base)}; the rest:",
+        f"Relevance: {percent(found.relevance)} is the chance that this user buys from what {name} is good for within {found.days:g} "
+        f"days, without the coupon. For a user of whom nothing is known it is {percent(found.base)}; the rest:",
     )
     table = table_of("Because this user bought", console, "item")
     numbers(table, "times", "paid", "last", "adds (points)")
@@ -136,7 +137,7 @@ def _worth(console: Console, found: UserExplanation, here: list[OfferLine]) -> N
     table.add_column("")
     for line in here[:MOST_COUPONS]:
         takes = _takes(line)
-        cells = [share(line.predictions[name]) if name in line.predictions else "" for name in predicted]
+        cells = [percent(line.predictions[name]) if name in line.predictions else "" for name in predicted]
         cells += [f"{line.value:,.2f}", f"{line.cost:,.2f}"]
         cells += [f"{takes[name]:,.2f}" if name in takes else "" for name in columns]
         if len(columns) < len(limits):
@@ -206,7 +207,7 @@ def _headline(found: CouponExplanation) -> str:
     if not found.eligible:
         return f"No user is eligible for {visible(found.coupon)}."
     return (
-        f"{found.holders:,} of {found.eligible:,} eligible users ({share(found.holders / found.eligible)}) get "
+        f"{found.holders:,} of {found.eligible:,} eligible users ({percent(found.holders / found.eligible)}) get "
         f"{visible(found.coupon)}: expected to earn {money(found.value or 0.0, found.currency)} and to cost "
         f"{money(found.cost or 0.0, found.currency)}."
     )
@@ -238,12 +239,12 @@ def _tree(console: Console, title: str, tree: SegmentTree, currency: str) -> Non
     for name, segment in _walk(tree.root, "", ""):
         averages = ["" if number is None else f"{number:,.2f}" for number in (segment.value, segment.cost)]
         bars = [bar(segment.share, top, 12)] if console.is_terminal and not narrow else []
-        cells = [f"{segment.users:,}", f"{segment.holders:,}", share(segment.share), *bars]
+        cells = [f"{segment.users:,}", f"{segment.holders:,}", percent(segment.share), *bars]
         table.add_row(Text(name), *cells, *averages[: 1 if narrow else 2])
     set_off(console, table)
     say(
         console,
-        f"These segments account for {share(tree.accounted)} of the difference between who gets it and who does not.",
+        f"These segments account for {percent(tree.accounted)} of the difference between who gets it and who does not.",
     )
 
 

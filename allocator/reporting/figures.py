@@ -9,6 +9,7 @@ from allocator.reporting.charts import Chart, Line, Panel
 from allocator.reporting.findings import UpliftCurve
 from allocator.reporting.markup import Cell, Column, bar, count, noted, number, plain, section, table, text
 from allocator.reporting.summary import Summary
+from allocator.shares import percent
 
 
 def frontier(summary: Summary) -> str:
@@ -41,10 +42,10 @@ def uplift(summary: Summary) -> str:
     fifth = bisect_left(users, users[-1] / 5)
     here = min(summary.findings.reached or summary.issued, users[-1])
     lead = (
-        f"The best {words.share(users[fifth] / users[-1], digits=0)} of users would bring {words.money(value[fifth], unit)}; as many picked at random "
+        f"The best {percent(users[fifth] / users[-1], 0)} of users would bring {words.money(value[fifth], unit)}; as many picked at random "
         f"{words.money(random[fifth], unit)}. Beyond {users[top]:,} users a coupon loses money on average."
         if top < len(users) - 1
-        else f"The best {words.share(users[fifth] / users[-1], digits=0)} of users would bring {words.money(value[fifth], unit)}; as many picked at "
+        else f"The best {percent(users[fifth] / users[-1], 0)} of users would bring {words.money(value[fifth], unit)}; as many picked at "
         f"random {words.money(random[fifth], unit)}."
     )
     numbers = table(
@@ -86,7 +87,7 @@ def uplift(summary: Summary) -> str:
 
 def _uplift_step(curve: UpliftCurve, random: float, k: int, unit: str) -> str:
     users, value = curve.users, curve.value
-    return f"{users[k]:,} users ({words.share(users[k] / users[-1], digits=0)}): {value[k]:,.0f} {unit} best first, {random:,.0f} {unit} at random."
+    return f"{users[k]:,} users ({percent(users[k] / users[-1], 0)}): {value[k]:,.0f} {unit} best first, {random:,.0f} {unit} at random."
 
 
 def spending(summary: Summary) -> str:
@@ -94,7 +95,7 @@ def spending(summary: Summary) -> str:
     risk, unit = summary.risk, summary.currency
     if risk is None:
         return section("spend", "What may it spend?", text(words.spend(summary)))
-    sure = words.share(risk.confidence, digits=words.decimals(risk.confidence))
+    sure = percent(risk.confidence, None)
     lines = [
         ("expected", risk.expected, "on average"),
         (f"at most, in {sure} of campaigns", risk.percentile, "the others spend more"),
@@ -107,7 +108,7 @@ def spending(summary: Summary) -> str:
         for position, (name, amount, meaning) in enumerate(lines)
     ]  # fmt: skip
     moves = (
-        f"All redemptions of a campaign move together by about {words.share(risk.shock, digits=0)} (redemption_shock)."
+        f"All redemptions of a campaign move together by about {percent(risk.shock, None)} (redemption_shock)."
         if risk.shock > 0
         else "Redemptions are taken as independent of each other; what moves all users at once widens this (redemption_shock)."
     )
@@ -125,4 +126,4 @@ def spending(summary: Summary) -> str:
 
 
 def _against(amount: float, budget: float) -> str:
-    return words.share(amount / budget)
+    return percent(amount / budget)

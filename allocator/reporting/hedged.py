@@ -10,6 +10,7 @@ from allocator.reporting.charts import Chart, Line, Panel
 from allocator.reporting.consoles import line, set_off, table_of
 from allocator.reporting.markup import Cell, Column, count, number, section, table, text
 from allocator.reporting.summary import HedgeLine, Summary
+from allocator.shares import percent
 
 
 def cards(summary: Summary) -> list[tuple[str, float, str, str]]:
@@ -31,7 +32,7 @@ def section_of(summary: Summary) -> str:
     lead = text(in_words(hedge, unit))
     parts = [_chart(hedge, unit)] if len({step.tail for step in hedge.steps}) > 1 else [_numbers(hedge, unit)]
     draws = [
-        [Cell(f"{place}", place), number(value), Cell(words.share(weight, digits=1), weight)]
+        [Cell(f"{place}", place), number(value), Cell(percent(weight), weight)]
         for place, value, weight in sorted(zip(range(hedge.draws), hedge.values, hedge.weights, strict=True), key=lambda row: row[1])
     ]  # fmt: skip
     columns = [Column("draw"), Column(f"earns ({unit})"), Column("weight in the proof")]
@@ -54,7 +55,7 @@ def _chart(hedge: HedgeLine, unit: str) -> str:
         here_name="this plan",
         slider="How much care",
         steps=[
-            f"Care {step.weight:.0%}: {step.mean:,.0f} {unit} on average, {step.tail:,.0f} in the bad draws ({step.tail - first.tail:+,.0f} "
+            f"Care {percent(step.weight, 0)}: {step.mean:,.0f} {unit} on average, {step.tail:,.0f} in the bad draws ({step.tail - first.tail:+,.0f} "
             f"for {step.mean - first.mean:+,.0f} on average)."
             for step in ordered
         ],
@@ -67,7 +68,7 @@ def _numbers(hedge: HedgeLine, unit: str) -> str:
     titles = ("care", "on average", "in the bad draws", "in the worst draw", "offers", "what is maximised", "at most")
     rows = [
         [
-            Cell(f"{step.weight:.0%}", step.weight), number(step.mean), number(step.tail), number(step.worst), count(step.issued),
+            Cell(percent(step.weight, 0), step.weight), number(step.mean), number(step.tail), number(step.worst), count(step.issued),
             number(step.objective), number(step.bound),
         ]
         for step in hedge.steps
@@ -94,6 +95,6 @@ def show(console: Console, summary: Summary) -> None:
         rows.add_column(name, justify="right", no_wrap=True)
     for step in hedge.steps:
         numbers = [f"{amount:,.2f}" for amount in (step.mean, step.tail, step.worst, step.bound)]
-        rows.add_row(f"{step.weight:.0%}", *numbers, f"{step.issued:,}")
+        rows.add_row(percent(step.weight, 0), *numbers, f"{step.issued:,}")
     set_off(console, rows)
     line(console, in_words(hedge, unit))

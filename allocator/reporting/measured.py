@@ -11,7 +11,7 @@ from allocator.reporting.charts import Chart, Line, Panel
 from allocator.reporting.markup import Cell, Column, Row, count, label, noted, number, plain, section, table, text
 from allocator.reporting.measurement import NAMES, checks, ends, headline, interval, ranking, verdict
 from allocator.reporting.pages import Page, cards, span
-from allocator.reporting.words import share
+from allocator.shares import percent
 from allocator.simulation.effects import LEAST_SHOWN, Effects
 from allocator.simulation.effects import Cell as Group
 from allocator.simulation.lift import Estimate
@@ -47,7 +47,7 @@ def page(measured: Measurement) -> str:
         lead=headline(measured, named=False),
         body=f"{_cards(measured)}<p>{text(verdict(measured))}</p>",
         parts=parts,
-        foot=f"Amounts are in {measured.currency}. Intervals hold with {measured.confidence:.0%}. Users are compared by what was drawn "
+        foot=f"Amounts are in {measured.currency}. Intervals hold with {percent(measured.confidence, None)}. Users are compared by what was drawn "
         "and planned before the campaign, so that nothing that happened later can bias a number.",
     ).html()
 
@@ -91,7 +91,7 @@ def _cards(measured: Measurement) -> str:
     whole, unit = measured.overall, measured.currency
     return cards(
         [
-            ("Lift, each", f"{whole.lift.value:,.2f}", unit, f"{ends(whole.lift)}; {share(whole.share.value, sign=True)}", "lead"),
+            ("Lift, each", f"{whole.lift.value:,.2f}", unit, f"{ends(whole.lift)}; {percent(whole.share.value, sign=True)}", "lead"),
             ("Net gain", f"{whole.net.value:,.0f}", unit, f"{ends(whole.net, 0)}; planned {whole.planned_net:,.0f}", ""),
             ("Net gain per cost (iROI)", _plain(whole.iroi.value), "", ends(whole.iroi), ""),
             ("Users with a coupon", f"{whole.treated:,}", "", f"{whole.control:,} held out of the same strata", ""),
@@ -215,14 +215,14 @@ def _targeting(measured: Measurement) -> str:
     line = [gains[-1] * part for part in shares]
     top = max(range(len(gains)), key=lambda k: gains[k])
     steps = [
-        f"The best {part:.0%} of the users by planned value: {gain:,.2f} {unit} per user of all; {other:,.2f} at random."
+        f"The best {percent(part, 0)} of the users by planned value: {gain:,.2f} {unit} per user of all; {other:,.2f} at random."
         for part, gain, other in zip(shares, gains, line, strict=True)
     ]
     numbers = table(
         "Qini curve",
         [Column("share of users"), Column("best first"), Column("at random")],
         [
-            [Cell(share(part), part), number(gain), number(other)]
+            [Cell(percent(part), part), number(gain), number(other)]
             for part, gain, other in zip(shares, gains, line, strict=True)
         ],
     )
@@ -231,7 +231,7 @@ def _targeting(measured: Measurement) -> str:
         panels=[Panel([Line("best first", shares, gains, "main"), Line("at random", shares, line, "other")], f"net gain per user, {unit}", True)],
         x_title="share of the planned users, highest planned value first",
         says=f"Line chart of the measured net gain per user if only the best share of the users by planned value had got their coupon: "
-        f"it rises to {gains[top]:,.2f} {unit} at {shares[top]:.0%}; with all {gains[-1]:,.2f}. A straight line is what a random order gives.",
+        f"it rises to {gains[top]:,.2f} {unit} at {percent(shares[top], 0)}; with all {gains[-1]:,.2f}. A straight line is what a random order gives.",
         here=shares[top],
         here_name="most",
         slider="Share of the users",
@@ -299,7 +299,7 @@ def _checks(measured: Measurement) -> str:
     if measured.overall.variance_kept < 1:
         lines.insert(
             0,
-            f"Adjusting by the spend before took {share(1 - measured.overall.variance_kept)} off the lift's variance.",
+            f"Adjusting by the spend before took {percent(1 - measured.overall.variance_kept)} off the lift's variance.",
         )
     return section("checks", "Checks, and what is taken for granted", "", f"<ul>{''.join(f'<li>{text(line)}</li>' for line in lines)}</ul>") if lines else ""  # fmt: skip
 

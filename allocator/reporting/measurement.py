@@ -8,14 +8,13 @@ from collections.abc import Sequence
 from typing import Any
 
 from rich.console import Console
-from rich.table import Table
 from rich.text import Text
 
 from allocator.reporting.consoles import console_on_stdout as console
 from allocator.reporting.consoles import line, set_off
 from allocator.reporting.consoles import table_of as table
 from allocator.reporting.summary import plain
-from allocator.reporting.words import money, share
+from allocator.shares import percent
 from allocator.simulation.design import Design
 from allocator.simulation.effects import LEAST_SHOWN, Cell, Effects
 from allocator.simulation.lift import Estimate
@@ -24,7 +23,6 @@ from allocator.simulation.measuring import Measurement
 
 SCHEMA_VERSION = 1  # of these documents
 MOST_CELLS = 20
-TRUSTED = 100  # held-out users from which the intervals' coverage was tested
 NAMES = {"ips": "IPS", "clipped_ips": "IPS, clipped", "snips": "SNIPS", "dr": "doubly robust", "switch_dr": "switch-DR"}
 
 
@@ -69,7 +67,7 @@ def show_measurement(measured: Measurement) -> None:
     _targeting(screen, measured)
     _other(screen, measured)
     if whole.variance_kept < 1:
-        line(screen, f"Adjusting by the spend before took {share(1 - whole.variance_kept)} off the lift's variance.")
+        line(screen, f"Adjusting by the spend before took {percent(1 - whole.variance_kept)} off the lift's variance.")
     for note in (*checks(measured), *measured.notes):
         line(screen, note)
 
@@ -82,7 +80,7 @@ def headline(measured: Measurement, *, named: bool = True) -> str:
         lift, word = dataclasses.replace(lift, value=-lift.value, low=-lift.high, high=-lift.low), "less"
     return (f"{measured.campaign}: " if named else "") + (
         f"{whole.treated:,} users with a coupon spent {interval(lift)} {currency} each {word} than the "
-        f"{whole.control:,} held out of the same strata ({share(whole.share.value, sign=True)})."
+        f"{whole.control:,} held out of the same strata ({percent(whole.share.value, sign=True)})."
     )
 
 
@@ -97,14 +95,14 @@ def verdict(measured: Measurement) -> str:
         word = "Whether it earned more than it cost cannot be told from these users"
     return (
         f"{word}: net {interval(net, 0)} {measured.currency}, {interval(iroi)} for each {measured.currency} of cost "
-        f"({measured.confidence:.0%} intervals; margin {measured.money.margin:.0%})."
+        f"({percent(measured.confidence, None)} intervals; margin {percent(measured.money.margin, None)})."
     )
 
 
 def _effects(screen: Console, measured: Measurement) -> None:
     whole = measured.overall
     rows = table(f"Planned against measured ({measured.currency})", screen, "")
-    for name in ("planned", "measured", f"{measured.confidence:.0%} interval"):
+    for name in ("planned", "measured", f"{percent(measured.confidence, None)} interval"):
         rows.add_column(name, justify="right", no_wrap=True)
     rows.add_row(
         "incremental revenue", f"{whole.planned_revenue:,.2f}", f"{whole.revenue.value:,.2f}", ends(whole.revenue, 0)
@@ -252,60 +250,6 @@ def show_logged(found: LoggedValue, plan: str) -> None:
     set_off(screen, rows)
     for note in found.notes:
         line(screen, note)
-
-
-def show_design(found: Design, currency: str, notes: Sequence[str]) -> None:
-    """Print the size of a control group and what it will be able to tell, on stdout."""
-    screen = console()
-    if not found.possible:
-        line(
-            screen,
-            f"No holdout finds {money(found.effect, currency)} per user with a power of {found.wanted_power:.0%} among "
-            f"{found.users:,} users: half of them would have a power of {found.most_power:.1%}.",
-            style="bold",
-        )
-    else:
-        line(
-            screen,
-            f"Hold out {found.controls:,} of {found.users:,} planned users (--holdout {found.holdout * 100:.2f}%): an effect of "
-            f"{money(found.effect, currency)} per user is then found with a power of {found.power:.1%}.",
-            style="bold",
-        )
-        line(
-            screen,
-            f"Expected {found.confidence:.0%} interval: ± {found.half_width:,.2f} {currency} per user, ± "
-            f"{found.total_half_width:,.0f} {currency} in all. Smallest effect found with a power of {found.wanted_power:.0%}: "
-            f"{found.detectable:,.2f} {currency} per user.",
-        )
-    if found.correlation:
-        line(
-            screen,
-            f"Adjusting by the spend before (correlation {found.correlation:.2f}) brings the standard deviation from "
-            f"{found.sd:,.2f} to {found.adjusted_sd:,.2f} {currency}, as if there were {1 / (1 - found.correlation**2):.1f} times "
-            "the users.",
-        )
-    if found.possible and found.controls < TRUSTED:
-        line(
-            screen,
-            f"Spend is skewed, and intervals hold from about {TRUSTED} held-out users on: hold out {TRUSTED} "
-            f"(--holdout {min(0.5, TRUSTED / found.users) * 100:.2f}%) or more.",
-        )
-    for note in notes:
-        line(screen, note)
-
-
-def show_coupon_designs(rows: Sequence[tuple[str, Design, float]], currency: str) -> None:
-    """Print what the same holdout can tell coupon by coupon; each row: coupon, design, promised effect per user."""
-    screen = console()
-    found: Table = table(f"By coupon, at this holdout ({currency} per user)", screen, "coupon")
-    for name in ("users", "held out", "promised effect", "smallest found", "power"):
-        found.add_column(name, justify="right", no_wrap=True)
-    for name, item, promised in rows:
-        told = [f"{item.detectable:,.2f}", f"{item.power:.0%}"] if item.controls >= LEAST_SHOWN else ["too few", ""]
-        found.add_row(
-            Text(name), f"{item.users:,}", f"{item.controls:,}", f"{promised:,.2f}", *told
-        )  # fmt: skip
-    set_off(screen, found)
 
 
 def _number(number: float) -> str:

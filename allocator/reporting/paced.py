@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from allocator.reporting.simulated import in_columns
+from allocator.shares import percent
 from allocator.simulation.estimates import Estimate
 from allocator.simulation.paces import Paced
 from allocator.simulation.pacing import ByPrices
@@ -14,9 +15,9 @@ def table(found: Paced, users: int) -> str:
     for place, name in enumerate(found.names):
         ahead = "" if name == ByPrices.name else _share(found.ahead(ByPrices.name, name))
         rows.append(
-            [name, f"{found.earned[:, place].mean():,.0f}", _share(found.share(name)), ahead, _share(found.used(name)), f"{found.worst(name):.0%}"]
+            [name, f"{found.earned[:, place].mean():,.0f}", _share(found.share(name)), ahead, _share(found.used(name)), percent(found.worst(name), 0)]
         )  # fmt: skip
-    rows.append(["hindsight", f"{found.best.mean():,.0f}", "100%", "", "", ""])
+    rows.append(["hindsight", f"{found.best.mean():,.0f}", percent(1.0, 0), "", "", ""])
     head = ["pacing", "earns", "of hindsight", "prices are ahead by", "budget really spent", "at worst"]
     text = (
         f"{found.best.size} markets of {users:,} users, budget {found.budget.mean():,.0f} USD on average; {found.beliefs}\n"
@@ -46,4 +47,4 @@ def _lots(found: Paced) -> str:
 
 
 def _share(estimate: Estimate) -> str:
-    return f"{estimate.value:.1%} [{estimate.low:.1%} to {estimate.high:.1%}]"
+    return f"{percent(estimate.value)} [{percent(estimate.low)} to {percent(estimate.high)}]"

@@ -10,6 +10,7 @@ from allocator.reporting.markup import name, text
 from allocator.reporting.shell import shell
 from allocator.reporting.simulated import FAN
 from allocator.reporting.summary import Summary
+from allocator.shares import percent
 
 TITLES = {
     "care": "Care",
@@ -80,10 +81,12 @@ def _head(summary: Summary, sentence: str) -> str:
 
 def _cards(summary: Summary) -> str:
     currency, risk = summary.currency, summary.risk
-    of_budget = words.share(summary.spend / summary.budget)
+    of_budget = percent(summary.spend / summary.budget)
     spend = f"{of_budget} of the budget"
     if risk is not None:
-        spend += f"; above {words.money(risk.percentile, currency)} in {words.share(1.0 - risk.confidence, digits=words.decimals(risk.confidence))} of campaigns"
+        spend += (
+            f"; above {words.money(risk.percentile, currency)} in {percent(1.0 - risk.confidence, None)} of campaigns"
+        )
     cards = [
         *(hedged.cards(summary) or [("Expected to earn", summary.objective, words.interval(summary), "lead")]),
         ("Expected to spend", summary.spend, spend, ""),

@@ -27,6 +27,7 @@ from allocator.reporting.markup import (
 )
 from allocator.reporting.summary import CouponUse, Summary
 from allocator.result import Conflict, LimitUse
+from allocator.shares import percent
 
 MOST_NAMES = 8  # of what stands together in a row
 HIDDEN = Cell('<abbr title="about fewer than 10 users, or would give such a number away">few users</abbr>', None, "few")
@@ -87,7 +88,7 @@ def _strategy(
         plain(title),
         number(objective),
         bar(objective, top, main=title == "this plan"),
-        Cell("" if more is None else words.share(more, sign=True), more),
+        Cell("" if more is None else percent(more, sign=True), more),
         number(spend),
         count(issued),
         label(unmet) if unmet else plain(""),
@@ -198,7 +199,7 @@ def _segment(row: Segment, top: float) -> Row:
         return [first, *[HIDDEN] * 4, bar(0.0, top, main=True), HIDDEN, HIDDEN]
     share = row.reached / row.users if row.users else 0.0
     return [
-        first, count(row.users), count(row.reached), Cell(words.share(share), share), number(row.value),
+        first, count(row.users), count(row.reached), Cell(percent(share), share), number(row.value),
         bar(row.value, top, main=True), number(row.value / row.users if row.users else 0.0), number(row.cost),
     ]  # fmt: skip
 

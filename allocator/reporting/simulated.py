@@ -12,7 +12,8 @@ import numpy as np
 from allocator.errors import DataError
 from allocator.reporting.markup import section
 from allocator.reporting.shell import shell
-from allocator.reporting.words import money, share
+from allocator.reporting.words import money
+from allocator.shares import percent
 from allocator.simulation.estimates import Estimate, mean, quantile
 from allocator.simulation.simulating import QUANTILES, Simulation
 
@@ -142,7 +143,7 @@ def fan_chart(paths: np.ndarray, budget: float | None, currency: str) -> str:
         marks.append(f'<line class="budget" x1="{LEFT}" x2="{WIDTH - 8}" y1="{at:.1f}" y2="{at:.1f}"/>')
         marks.append(f'<text x="{LEFT + 6}" y="{at - 5:.1f}">budget</text>')
     ends = ", ".join(
-        f"{q:.0%} of runs below {amount:,.0f}" for q, amount in zip(QUANTILES, paths[-1].tolist(), strict=True)
+        f"{percent(q, 0)} of runs below {amount:,.0f}" for q, amount in zip(QUANTILES, paths[-1].tolist(), strict=True)
     )
     return (
         f'<p class="caption">By day of the campaign, {escape(currency)}: the middle run, half of the runs (dark) and nine '
@@ -154,7 +155,7 @@ def fan_chart(paths: np.ndarray, budget: float | None, currency: str) -> str:
 
 
 def _percent(estimate: Estimate) -> str:
-    return f"{share(estimate.value)} [{share(estimate.low)} to {share(estimate.high)}]"
+    return f"{percent(estimate.value)} [{percent(estimate.low)} to {percent(estimate.high)}]"
 
 
 def _number(estimate: Estimate, digits: int = 2) -> str:

@@ -16,6 +16,7 @@ from allocator.reporting.consoles import table_of as _table
 from allocator.reporting.findings import worth
 from allocator.reporting.summary import StrategyLine, Summary, Terms, covered
 from allocator.result import LimitUse
+from allocator.shares import percent
 from allocator.tracing import FrontierRow
 
 BAR = 24  # characters
@@ -174,7 +175,7 @@ def _strategies(console: Console, summary: Summary) -> None:
 
 def _more(ours: float, row: StrategyLine) -> str:
     """Return by how much this plan earns more; nothing beside a strategy that breaks a limit."""
-    return words.share(ours / row.objective - 1.0, sign=True) if row.objective > 0 and row.meets_limits else ""
+    return percent(ours / row.objective - 1.0, sign=True) if row.objective > 0 and row.meets_limits else ""
 
 
 def _times(summary: Summary) -> str:

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from allocator.reporting.summary import HedgeLine, StrategyLine, Summary
+from allocator.shares import percent, percent_of_digits
 
 MONEY = ("cost", "value", "liability")
 FEW = 30  # redemptions
@@ -20,16 +21,6 @@ def quantity(number: float | None, measure: str) -> str:
     if number is None:
         return ""
     return f"{number:,.0f}" if measure == "count" and float(number).is_integer() else f"{number:,.2f}"
-
-
-def share(number: float, *, sign: bool = False, digits: int = 1) -> str:
-    """Return a share as a percentage with so many decimals; `sign` puts a plus before gains."""
-    return f"{number * 100:{'+' if sign else ''},.{digits}f} %"
-
-
-def decimals(number: float) -> int:
-    """Return how many decimals a share needs as a percentage: none for 0.95, one for 0.975."""
-    return 0 if abs(100 * number - round(100 * number)) < 1e-9 else 1
 
 
 def headline(summary: Summary) -> str:
@@ -98,8 +89,8 @@ def spend(summary: Summary) -> str:
         )
     words = (
         f"Spend: {money(risk.expected, currency)} expected, at most {money(risk.percentile, currency)} in "
-        f"{share(risk.confidence, digits=decimals(risk.confidence))} of campaigns, {money(risk.worst, currency)} if everyone redeems. "
-        f"The budget is exceeded with a probability of {share(risk.overrun)} (redemption_shock {risk.shock:g})."
+        f"{percent(risk.confidence, None)} of campaigns, {money(risk.worst, currency)} if everyone redeems. "
+        f"The budget is exceeded with a probability of {percent(risk.overrun)} (redemption_shock {risk.shock:g})."
     )
     if risk.redemptions < FEW:
         words += f" With {risk.redemptions:,.0f} redemptions expected, the percentile is rough."
@@ -153,9 +144,8 @@ def loosen(summary: Summary) -> str:
     else:
         unit = summary.currency if step.measure in MONEY else f"of {step.measure}"
     more = "more" if step.side == "at_most" else "less required"
-    per_cent = f"{100 * step.step / abs(step.number):.2g} %"
     return (
-        f"Loosen `{step.name}` first: {size} {unit} {more} ({per_cent}) "
+        f"Loosen `{step.name}` first: {size} {unit} {more} ({percent_of_digits(step.step / abs(step.number), 2)}) "
         f"would earn about {money(step.earns, summary.currency)}."
     )
 
@@ -170,7 +160,7 @@ def holdout(summary: Summary) -> str:
         ends = (line.costs_at_least, line.costs_at_most)
         costs = " to ".join(f"{end:,.2f}" for end in ends) + f" {summary.currency} (not both are proven optimal)"
     return (
-        f"Held out at random: {line.users:,} users ({share(line.share)}), {line.controls:,} of whom would have got a coupon: "
+        f"Held out at random: {line.users:,} users ({percent(line.share)}), {line.controls:,} of whom would have got a coupon: "
         f"the control group that `allocate measure` compares with. With nobody held out a plan could earn {costs} more."
     )
 

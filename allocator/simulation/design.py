@@ -31,7 +31,8 @@ class Design:
     power
         Chance that the interval then excludes 0; two-sided, at `confidence`.
     detectable
-        Smallest true effect that is found with the power asked for, at this holdout.
+        Smallest true effect that is found with the power asked for, at this holdout; with half of the users held out
+        where no share reaches the power.
     half_width
         Expected half-width of the interval of the effect per user.
     total_half_width
@@ -105,8 +106,8 @@ def design(
         controls = min(max(round(users * holdout), LEAST), users - LEAST)
     elif most < power:
         return Design(
-            users, math.nan, 0, effect, math.nan, power, confidence, math.nan, math.nan, math.nan, sd, adjusted,
-            correlation, most,
+            users, math.nan, 0, effect, math.nan, power, confidence,
+            _detectable(adjusted, half, users - half, power, confidence), math.nan, math.nan, sd, adjusted, correlation, most,
         )  # fmt: skip
     else:
         controls = _fewest(lambda n: _power(size, adjusted, n, users - n, confidence) >= power, LEAST, half)

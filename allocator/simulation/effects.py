@@ -12,6 +12,7 @@ import numpy as np
 
 from allocator.campaign.terms import Header
 from allocator.errors import UsageError
+from allocator.shares import percent
 from allocator.simulation.assignment import Assignment
 from allocator.simulation.lift import Difference, Estimate, difference, fieller, holm, merged, slope, student
 
@@ -44,7 +45,9 @@ class Money:
         number = float(terms.margin if margin is None else margin)
         notes = []
         if margin is None and "margin" not in terms.model_fields_set:
-            notes.append(f"No margin is given (--margin, or margin in the campaign file): it is taken as {number:.0%}.")
+            notes.append(
+                f"No margin is given (--margin, or margin in the campaign file): it is taken as {percent(number, None)}."
+            )
         if not observed:
             notes.append("Outcomes have no column 'discount': the campaign's cost is taken as the plan expected it.")
         if not 0.0 < number <= 1.0:

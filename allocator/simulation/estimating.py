@@ -18,6 +18,11 @@ if TYPE_CHECKING:
     from allocator.learning import Candidate
 
 
+LEAST_USERS = (
+    200  # of 60 to 120 users every trial or every third lacked an arm among those held back; of 160, none of six
+)
+
+
 class Estimator(Protocol):
     """Estimates a market's offers from what a shop knows of it: the trial and the users' table, never the truth."""
 
@@ -31,6 +36,16 @@ class Estimator(Protocol):
         ...
 
 
+def check_users(users: int) -> int:
+    """Return how many users a market has; raises `UsageError` where its trial is too small to learn from."""
+    if users < LEAST_USERS:
+        raise UsageError(
+            f"a market of {users:,} users is too small to learn from; ask for {LEAST_USERS:,} users or more, 20,000 for "
+            "estimates worth comparing"
+        )
+    return users
+
+
 def learned_offers(
     market: Market, trial: pa.Table, candidates: Sequence[Candidate] | None, seed: int
 ) -> tuple[np.ndarray, np.ndarray]:
@@ -39,10 +54,12 @@ def learned_offers(
     Raises
     ------
     UsageError
-        Where the trial does not suffice: nobody gave a file that could be corrected.
+        Where the market has fewer than `LEAST_USERS`, or the trial does not suffice all the same: nobody gave a file that
+        could be corrected.
     """
     from allocator.learning import score, train
 
+    check_users(market.n_users)
     campaign = parse_campaign(campaign_text(market))
     try:
         model = train(trial, campaign=campaign, candidates=candidates, seed=seed)

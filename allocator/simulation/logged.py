@@ -15,6 +15,7 @@ import pyarrow.compute as pc
 from allocator.errors import DataError, counted
 from allocator.history.trial import COLUMNS
 from allocator.history.trial_door import PROPENSITY_OF
+from allocator.shares import percent
 from allocator.simulation import offpolicy
 from allocator.simulation.assignment import Assignment
 from allocator.simulation.effects import Money, Sample
@@ -142,8 +143,8 @@ def _refuse_informed(folder: PlanFolder, nothing: np.ndarray, held: np.ndarray) 
     spread = math.sqrt(max(overall * (1 - overall), 1e-12) * (1 / held.sum() + 1 / (~held).sum()))
     if abs(shares[0] - shares[1]) > INFORMED * spread:
         raise DataError(
-            f"{folder.path}: the plan knows who was held out here: it gives nothing to {shares[0]:.1%} of them, and to "
-            f"{shares[1]:.1%} of the others; make it for the same users without --holdout, or with another --seed"
+            f"{folder.path}: the plan knows who was held out here: it gives nothing to {percent(shares[0])} of them, and to "
+            f"{percent(shares[1])} of the others; make it for the same users without --holdout, or with another --seed"
         )
 
 

@@ -18,6 +18,7 @@ import pyarrow as pa
 from allocator.campaign.reading import parse_campaign
 from allocator.campaign.terms import Header
 from allocator.errors import DataError, UsageError, counted
+from allocator.shares import percent
 from allocator.simulation.assignment import Assignment, read_assignment
 from allocator.simulation.effects import LEAST_SHOWN, Cell, Effects, Money, Sample, cells
 from allocator.simulation.lift import Estimate, check_confidence, difference
@@ -217,7 +218,7 @@ def _contamination(
     if bad.size:
         share = bad.size / max(int((~sample.treated).sum()), 1)
         many, public = (
-            f"{of(bad.size, 'held-out user', 'held-out users')} ({share:.1%} of the control group"
+            f"{of(bad.size, 'held-out user', 'held-out users')} ({percent(share)} of the control group"
             for of in (counted, few)
         )
         rest = (
@@ -253,7 +254,7 @@ def _answered(
     found = difference(here, ~held).estimate(0)
     if found.p_value < 0.01:
         notes.append(
-            f"Outcomes are known of {shares[0]:.1%} of the treated but {shares[1]:.1%} of the held-out users (p = "
+            f"Outcomes are known of {percent(shares[0])} of the treated but {percent(shares[1])} of the held-out users (p = "
             f"{found.p_value:.2g}): who is missing depends on the coupon, and the lift may be biased by it."
         )
     return (*shares, found.p_value)

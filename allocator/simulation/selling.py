@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 import numpy as np
 import pyarrow as pa
 
 from allocator.errors import DataError
-from allocator.history import Products, Transactions, moment
+from allocator.history import Faults, Products, Transactions, moment
+from allocator.history.faults import FUTURE
 from allocator.kernels.draws import GOLDEN
 from allocator.progress import Progress, silent
 from allocator.simulation.stock import Stock
@@ -32,12 +33,16 @@ class Sales:
         By coupon: how many of them held something of its scope.
     scoped
         By coupon: `(n_rows,)` units of each row that are of its scope.
+    faults
+        Rows that say something impossible, such as returns with a negative amount: not counted as sold. Rows from the
+        start on are none.
     """
 
     weekly: np.ndarray
     baskets: int
     scope_baskets: Mapping[str, int]
     scoped: Mapping[str, np.ndarray]
+    faults: Faults = field(default_factory=Faults)
 
 
 def sales_before(
@@ -69,10 +74,11 @@ def sales_before(
     scoped = {name: np.zeros(len(stock)) for name in scopes}
     baskets: list[np.ndarray] = []
     items: list[np.ndarray] = []
-    wanted = ("user_id", "item_id", "quantity", "basket_id")
-    done = 0
-    for lines, _ in transactions.batches(wanted, before=end):
-        done += len(lines)
+    wanted = ("user_id", "item_id", "quantity", "amount", "basket_id")
+    faults, done = Faults(), 0
+    for lines, left_out in transactions.batches(wanted, before=end):
+        faults += left_out
+        done += left_out.rows
         progress("transactions", transactions.share(done))
         recent = lines.time >= begin
         if not recent.any():
@@ -93,7 +99,9 @@ def sales_before(
         raise DataError(f"{transactions.path}: nothing sold in the {weeks} weeks before the campaign; give newer transactions, or --start")  # fmt: skip
     basket, item = np.concatenate(baskets), np.concatenate(items)
     held_by = {name: int(np.unique(basket[scope[item]]).size) for name, scope in scopes.items()}
-    return Sales(weekly.reshape(len(stock), weeks), int(np.unique(basket).size), held_by, scoped)
+    return Sales(
+        weekly.reshape(len(stock), weeks), int(np.unique(basket).size), held_by, scoped, faults.without(FUTURE)
+    )
 
 
 def _basket_keys(basket: pa.Array | None, user: pa.Array, time: np.ndarray, mask: pa.Array) -> np.ndarray:

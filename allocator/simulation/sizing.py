@@ -12,6 +12,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from allocator.errors import DataError, UsageError
+from allocator.shares import percent
 from allocator.simulation.design import Design, design
 from allocator.simulation.effects import Money
 from allocator.simulation.measuring import campaign_terms
@@ -74,7 +75,7 @@ class Promise:
     def price(self, share: float) -> str:
         """Say about what a holdout costs; the plan made with it says so exactly."""
         return (
-            f"Holding out {share:.2%} forgoes at most about {self.value * share:,.2f} {self.currency} of the plan's value (the "
+            f"Holding out {percent(share, 2)} forgoes at most about {self.value * share:,.2f} {self.currency} of the plan's value (the "
             "budget it frees goes to others; `allocate --holdout` says the exact figure)."
         )
 

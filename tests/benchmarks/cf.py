@@ -25,6 +25,7 @@ import numpy.typing as npt
 import pandas as pd
 
 import cf
+from allocator.shares import percent
 from tests.benchmarks.cf_shapes import films, gifts
 
 WEEKS = {"45 to 48": ("2017-10-30T05:00:00", "2017-11-27T05:00:00"), "49 to 52": ("2017-11-27T05:00:00", "2017-12-26")}
@@ -273,7 +274,7 @@ def peers(users: int, events: int, items: int) -> list[str]:
         theirs.recommend(np.arange(x.n_users), matrix, N=10, filter_already_liked_items=False)
     same = [agree(theirs.similarity[i], model.near[i], i) for i in range(0, x.n_items, max(x.n_items // 500, 1))]
     print(f"  implicit / cf, CPU: fit {fit[0] / ours[0]:.2f}, best 10 {best[0] / our_best[0]:.2f}")
-    equal = f"the same similarities for {np.mean(same):.1%} of {len(same)} items"
+    equal = f"the same similarities for {percent(np.mean(same))} of {len(same)} items"
     print(f"  {equal}")
     return [
         f"| item-kNN, {users:,} users, {items:,} items, {events:,} events | fit, CPU s | best 10 of all users, CPU s |",

@@ -18,6 +18,7 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as parquet
 
+from allocator.shares import percent
 from allocator.simulation import measure
 from tests.simulation import worlds
 from tests.simulation.coverage import Coverage, coverages
@@ -114,7 +115,7 @@ def show_coverage(world: str, found: Sequence[Coverage]) -> None:
     for item in found:
         low, high = binomial(item.covered, item.campaigns)
         print(
-            f"| {item.name} | {item.campaigns:,} | {item.share:.1%} | {low:.1%} to {high:.1%} | {item.bias:+.2f} | {item.spread:.2f} |"
+            f"| {item.name} | {item.campaigns:,} | {percent(item.share)} | {percent(low)} to {percent(high)} | {item.bias:+.2f} | {item.spread:.2f} |"
         )
 
 

@@ -298,6 +298,14 @@ def test_init_from_broken_data_writes_nothing(tmp_path: Path, capsys: pytest.Cap
     assert not (tmp_path / "new").exists()
 
 
+def test_init_says_which_rows_it_left_out(tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch) -> None:  # fmt: skip
+    sold = many(100)
+    sold.loc[sold.index[:3], "amount"] = -1.0
+    code, _, err = run(capsys, monkeypatch, "init", str(tmp_path / "new"), "--from", write(sold, tmp_path / "t.csv"))
+    assert code == 0
+    assert "left out 3 rows: amount missing, negative or not finite" in " ".join(err.split())
+
+
 def test_a_trial_of_other_coupons_is_understood_by_a_file_of_its_own(folder: Path) -> None:
     next(folder.glob("offers.*")).unlink()
     write(trial(600).drop(columns=["age", "city"]), next(folder.glob("trial.*")))

@@ -164,7 +164,7 @@ def test_users_with_nobody_alike_on_the_other_side_are_counted_where_nobody_drew
     (item,) = made.card.overlap
     assert 0.2 < item.below < 0.7 and 0.2 < item.above < 0.7
     assert any("have nobody alike on the other side" in line for line in made.card.limits)
-    assert "above 95%" in made.card.text()
+    assert "above 95 %" in made.card.text()
     by_lot = train(table, candidates=(LogisticCandidate(0.01, "logistic"),))
     assert not by_lot.card.overlap
 

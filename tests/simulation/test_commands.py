@@ -44,6 +44,17 @@ def test_design_of_a_plan_takes_its_users_and_its_promise(allocate: Allocate, fo
     assert "correlation with the window before" in out
 
 
+def test_design_says_small_numbers_with_digits_that_count_and_what_can_be_found(allocate: Allocate) -> None:
+    _, out, _ = allocate("design", "--effect", "0.004", "--users", "60k", "--rate", "5%")
+    assert "No holdout finds 0.40 purchases per 100 users" in out
+    assert "Half of them would find an effect of 0.50 purchases per 100 users or more" in out
+    _, out, _ = allocate("design", "--effect", "9", "--users", "60k", "--sd", "40", "--holdout", "0.01%")
+    assert "Hold out 6 of 60,000 planned users (--holdout 0.01%)" in out
+    assert "hold out 100 (--holdout 0.17%) or more" in out
+    _, out, _ = allocate("design", "--effect", "90", "--users", "60", "--sd", "40")
+    assert "60 users are too few to rely on them" in out
+
+
 @pytest.mark.parametrize(
     ("words", "said"),
     [
@@ -53,6 +64,8 @@ def test_design_of_a_plan_takes_its_users_and_its_promise(allocate: Allocate, fo
         (["--effect", "1", "--users", "100", "--sd", "3", "--rate", "5%"], "say the same"),
         (["--effect", "1", "--users", "100", "--sd", "3", "--power", "80"], "write 80%"),
         (["--effect", "1", "--users", "100", "--sd", "3", "--holdout", "60%"], "at most 0.5"),
+        (["--effect", "-1", "--users", "100", "--sd", "3"], "give its size, 1"),
+        (["--effect", "0.96", "--users", "100", "--rate", "5%"], "more than all would buy"),
     ],
 )
 def test_design_says_what_is_missing(allocate: Allocate, words: list[str], said: str) -> None:
@@ -97,8 +110,17 @@ def test_a_market_too_small_to_learn_from_is_a_fault_of_the_words_not_of_a_file(
         raise DataError("trial: an arm has 0 users")
 
     monkeypatch.setattr(learning, "train", refuse)
-    with pytest.raises(UsageError, match="a market of 60 users is too small to learn from"):
-        Learned(()).estimate(Market.draw(60), seed=0)
+    with pytest.raises(UsageError, match="a market of 300 users is too small to learn from"):
+        Learned(()).estimate(Market.draw(300), seed=0)
+
+
+def test_a_market_that_is_surely_too_small_is_refused_before_anything_is_drawn(
+    allocate: Allocate, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("allocator.simulation.comparing.Market", None)
+    code, out, err = allocate("strategies", "--users", "60", "--quick")
+    assert (code, out) == (2, "")
+    assert "ask for 200 users or more" in err
 
 
 def test_measure_refuses_with_the_codes_of_the_contract(allocate: Allocate, folder: Path, tmp_path: Path) -> None:

@@ -121,6 +121,20 @@ def test_sales_are_added_up_by_week_row_and_scope(tmp_path: Path) -> None:
         sales_before(sold, GOODS, held, {}, np.datetime64(19_200, "D"), weeks=2)
 
 
+def test_returns_are_not_sold_and_are_told(tmp_path: Path) -> None:
+    day = pa.array([19_000, 19_001, 19_001, 19_010], pa.int32()).cast(pa.date32())
+    lines = pa.table({"user_id": [1, 1, 2, 2], "item_id": [1] * 4, "time": day, "amount": [3.0, -3.0, 2.0, 2.0], "quantity": [2, 2, 1, 9]})  # fmt: skip
+    parquet.write_table(lines, tmp_path / "t.parquet")
+    held = Stock("kind", ("tea", "milk"), np.zeros(2), np.full(2, np.nan), np.array([0, 0, 1], np.int32))
+    start = np.datetime64(19_007, "D")
+    found = sales_before(read_transactions(tmp_path / "t.parquet", now=start), GOODS, held, {}, start, weeks=2)
+    assert found.weekly.sum() == 3.0
+    (said,) = found.faults.told("t.parquet")
+    assert said.startswith("t.parquet: left out 1 row: amount missing, negative"), (
+        "what comes after the start is no fault"
+    )
+
+
 def test_stock_lists_name_items_or_kinds_and_their_faults_are_named(tmp_path: Path) -> None:
     path = tmp_path / "stock.csv"
     path.write_text("kind,on_hand,lead_days\ntea,5,3\nmilk,7,\ncocoa,1,2\n")

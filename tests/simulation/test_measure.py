@@ -87,7 +87,7 @@ def test_without_a_margin_the_campaign_files_default_is_taken_and_that_is_said(r
     (copy / "manifest.json").write_text(json.dumps({"campaign": None, "source": {}}))
     found = measure(copy, outcomes)
     assert found.money.margin == 0.3
-    assert any("taken as 30%" in note for note in found.notes)
+    assert any("taken as 30 %" in note for note in found.notes)
     assert measure(copy, outcomes, margin=worlds.MARGIN).money.margin == worlds.MARGIN
 
 

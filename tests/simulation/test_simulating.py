@@ -242,8 +242,15 @@ def test_runs_are_written_beside_the_report(tmp_path: Path, monkeypatch: pytest.
 
 
 def test_a_kept_simulation_shows_its_fan_in_the_plans_report(allocate: Allocate, tmp_path: Path) -> None:
-    plan = tmp_path / "plan"
-    assert allocate("--budget", 20_000, "-o", plan, "-q").code == 0
+    plan, rng = tmp_path / "plan", np.random.default_rng(0)
+    parquet.write_table(
+        pa.table({
+            "user_id": np.arange(900), "coupon": ["a", "b", "c"] * 300, "value": rng.gamma(2.0, 2.0, 900),
+            "cost": rng.gamma(2.0, 0.5, 900), "redeem_probability": rng.uniform(0.05, 0.5, 900), "liability": np.full(900, 5.0),
+        }),
+        tmp_path / "offers.parquet",
+    )  # fmt: skip
+    assert allocate("--budget", 200, "--offers", tmp_path / "offers.parquet", "-o", plan, "-q").code == 0
     before = (plan / "report.html").read_text()
     assert "What could happen?" not in before
     run = allocate("simulate", plan, "--runs", 50, "--keep")

@@ -111,6 +111,8 @@ def _forecast(
             screen.note(note)
         scopes = {c.id: items.in_scope(c.scope, f"scope of coupon {c.id!r}") for c in campaign.coupon if c.scope}
         sales = sales_before(sold, items, held, scopes, begin, progress=screen.progress)
+        for note in sales.faults.told(sold.path):
+            screen.note(f"warning: {note}")
     days = max((coupon.valid_days or VALID_DAYS for coupon in campaign.coupon), default=VALID_DAYS)
     shock = campaign.campaign.redemption_shock
     return forecast(

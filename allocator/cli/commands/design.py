@@ -14,6 +14,7 @@ from allocator.cli.amounts import parse_amount, parse_share
 from allocator.cli.options import AsJson, Quiet, Verbose
 from allocator.cli.screen import Screen
 from allocator.errors import UsageError
+from allocator.shares import percent
 
 if TYPE_CHECKING:
     from allocator.simulation.sizing import Promise
@@ -113,7 +114,7 @@ def design(
 
 
 def _run(asked: Asked, screen: Screen) -> int:
-    from allocator.reporting import measurement
+    from allocator.reporting import designed, measurement
     from allocator.reporting.summary import to_json
     from allocator.simulation import sizing
     from allocator.simulation.design import design as size
@@ -126,7 +127,7 @@ def _run(asked: Asked, screen: Screen) -> int:
     terms = {"power": asked.power, "confidence": asked.confidence, "correlation": noise.correlation}
     found = size(users=users, effect=effect, sd=noise.sd, holdout=asked.holdout, **terms)
     coupons = [] if promise is None or not found.possible else promise.by_coupon(found, noise.sd)
-    currency = "purchases" if asked.rate is not None else ("EUR" if promise is None else promise.currency)
+    currency = designed.PURCHASES if asked.rate is not None else ("EUR" if promise is None else promise.currency)
     notes = [*noise.notes, *([] if promise is None else promise.notes)]
     if promise is not None and found.possible:
         notes.append(promise.price(found.holdout))
@@ -134,9 +135,9 @@ def _run(asked: Asked, screen: Screen) -> int:
         rows = [{"coupon": name, "design": item, "promised": promised} for name, item, promised in coupons]
         sys.stdout.write(to_json(measurement.design_document(found, _rows(rows, notes, currency))))
         return 0
-    measurement.show_design(found, currency, notes)
+    designed.show_design(found, currency, notes)
     if coupons:
-        measurement.show_coupon_designs(coupons, currency)
+        designed.show_coupon_designs(coupons, currency)
     return 0
 
 
@@ -188,7 +189,21 @@ def _users(asked: Asked, promise: Promise | None) -> int:
 
 def _effect(asked: Asked, promise: Promise | None) -> float:
     if asked.effect is not None:
-        return asked.effect
+        return _possible(asked.effect, asked.rate)
     if promise is None or asked.rate is not None:
         raise UsageError("give --effect: the smallest effect per user worth finding, such as 0.5")
     return promise.effect
+
+
+def _possible(effect: float, rate: float | None) -> float:
+    """Return the effect; raises `UsageError` where no effect can be so."""
+    if effect < 0.0:
+        raise UsageError(
+            f"--effect is {effect:g}; give its size, {-effect:g}: the test is two-sided and finds a loss of that size as well"
+        )
+    if rate is not None and rate + effect > 1.0:
+        raise UsageError(
+            f"--effect is {effect:g}, and {percent(rate, None)} of the users buy anyway: more than all would buy. With --rate an "
+            "effect is a share of the users, such as 0.01"
+        )
+    return effect

@@ -80,4 +80,7 @@ def _proposed(history: str, products: str | None, screen: Screen) -> Proposals:
         known = None if products is None else read_products(products)
         for note in (*transactions.notes, *(() if known is None else known.notes)):
             screen.note(f"note: {note}")
-        return propose(transactions, known, screen.progress)
+        proposals = propose(transactions, known, screen.progress)
+    for note in proposals.notes:
+        screen.note(f"warning: {note}")
+    return proposals

@@ -14,6 +14,7 @@ from allocator.cli import exits
 from allocator.cli.amounts import parse_share
 from allocator.cli.options import AsJson, Quiet, Verbose
 from allocator.cli.screen import Screen
+from allocator.shares import percent
 
 if TYPE_CHECKING:
     import numpy as np
@@ -57,7 +58,7 @@ def scenario(
         if as_json:
             sys.stdout.write(json.dumps({"schema_version": 1, **asdict(found)}, indent=2) + "\n")
             return 0
-        lines = [f"{found.name}, {found.share:.2%} of its full size"]
+        lines = [f"{found.name}, {percent(found.share, 2)} of its full size"]
         lines += [f"  {key.replace('_', ' ')}: {number:,.4g}" if number < 1e4 else f"  {key.replace('_', ' ')}: {number:,.0f}" for key, number in found.figures.items()]  # fmt: skip
         if found.extrapolated:
             lines.append("at full size, extrapolated in proportion and not measured:")

@@ -13,6 +13,7 @@ from allocator.cli import exits, steps
 from allocator.cli.options import AsJson, Force, Quiet, Verbose
 from allocator.cli.predicting import predict, ready
 from allocator.cli.screen import Screen
+from allocator.shares import percent
 
 if TYPE_CHECKING:
     from allocator.learning.streaming import Scored
@@ -110,8 +111,8 @@ def _text(scored: Scored, effects: str) -> str:
         f"{'coupon':<{wide}}{'offers':>12}{'buys without':>14}{'buys with':>12}{'value':>10}{'cost':>10}{'worth it':>10}"
     )
     lines += [
-        f"{row['coupon']:<{wide}}{row['offers']:>12,}{row['purchase_without']:>14.2%}{row['purchase_with']:>12.2%}"
-        f"{row['value']:>10.4f}{row['cost']:>10.4f}{row['positive']:>10.1%}"
+        f"{row['coupon']:<{wide}}{row['offers']:>12,}{percent(row['purchase_without'], 2):>14}{percent(row['purchase_with'], 2):>12}"
+        f"{row['value']:>10.4f}{row['cost']:>10.4f}{percent(row['positive']):>10}"
         for row in document["coupons"]
     ]
     return "\n".join(lines) + "\n"

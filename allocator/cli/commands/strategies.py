@@ -63,10 +63,10 @@ def strategies(
         from allocator.reporting.summary import to_json
         from allocator.simulation import Contest, Settings
         from allocator.simulation import compare as run
-        from allocator.simulation.estimating import Learned, logistic
+        from allocator.simulation.estimating import Learned, check_users, logistic
         from allocator.tables.output import check_file, write_file
 
-        n_users = whole_users(users)
+        n_users = check_users(whole_users(users))
         if output is not None:
             check_file(output, (".json",), force)
         exits.need_learning()

@@ -1,0 +1,29 @@
+"""Shares as people read them: one way to write a percentage, wherever a number is shown."""
+
+from __future__ import annotations
+
+from decimal import Decimal
+
+
+def percent(share: float, digits: int | None = 1, *, sign: bool = False) -> str:
+    """Return a share as a percentage: `12.3 %`.
+
+    Parameters
+    ----------
+    share
+        1 is all.
+    digits
+        Decimals; `None`: as many as the share has, four at most (`95 %`, `99.5 %`).
+    sign
+        Put a plus before gains.
+    """
+    if digits is None:
+        return f"{round(100 * share, 4):g} %"
+    number = round(100.0 * share, digits) + 0.0  # the sum turns -0.0 into 0.0
+    return f"{number:{'+' if sign else ''},.{digits}f} %"
+
+
+def percent_of_digits(share: float, digits: int) -> str:
+    """Return a share as a percentage of so many digits that count: `53.4 %` and `0.573 %` of three."""
+    number = Decimal(f"{100.0 * share:.{digits}g}")  # which would write a hundred as 1e+02
+    return f"{number:,f} %"
