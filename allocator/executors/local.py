@@ -8,7 +8,7 @@ import numpy as np
 
 from allocator.executors.shard import Shard
 from allocator.executors.terms import Terms
-from allocator.kernels import grid, passes, smoothing, ties
+from allocator.kernels import grid, losses, passes, smoothing, ties
 from allocator.kernels.blocks import map_blocks
 
 ANY = np.empty(0, np.bool_)
@@ -208,7 +208,7 @@ class LocalExecutor:
         """
         self.counter.offers += shard.n_offers
         parts = map_blocks(
-            lambda low, high: passes.flip_losses(
+            lambda low, high: losses.flip_losses(
                 low, high, *shard.arrays(), tables.wide, tables.narrow, tables.class_of, most, wanted
             ),
             shard.n_users,
