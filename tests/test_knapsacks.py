@@ -101,7 +101,7 @@ def test_a_stop_leaves_a_valid_plan_and_bound() -> None:
     assert knapsacks is not None
     proven = knapsacks.tightened(states.worth, 0.0, np.inf)
     search = Assigning(knapsacks, proven, 1.0, True, 0)
-    start = search.wander(knapsacks.item[states.best()], np.ones(1, np.uint8))
+    start = search.wander(knapsacks.item[states.best()], np.ones(1, np.uint8), [])
     items, bound = assigned(search, start, time.monotonic())
     assert bound <= proven.bound
     assert (knapsacks.user[items] == np.arange(60)).all()

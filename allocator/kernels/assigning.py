@@ -87,24 +87,80 @@ def rule_out(k, user, alive, left, trail, n):  # type: ignore[no-untyped-def]
 
 
 @njit(nogil=True, cache=True)
+def take(j, k, limit, use, fixed, room, settled, n):  # type: ignore[no-untyped-def]
+    """Fix a user's item; return how many users are fixed then, and whether it fits."""
+    if use[k] > room[limit[k]]:
+        return n, False
+    room[limit[k]] -= use[k]
+    fixed[j] = k
+    settled[n] = j
+    return n + 1, True
+
+
+@njit(nogil=True, cache=True)
 def settle(user_start, user_item, limit, use, alive, left, fixed, room, settled, n):  # type: ignore[no-untyped-def]
-    """Fix all users with one item left; return how many are fixed then, or -1 where one has none or it does not fit."""
+    """Fix all users with one item left; return how many are fixed then, and whether everyone has one that fits."""
     for j in range(left.size):
         if fixed[j] >= 0 or left[j] > 1:
             continue
         if left[j] == 0:
-            return -1
+            return n, False
+        for t in range(user_start[j], user_start[j + 1]):
+            if alive[user_item[t]]:
+                n, fits = take(j, user_item[t], limit, use, fixed, room, settled, n)
+                if not fits:
+                    return n, False
+                break
+    return n, True
+
+
+@njit(nogil=True, cache=True)
+def losses(p_item, p_user, n, limit, within, without, out, loss):  # type: ignore[no-untyped-def]
+    """Set what each of the packed items loses: with one in, all others of its user are out."""
+    out[:] = 0.0
+    for k in range(n):
+        out[p_user[k]] += without[k]
+    k = 0
+    while k < n:
+        # Items of one user in the same knapsack are not counted twice.
+        same, last = without[k], k + 1
+        while last < n and p_user[last] == p_user[k] and limit[p_item[last]] == limit[p_item[k]]:
+            same += without[last]
+            last += 1
+        for t in range(k, last):
+            loss[p_item[t]] = within[t] + out[p_user[t]] - same
+        k = last
+
+
+@njit(nogil=True, cache=True)
+def dearest(user_start, user_item, alive, fixed, loss, margin):  # type: ignore[no-untyped-def]
+    """Return the best item of the user whose choice costs most, whichever it is: the product of the least two losses."""
+    most, item = -1.0, -1
+    for j in range(fixed.size):
+        if fixed[j] >= 0:
+            continue
+        one, two, first = np.inf, np.inf, -1
         for t in range(user_start[j], user_start[j + 1]):
             k = user_item[t]
             if alive[k]:
-                if use[k] > room[limit[k]]:
-                    return -1
-                room[limit[k]] -= use[k]
-                fixed[j] = k
-                settled[n] = j
-                n += 1
-                break
-    return n
+                if loss[k] < one:
+                    one, two, first = loss[k], one, k
+                elif loss[k] < two:
+                    two = loss[k]
+        score = (one + margin) * (min(two, 100.0 * margin) + margin)
+        if score > most:
+            most, item = score, first
+    return item
+
+
+@njit(nogil=True, cache=True)
+def worth(value, fixed):  # type: ignore[no-untyped-def]
+    """Return what the fixed users earn."""
+    total = 0.0
+    for k in fixed:
+        if k >= 0:
+            total += value[k]
+    return total
 
 
 @njit(nogil=True, cache=True)
@@ -124,7 +180,7 @@ def tree(  # type: ignore[no-untyped-def]
     prices
         `(n_users,)` to begin with.
     least
-        `(1,)` what a solution in hand is worth, currency; others may raise it meanwhile, and what is found does.
+        `(1,)` what a solution in hand is worth, currency; what is found raises it.
     gain
         How much more a better one is worth at least, currency.
     solution
@@ -147,129 +203,57 @@ def tree(  # type: ignore[no-untyped-def]
     trail, settled = np.empty(n_items, np.int64), np.empty(n_users, np.int64)
     marks, branch = np.zeros((n_users + 2, 2), np.int64), np.empty(n_users + 2, np.int64)
     known = np.empty((n_users + 2, n_users))
-    price, best_price = prices.copy(), prices.copy()
+    price, best_price, out = prices.copy(), prices.copy(), np.empty(n_users)
     p_start = np.empty(n_limits + 1, np.int64)
     p_item, p_user, p_use = np.empty(n_items, np.int64), np.empty(n_items, np.int64), np.empty(n_items, np.int64)
     p_value, taken = np.empty(n_items), np.empty(n_items, np.uint8)
     within, without, loss = np.empty(n_items), np.empty(n_items), np.zeros(n_items)
-    out = np.empty(n_users)
-    n_trail, level, sound = 0, 0, True
-    known[0] = price
-    n_settled = settle(user_start, user_item, limit, use, alive, left, fixed, room, settled, 0)
-    if n_settled < 0:
-        return True, work
+    n_trail, level = 0, 0
+    n_settled, sound = settle(user_start, user_item, limit, use, alive, left, fixed, room, settled, 0)
     while True:
         work -= 10.0 * n_items
         if stop[0] or work <= 0.0:
             return False, work
-        cutoff = least[0] + gain - SPECK
-        bound = np.inf
+        cutoff, bound = least[0] + gain - SPECK, np.inf
         for turn in range(ROUNDS):
             if not sound or n_settled == n_users:
                 break
-            held = 0.0
-            for j in range(n_users):
-                if fixed[j] >= 0:
-                    held += value[fixed[j]]
             n = packed(start, user, use, value, alive, fixed, p_start, p_item, p_user, p_use, p_value)
-            cost = 0.0
+            steps = STEPS if turn == 0 else STEPS // ROUNDS
             for i in range(n_limits):
-                cost += (p_start[i + 1] - p_start[i]) * (room[i] + 1.0)
-            steps = STEPS if turn == 0 else STEPS // 3
-            work -= (steps + 3) * cost
+                work -= (steps + 3.0) * (p_start[i + 1] - p_start[i]) * (room[i] + 1.0)
             bound = lowered(
-                price,
-                best_price,
-                fixed,
-                held,
-                p_start,
-                p_user[:n],
-                p_use[:n],
-                p_value[:n],
-                room,
-                taken[:n],
-                cutoff,
-                steps,
-            )
+                price, best_price, fixed, worth(value, fixed), p_start, p_user[:n], p_use[:n], p_value[:n], room, taken[:n],
+                cutoff, steps,
+            )  # fmt: skip
             if bound < cutoff:
                 sound = False
                 break
             forced(price, p_start, p_user[:n], p_use[:n], p_value[:n], room, within, without)
-            out[:] = 0.0
-            for k in range(n):
-                out[p_user[k]] += without[k]
-            before, k = n_trail, 0
-            while k < n:
-                # With an item in, all others of its user are out; those in the same knapsack are not counted twice.
-                same, last = without[k], k + 1
-                while last < n and p_user[last] == p_user[k] and limit[p_item[last]] == limit[p_item[k]]:
-                    same += without[last]
-                    last += 1
-                for t in range(k, last):
-                    loss[p_item[t]] = within[t] + out[p_user[t]] - same
-                    if bound - loss[p_item[t]] < cutoff:
-                        n_trail = rule_out(p_item[t], user, alive, left, trail, n_trail)
-                k = last
+            losses(p_item, p_user, n, limit, within, without, out, loss)
+            before = n_trail
+            for k in p_item[:n]:
+                if bound - loss[k] < cutoff:
+                    n_trail = rule_out(k, user, alive, left, trail, n_trail)
             if n_trail == before:
                 break
-            count = settle(user_start, user_item, limit, use, alive, left, fixed, room, settled, n_settled)
-            if count < 0:
-                sound = False
-                # What was fixed before it failed stands in `settled` up to the first user who is not.
-                for j in range(n_users):
-                    if fixed[j] >= 0:
-                        known_before = False
-                        for t in range(n_settled):
-                            known_before = known_before or settled[t] == j
-                        if not known_before:
-                            settled[n_settled] = j
-                            n_settled += 1
-                break
-            n_settled = count
+            n_settled, sound = settle(user_start, user_item, limit, use, alive, left, fixed, room, settled, n_settled)
         if sound and n_settled == n_users:
-            total = 0.0
-            for j in range(n_users):
-                total += value[fixed[j]]
+            total = worth(value, fixed)
             if total >= cutoff:
                 least[0] = max(least[0], total)
-                for j in range(n_users):
-                    solution[j] = fixed[j]
+                solution[:] = fixed
             sound = False
         if sound:
-            # The user whose choice costs most, whichever it is.
-            margin = 0.01 * (bound - cutoff) + SPECK
-            most, item = -1.0, -1
-            for j in range(n_users):
-                if fixed[j] >= 0:
-                    continue
-                one, two, first = np.inf, np.inf, -1
-                for t in range(user_start[j], user_start[j + 1]):
-                    k = user_item[t]
-                    if not alive[k]:
-                        continue
-                    if loss[k] < one:
-                        one, two, first = loss[k], one, k
-                    elif loss[k] < two:
-                        two = loss[k]
-                score = (one + margin) * (min(two, 100.0 * margin) + margin)
-                if score > most:
-                    most, item = score, first
+            item = dearest(user_start, user_item, alive, fixed, loss, 0.01 * (bound - cutoff) + SPECK)
             branch[level] = item
             known[level] = price
             level += 1
             marks[level, 0], marks[level, 1] = n_trail, n_settled
-            j = user[item]
-            for t in range(user_start[j], user_start[j + 1]):
-                k = user_item[t]
+            for k in user_item[user_start[user[item]] : user_start[user[item] + 1]]:
                 if k != item and alive[k]:
                     n_trail = rule_out(k, user, alive, left, trail, n_trail)
-            if use[item] > room[limit[item]]:
-                sound = False
-            else:
-                room[limit[item]] -= use[item]
-                fixed[j] = item
-                settled[n_settled] = j
-                n_settled += 1
+            n_settled, sound = take(user[item], item, limit, use, fixed, room, settled, n_settled)
             continue
         # Back: undo this level, and rule out what it began with.
         if level == 0:
@@ -280,23 +264,10 @@ def tree(  # type: ignore[no-untyped-def]
             left[user[trail[n_trail]]] += 1
         while n_settled > marks[level, 1]:
             n_settled -= 1
-            j = settled[n_settled]
-            room[limit[fixed[j]]] += use[fixed[j]]
-            fixed[j] = -1
+            k = fixed[settled[n_settled]]
+            room[limit[k]] += use[k]
+            fixed[settled[n_settled]] = -1
         level -= 1
         price[:] = known[level]
         n_trail = rule_out(branch[level], user, alive, left, trail, n_trail)
-        sound = left[user[branch[level]]] > 0
-        if sound and left[user[branch[level]]] == 1:
-            j = user[branch[level]]
-            for t in range(user_start[j], user_start[j + 1]):
-                k = user_item[t]
-                if alive[k]:
-                    if use[k] > room[limit[k]]:
-                        sound = False
-                    else:
-                        room[limit[k]] -= use[k]
-                        fixed[j] = k
-                        settled[n_settled] = j
-                        n_settled += 1
-                    break
+        n_settled, sound = settle(user_start, user_item, limit, use, alive, left, fixed, room, settled, n_settled)

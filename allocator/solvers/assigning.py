@@ -8,6 +8,7 @@ neighbourhoods of the plan are searched, and the whole again, each time with mor
 from __future__ import annotations
 
 import dataclasses
+from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 
@@ -59,28 +60,30 @@ class Assigning:
         """Return what a plan is worth, `(n_users,)` items."""
         return float(self.knapsacks.value[items].sum())
 
-    def best(self, items: np.ndarray, stop: np.ndarray) -> tuple[np.ndarray, float]:
-        """Return the best plan found from one in hand, `(n_users,)` items, and a bound, until the deadline or the stop.
+    def best(self, items: np.ndarray, stop: np.ndarray, told: list[np.ndarray]) -> tuple[np.ndarray, float]:
+        """Return the best plan found from one in hand, `(n_users,)` items, and a bound, until the stop.
 
-        It depends on the clock only where the bound says that it is not the best.
+        It depends on the clock only where the bound says that it is not the best. What is found meanwhile is `told`.
         """
         rng = np.random.default_rng(self.seed)
         bound = float(np.floor(self.proven.bound)) if self.whole else self.proven.bound
         items = self._mended(items, bound, rng, stop)
         items, bound = self._near_bound(items, bound, stop)
         work = FIRST_WORK
+        told.append(items)
         while bound - self.value(items) >= self.gain and not stop[0]:
             items = self.walk(items, work, rng, stop)
             items, done = self._search(items, self.value(items), work, stop)
             if done:
                 return items, self.value(items)
+            told.append(items)
             work *= MORE_WORK
         return items, bound
 
-    def wander(self, items: np.ndarray, stop: np.ndarray) -> np.ndarray:
-        """Return the best plan found among neighbourhoods until the stop."""
+    def wander(self, items: np.ndarray, stop: np.ndarray, told: list[np.ndarray]) -> np.ndarray:
+        """Return the best plan found among neighbourhoods until the stop, of what another search has `told` too."""
         rng = np.random.default_rng(self.seed)
-        return self.walk(self._mended(items, self.proven.bound, rng, stop), np.inf, rng, stop)
+        return self.walk(self._mended(items, self.proven.bound, rng, stop), np.inf, rng, stop, told)
 
     def _mended(self, items: np.ndarray, bound: float, rng: np.random.Generator, stop: np.ndarray) -> np.ndarray:
         """Return the better of a plan and the best found from what fills the knapsacks at the prices.
@@ -130,7 +133,14 @@ class Assigning:
         found, done, _ = self._tree(everyone, within, items, least, self.gain, work, stop)
         return (items if found is None else found), done
 
-    def walk(self, items: np.ndarray, work: float, rng: np.random.Generator, stop: np.ndarray) -> np.ndarray:
+    def walk(
+        self,
+        items: np.ndarray,
+        work: float,
+        rng: np.random.Generator,
+        stop: np.ndarray,
+        told: Sequence[np.ndarray] = (),
+    ) -> np.ndarray:
         """Return the best plan found among neighbourhoods, one after the other from `items`, for so much work."""
         sacks, widths, size = self.knapsacks, [FIRST_USERS] * KINDS, self.knapsacks.n_users
         # Whole values leave room for specks that lead from a plan to another as good.
@@ -140,6 +150,8 @@ class Assigning:
         while work > 0.0 and not stop[0]:
             kind = rounds % KINDS
             rounds += 1
+            if told and self.value(told[-1]) > self.value(items):
+                items = told[-1]
             now = self.value(items)
             free = self._freed(rng, items, limit[items], int(widths[kind]), kind)
             gap = self.proven.bound - now
@@ -205,8 +217,9 @@ def assigned(search: Assigning, items: np.ndarray, deadline: float) -> tuple[np.
     stop, other = np.zeros(1, np.uint8), dataclasses.replace(search, seed=search.seed + 1)
     with stopped_at(deadline, stop), ThreadPoolExecutor(2) as pool:
         try:
-            task = pool.submit(search.best, items, stop)
-            beside = pool.submit(other.wander, items, stop)
+            told: list[np.ndarray] = []
+            task = pool.submit(search.best, items, stop, told)
+            beside = pool.submit(other.wander, items, stop, told)
             found, bound = task.result()
         finally:
             stop.fill(1)

@@ -85,4 +85,4 @@ def _warm_knapsacks() -> None:
     knapsacks = Knapsacks.of(states)
     assert knapsacks is not None
     proven = knapsacks.tightened(states.worth, 0.0, np.inf)
-    Assigning(knapsacks, proven, 1.0, True, 0).best(knapsacks.item[[0, 3]], np.zeros(1, np.uint8))
+    Assigning(knapsacks, proven, 1.0, True, 0).best(knapsacks.item[[0, 3]], np.zeros(1, np.uint8), [])
