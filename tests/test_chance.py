@@ -14,6 +14,7 @@ import pyarrow.parquet as parquet
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from scipy.special import ndtr
 
 from allocator import Chance, Limit, Problem, Result, Status, VerificationError, frontier, solve, verify
 from allocator.campaign.reading import parse_campaign
@@ -25,7 +26,7 @@ from allocator.hedging.standins import StandIns
 from allocator.risk import SpendDistribution, SpendParts, spend_parts, spend_risk
 from allocator.risk.surrogate import Box, Surrogate, stand_below, tangent
 from allocator.tables.plan_folder import read_plan_folder
-from allocator.verification.spending import Standing
+from allocator.verification.spending import Offered, Standing, within
 
 
 def simulated(parts: SpendParts, shock: float, runs: int, seed: int) -> np.ndarray:
@@ -56,6 +57,34 @@ def test_percentile_is_kept_as_often_as_it_says_in_simulated_campaigns(shock: fl
 def test_percentile_and_probability_are_inverse() -> None:
     spend = SpendDistribution(some_parts(300), 0.2)
     assert spend.within(spend.percentile(0.95)) == pytest.approx(0.95, abs=1e-9)
+
+
+@pytest.mark.parametrize("seed", range(4))
+def test_solver_and_check_agree_where_each_offer_that_is_sure_to_be_redeemed_bends_the_distribution(seed: int) -> None:
+    """Few offers, a large shock: both integrate to a billionth, as a rule does that begins anew at every bend."""
+    rng = np.random.default_rng(seed)
+    parts = SpendParts(rng.random(12) * 0.1, rng.choice([2.0, 5.0, 18.0], 12), rng.random(12))
+    spend = SpendDistribution(parts, 1.0)
+    number = spend.percentile(0.6)
+    spread = math.sqrt(math.log(2.0))
+    bends = np.clip(spread / 2.0 - np.log(parts.chance) / spread, -9.0, 9.0)
+    edges = np.unique(np.concatenate([np.linspace(-9.0, 9.0, 3_000), bends]))
+    x, w = np.polynomial.legendre.leggauss(8)
+    t = 0.5 * ((edges[1:] + edges[:-1])[:, None] + np.diff(edges)[:, None] * x)
+    weight = (0.5 * np.diff(edges)[:, None] * w * np.exp(-t * t / 2.0)).reshape(-1) / math.sqrt(2.0 * math.pi)
+    p = np.minimum(1.0, np.exp(spread * t.reshape(-1) - spread**2 / 2.0)[:, None] * parts.chance)
+    mean, variance, third = (
+        (parts.fixed + parts.amount * p).sum(axis=1),
+        (parts.amount**2 * p * (1.0 - p)).sum(axis=1),
+        (parts.amount**3 * p * (1.0 - p) * (1.0 - 2.0 * p)).sum(axis=1),
+    )
+    noise = np.sqrt(np.maximum(variance, 1e-300))
+    z = np.clip((number - mean) / noise, -38.0, 38.0)
+    skew = third / noise**3 * (z * z - 1.0) * np.exp(-z * z / 2.0) / (6.0 * math.sqrt(2.0 * math.pi))
+    normal, corrected = weight @ ndtr(z), weight @ np.clip(ndtr(z) - np.where(variance > 0, skew, 0.0), 0.0, 1.0)
+    assert spend.within(number) == pytest.approx(min(normal, corrected), abs=2e-9)
+    checked = within(Offered(parts.fixed, parts.amount, parts.chance), Chance(0.6, 1.0), number)
+    assert checked == pytest.approx(min(normal, corrected), abs=2e-9)
 
 
 def test_a_probability_above_one_counts_as_one() -> None:

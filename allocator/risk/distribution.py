@@ -23,11 +23,13 @@ from allocator.risk.parts import SpendParts
 
 REACH = 9.0  # standard deviations; beyond it a normal distribution has 1e-19
 COARSE = 65  # points of log S at which the moments are tabulated, to find the window
-NODES = 64  # of Gauss and Legendre inside each panel of the window
+NODES = 64  # of Gauss and Legendre inside each panel of the window,
+FEWER_NODES = 16  # where many panels end at bends
 MOST_PANELS, PER_PANEL = (
     16,
     1 << 17,
 )  # panels, where there are so few offers that each one's clipping shows: offers x panels
+FEW = 1_000  # offers up to which panels end where one is clipped: the integrand has a bend there
 ROUNDS = 4  # in which the window follows the percentile
 HALVINGS = 80
 
@@ -114,6 +116,15 @@ class SpendDistribution:
         result[1] = np.maximum(result[1], 0.0)
         return result
 
+    def _panels(self, low: float, high: float) -> np.ndarray:
+        """Return the edges of the panels of a range of log S; with few offers, those where one is clipped are among them."""
+        chance = self.parts.chance
+        edges = np.linspace(low, high, 1 + max(1, min(MOST_PANELS, PER_PANEL // max(chance.size, 1))))
+        if chance.size > FEW:
+            return edges
+        bends = 0.5 * self.spread - np.log(chance[chance > 0.0]) / self.spread
+        return np.unique(np.concatenate([edges, bends[(bends > low) & (bends < high)]]))
+
     def _window(self, number: float) -> tuple[np.ndarray, np.ndarray]:
         """Return weights and moments such that the weighted probabilities at them are P(spend <= number).
 
@@ -127,7 +138,7 @@ class SpendDistribution:
         low = float(np.interp(number, np.maximum.accumulate(sure), self.t))
         high = float(np.interp(number, np.maximum.accumulate(hopeless), self.t))
         low, high = max(-REACH, low - 0.02), min(REACH, high + 0.02)
-        t, width = _nodes(low, high, max(1, min(MOST_PANELS, PER_PANEL // max(self.parts.chance.size, 1))))
+        t, width = _nodes(self._panels(low, high))
         density = np.exp(-0.5 * t * t) / math.sqrt(2.0 * math.pi)
         table = self._moments(t)
         ends = np.array([[-np.inf, np.inf], [0.0, 0.0], [0.0, 0.0]])
@@ -135,12 +146,11 @@ class SpendDistribution:
         return weights, np.concatenate([ends[:, :1], table, ends[:, 1:]], axis=1)
 
 
-def _nodes(low: float, high: float, panels: int) -> tuple[np.ndarray, np.ndarray]:
-    """Return the points and weights of Gauss and Legendre's rule in equal panels of a range."""
-    x, w = np.polynomial.legendre.leggauss(NODES)
-    half = 0.5 * (high - low) / panels
-    middles = low + half * (2.0 * np.arange(panels) + 1.0)
-    return (middles[:, None] + half * x).reshape(-1), np.tile(half * w, panels)
+def _nodes(edges: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """Return the points and weights of Gauss and Legendre's rule in panels between these edges."""
+    x, w = np.polynomial.legendre.leggauss(NODES if edges.size <= MOST_PANELS + 1 else FEWER_NODES)
+    half, middles = 0.5 * np.diff(edges), 0.5 * (edges[1:] + edges[:-1])
+    return (middles[:, None] + half[:, None] * x).reshape(-1), (half[:, None] * w).reshape(-1)
 
 
 def spend_risk(

@@ -18,8 +18,9 @@ from allocator.problem import Problem
 from allocator.solvers.candidates import CorePlan, Effort, best_of, keeps_limits, reach_of, solve_part
 from allocator.solvers.exchange import exchanged
 from allocator.solvers.filling import filled
+from allocator.solvers.opening import MOST_CORE
 from allocator.solvers.part import part_of
-from allocator.solvers.persisting import MOST_CORE, persist
+from allocator.solvers.persisting import persist
 from allocator.solvers.piece import Piece
 from allocator.solvers.programs import Ending
 from allocator.solvers.strategies import compare

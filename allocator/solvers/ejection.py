@@ -64,6 +64,8 @@ class States:
         `(n_limits,)`.
     penalty
         `(n_limits,)` price, or a guess where it is 0, currency per unit.
+    worth
+        `(n_users,)` what the user's best state earns after prices, currency.
     """
 
     start: np.ndarray
@@ -74,6 +76,7 @@ class States:
     lower: np.ndarray
     upper: np.ndarray
     penalty: np.ndarray
+    worth: np.ndarray
 
     @property
     def typical(self) -> float:
@@ -98,7 +101,8 @@ class States:
         begin = np.concatenate([[0], np.cumsum(stays)])[self.start]
         stay = np.flatnonzero(stays)
         return States(
-            begin, self.column[stay], self.value[stay], self.loss[stay], self.uses[stay], self.lower, self.upper, self.penalty
+            begin, self.column[stay], self.value[stay], self.loss[stay], self.uses[stay], self.lower, self.upper, self.penalty,
+            self.worth,
         )  # fmt: skip
 
     def at(self, x: np.ndarray) -> np.ndarray:
@@ -138,7 +142,8 @@ def states_of(program: Program, owner: np.ndarray, prices: np.ndarray) -> States
         return None
     limits = sp.csr_matrix(program.matrix[:n_limits])
     reduced = np.append(program.objective - prices @ limits, 0.0)[column]
-    loss = np.repeat(np.maximum.reduceat(reduced, start[:-1]), np.diff(start)) - reduced
+    worth = np.maximum.reduceat(reduced, start[:-1])
+    loss = np.repeat(worth, np.diff(start)) - reduced
     uses = sp.csr_matrix(sp.vstack([limits.T, sp.csr_matrix((1, n_limits))]))[column]
     lower, upper = program.lower[:n_limits], program.upper[:n_limits]
     least, most = _reach(uses, start)
@@ -150,7 +155,7 @@ def states_of(program: Program, owner: np.ndarray, prices: np.ndarray) -> States
         start, column, np.append(program.objective, 0.0)[column], loss, kept,
         low + room * (1 + np.where(np.isinf(low), 0.0, np.abs(low))),
         high - room * (1 + np.where(np.isinf(high), 0.0, np.abs(high))),
-        _penalties(kept, prices[open_], program.objective),
+        _penalties(kept, prices[open_], program.objective), worth,
     )  # fmt: skip
 
 

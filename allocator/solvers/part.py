@@ -51,12 +51,15 @@ class Opened:
         `(free,)` of the part: what a flip loses, currency, and whether it is among the best choices at the prices.
     base
         Those best choices, the piece's offer indices.
+    complete
+        Nothing else can differ.
     """
 
     part: Part
     lost: np.ndarray
     chosen: np.ndarray
     base: np.ndarray
+    complete: bool
 
     def closest(self, n: int) -> Part:
         """Return the part of the `n` offers that lose the least, all others as they are best at the prices."""

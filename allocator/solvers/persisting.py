@@ -13,6 +13,7 @@ import numpy as np
 
 from allocator.kernels.sums import exact_sum
 from allocator.problem import Problem
+from allocator.solvers.assigning import assigned
 from allocator.solvers.branching import branch
 from allocator.solvers.candidates import (
     CorePlan,
@@ -21,13 +22,13 @@ from allocator.solvers.candidates import (
     best_of,
     keeps_limits,
     plan_at,
-    reach_of,
     required_value,
     solve_part,
 )
-from allocator.solvers.ejection import REACH, first_rounds, states_of
+from allocator.solvers.ejection import REACH, first_rounds
 from allocator.solvers.neighbourhoods import Neighbourhoods, News
-from allocator.solvers.part import Opened, Part, part_of
+from allocator.solvers.opening import MOST_CORE, Field, Ground
+from allocator.solvers.part import Opened, Part
 from allocator.solvers.piece import Piece
 from allocator.solvers.programs import Answer, Ending, Halt
 
@@ -38,59 +39,52 @@ SMALLER = 0.7  # of all that may differ: fewer are worth a search of their own
 CLOSEST_SHARE = 0.35  # of the time that is left, for it
 HOPELESS = 0.3  # of the gap: branch and bound that closes less in that time will not get through,
 NEARLY_ALL = 0.9  # where so many of all offers may still differ
-MOST_CORE = 120_000
 
 
 def persist(
     problem: Problem, whole: Piece, prices: np.ndarray, bound: float, best: CorePlan, effort: Effort
 ) -> CorePlan:  # fmt: skip
     """Use the time that is left on a hard problem: ejection chains, then branch and bound beside neighbourhoods."""
-    opened = _open(problem, whole, prices, bound, best)
-    part = opened.part
-    best, walked = _walk(problem, part, prices, bound, best, effort)
+    field = Field(problem, whole, prices, bound).tightened(best, effort)
+    if field.proven is not None:
+        best = best_of(problem, best, [], field.bound)
+    opened = field.open(best)
+    best, walked = _walk(field, opened.part, best, effort)
     if best.offers is None:
+        part = opened.part
         found = solve_part(problem, part, effort, effort.patience, None) if part.free.size <= MOST_CORE else None
         if found is None or found.offers is None:
             impossible = found is not None and found.ending is Ending.INFEASIBLE
             return CorePlan(None, -math.inf, math.inf, infeasible=impossible)
         return CorePlan(found.offers, exact_sum(problem.column("value", found.offers)), found.bound)
-    if effort.spent(bound, best):
+    if effort.spent(field.bound, best):
         return best
+    if field.ground is not None:
+        return _assigned(field, field.ground, best, effort)
     if walked:  # a better plan rules out more
-        opened = _open(problem, whole, prices, bound, best)
-    return _beside(problem, opened, prices, bound, best, effort)
+        opened = field.open(best)
+    return _beside(field, opened, best, effort)
 
 
-def _open(problem: Problem, whole: Piece, prices: np.ndarray, bound: float, best: CorePlan) -> Opened:
-    """Return all that may differ in a better plan, or most of it: the users nearest to a tie, others as in the plan."""
-    tables = whole.folding.tables(prices)
-    offer, lost, chosen = whole.executor.losses(whole.shard, tables, reach_of(best, bound))
-    base = whole.executor.choose(whole.shard, tables).picked
-    kept = base[~np.isin(base, offer[chosen])]
-    if best.offers is not None and offer.size > MOST_CORE:
-        owner = whole.shard.users_of(offer)
-        closest = np.full(whole.shard.n_users, np.inf)
-        np.minimum.at(closest, owner, lost)
-        ranked = np.argsort(closest, kind="stable")
-        room = np.cumsum(np.bincount(owner, minlength=whole.shard.n_users)[ranked])
-        free = np.zeros(whole.shard.n_users, dtype=bool)
-        free[ranked[room <= MOST_CORE]] = True
-        plan = np.setdiff1d(best.offers, problem.required)
-        kept = np.concatenate([kept[free[whole.shard.users_of(kept)]], plan[~free[whole.shard.users_of(plan)]]])
-        inside = free[owner]
-        offer, lost, chosen = offer[inside], lost[inside], chosen[inside]
-    return Opened(part_of(whole, kept, offer), lost, chosen, base)
+def _assigned(field: Field, ground: Ground, best: CorePlan, effort: Effort) -> CorePlan:
+    """Search by prices of users, where limits are knapsacks."""
+    problem, part, states = field.problem, ground.part, ground.states
+    assert best.offers is not None
+    start = ground.search.knapsacks.item[states.at(_point(problem, part, best.offers))]
+    items, bound = assigned(ground.search, start, effort.deadline)
+    plan = plan_at(problem, part, states.point(ground.search.knapsacks.state[items], part.free.size))
+    plans = [plan] if keeps_limits(problem, plan) else []
+    return best_of(problem, best, plans, bound + part.fixed + required_value(problem))
 
 
-def _walk(
-    problem: Problem, part: Part, prices: np.ndarray, bound: float, best: CorePlan, effort: Effort
-) -> tuple[CorePlan, bool]:  # fmt: skip
+def _walk(field: Field, part: Part, best: CorePlan, effort: Effort) -> tuple[CorePlan, bool]:
     """Improve a plan by ejection chains, or find a first one; return the best, and whether it is new."""
-    states = states_of(part.program, part.owner, prices) if part.free.size <= MOST_CORE else None
+    problem = field.problem
+    states = field.states(part) if part.free.size <= MOST_CORE else None
     if states is None:
         return best, False
     start = states.best() if best.offers is None else states.at(_point(problem, part, best.offers))
-    near = states.near(REACH * (bound - best.objective), start)
+    near = states.near(REACH * (field.bound - best.objective), start)
     current = near.best() if best.offers is None else near.at(states.point(start, part.free.size))
     _, found = first_rounds(near, current, work=FIRST_WORK, seed=effort.seed, deadline=effort.until(best))
     plan = plan_at(problem, part, near.point(found, part.free.size))
@@ -105,19 +99,17 @@ def _point(problem: Problem, part: Part, plan: np.ndarray) -> np.ndarray:
     return np.isin(part.piece.shard.originals(part.free), plan).astype(np.float64)
 
 
-def _beside(
-    problem: Problem, opened: Opened, prices: np.ndarray, bound: float, best: CorePlan, effort: Effort
-) -> CorePlan:  # fmt: skip
+def _beside(field: Field, opened: Opened, best: CorePlan, effort: Effort) -> CorePlan:
     """Search neighbourhoods of a plan, and where the part is small enough by branch and bound at the same time."""
     assert best.offers is not None
-    part = opened.part
+    problem, part = field.problem, opened.part
     start = _point(problem, part, best.offers)
     outside = part.fixed + required_value(problem)
     halt, news = Halt(), News(start, float(part.program.objective @ start))
     walk = Neighbourhoods(
-        part.program, part.owner, opened.lost, bound - outside, effort.tolerance,
+        part.program, part.owner, opened.lost, field.bound - outside, effort.tolerance,
         lambda x: keeps_limits(problem, plan_at(problem, part, x)), effort.deadline, effort.seed,
-        states_of(part.program, part.owner, prices), news,
+        field.states(part), news,
     )  # fmt: skip
     if part.free.size > MOST_BESIDE:
         return best_of(problem, best, [plan_at(problem, part, walk.improve(start, halt))], best.bound)
@@ -125,7 +117,7 @@ def _beside(
         beside = pool.submit(walk.improve, start, halt)
         beside.add_done_callback(lambda _: halt.now())
         try:
-            best, found = _branched(problem, opened, prices, bound, best, effort, halt, news, walk)
+            best, found = _branched(field, opened, best, effort, halt, news, walk)
         finally:
             halt.now()
         better = beside.result()
@@ -137,9 +129,8 @@ def _beside(
 
 
 def _branched(
-    problem: Problem, opened: Opened, prices: np.ndarray, bound: float, best: CorePlan, effort: Effort, halt: Halt, news: News,
-    walk: Neighbourhoods,
-) -> tuple[CorePlan, Found]:  # fmt: skip
+    field: Field, opened: Opened, best: CorePlan, effort: Effort, halt: Halt, news: News, walk: Neighbourhoods
+) -> tuple[CorePlan, Found]:
     """Branch and bound, first among what loses least, then on all that may differ; return the best plan before, and that.
 
     A good plan loses little in total, so it loses next to nothing at each user: most of the time the optimum is among a
@@ -147,7 +138,7 @@ def _branched(
     from draws the solver's own search to its surroundings, where chains and neighbourhoods look already. Where even the
     few are too many for it, another walk through neighbourhoods is the better use of the time.
     """
-    part, hint = opened.part, None
+    problem, part, hint = field.problem, opened.part, None
     size = CLOSEST * (int(part.owner.max(initial=-1)) + 1)
     until = monotonic() + CLOSEST_SHARE * (effort.deadline - monotonic())
 
@@ -170,8 +161,10 @@ def _branched(
         if found.ending is not Ending.OPTIMAL:  # so that what is proven does not depend on the other thread
             best = best_of(problem, best, [plan_at(problem, part, news.x)], best.bound)
         assert best.offers is not None
-        opened = _open(problem, part.piece, prices, bound, best)
-        stuck = found.ending is not Ending.OPTIMAL and bound - found.bound < HOPELESS * (bound - best.objective)
+        opened = field.open(best)
+        stuck = found.ending is not Ending.OPTIMAL and field.bound - found.bound < HOPELESS * (
+            field.bound - best.objective
+        )
         if stuck and opened.part.free.size > NEARLY_ALL * part.piece.shard.value.size:
             other = dataclasses.replace(walk, seed=effort.seed + 1).improve(news.x, halt)
             return best, Found(plan_at(problem, part, other), math.inf, Ending.FEASIBLE)

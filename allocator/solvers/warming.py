@@ -6,15 +6,19 @@ from collections.abc import Iterator
 
 import numpy as np
 import pyarrow as pa
+import scipy.sparse as sp
 
 from allocator.limit import Limit
 from allocator.problem import Problem
+from allocator.solvers.assigning import Assigning
 from allocator.solvers.ejection import STYLES, chain_round, states_of
 from allocator.solvers.exchange import aimed, table_of
 from allocator.solvers.filling import filled
+from allocator.solvers.knapsacks import Knapsacks
 from allocator.solvers.part import part_of
 from allocator.solvers.piece import Piece
 from allocator.solvers.pool import pool_of
+from allocator.solvers.programs import Program
 from allocator.solvers.tally import Tally
 
 
@@ -61,5 +65,24 @@ def warm(problem: Problem, piece: Piece) -> None:
     states = states_of(part.program, part.owner, prices)
     if states is not None:
         chain_round(states, states.best(), STYLES[0], 1.0, 0, np.zeros(1, np.uint8))
+    _warm_knapsacks()
     table = table_of(piece, prices, used, pool, np.ones(prices.size, dtype=bool), -np.inf, 0)
     aimed(table, pool.start(), np.inf, 1)
+
+
+def _warm_knapsacks() -> None:
+    """Assign two users to two knapsacks."""
+    program = Program(
+        objective=np.array([3.0, 2.0, 4.0, 1.0]),
+        matrix=sp.csr_matrix(np.array([[1.0, 0, 1, 0], [0, 1, 0, 1], [1, 1, 0, 0], [0, 0, 1, 1]])),
+        lower=np.array([-np.inf, -np.inf, 1.0, 1.0]),
+        upper=np.ones(4),
+        ceiling=np.ones(4),
+        integer=np.ones(4, dtype=bool),
+    )
+    states = states_of(program, np.array([0, 0, 1, 1]), np.zeros(2))
+    assert states is not None
+    knapsacks = Knapsacks.of(states)
+    assert knapsacks is not None
+    proven = knapsacks.tightened(states.worth, 0.0, np.inf)
+    Assigning(knapsacks, proven, 1.0, True, 0).best(knapsacks.item[[0, 3]], np.zeros(1, np.uint8), [])
