@@ -142,6 +142,7 @@ def sum_pairs(start, item, time, amount, kind, kind_weight, half_life, now, once
     total = np.zeros(n_items)
     last_time = np.full(n_items, -1, np.int64)
     last_weight = np.zeros(n_items)
+    decayed_at, worth = np.int64(-1), 1.0  # of the last time met: events of a visit share one
     for u in range(start.size - 1):
         free = indptr[u]
         for e in range(start[u], start[u + 1]):
@@ -153,7 +154,9 @@ def sum_pairs(start, item, time, amount, kind, kind_weight, half_life, now, once
             if kind.size:
                 weight *= kind_weight[kind[e]]
             if half_life < np.inf:
-                weight *= 0.5 ** ((now - when) / half_life)
+                if when != decayed_at:
+                    decayed_at, worth = when, 0.5 ** ((now - when) / half_life)
+                weight *= worth
             if last_time[i] < 0:
                 indices[free] = i
                 free += 1

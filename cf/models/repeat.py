@@ -43,7 +43,7 @@ def describe(start, item, time, now, n_items, indptr, indices, out):  # type: ig
         first = np.zeros(n_items, np.int64)
         for u in range(t * n_users // n_threads, (t + 1) * n_users // n_threads):
             free = indptr[u]
-            visits = np.zeros(4)
+            visits, worth = np.zeros(4), np.empty(4)
             previous, number = np.int64(-1), 0
             for e in range(start[u], start[u + 1]):
                 i, when = item[e], np.int64(time[e])
@@ -52,7 +52,8 @@ def describe(start, item, time, now, n_items, indptr, indices, out):  # type: ig
                     previous = when
                     number += 1
                     for h in range(4):
-                        visits[h] += 0.5 ** (age / LIVES[h])
+                        worth[h] = 0.5 ** (age / LIVES[h])
+                        visits[h] += worth[h]
                 if place[i] < 0:
                     place[i] = free
                     indices[free] = i
@@ -65,7 +66,7 @@ def describe(start, item, time, now, n_items, indptr, indices, out):  # type: ig
                 if out[row, 4] > 0.0:
                     out[row, 6] = (when - last[i]) / 86_400.0
                 for h in range(4):
-                    out[row, h] += 0.5 ** (age / LIVES[h])
+                    out[row, h] += worth[h]
                 out[row, 4] += 1.0
                 out[row, 5] = age
                 last[i] = when

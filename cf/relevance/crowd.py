@@ -175,8 +175,9 @@ def crowd_of(
     pair = found.pair
     days = (now - first) / DAY
     recall = max(1.0 - 0.5 ** (days / kernels.LIVES[2]), 1e-3) * kernels.LIVES[2] / np.log(2.0)
-    rare = rarity(reference.matrix())
-    holders = np.bincount(reference.matrix().indices, minlength=reference.n_items)
+    visits = reference.matrix()
+    rare = rarity(visits)
+    holders = np.bincount(visits.indices, minlength=reference.n_items)
     rare = np.where(holders >= RARE, rare, 0.0)
     profile = profile_of(reference, rare)
     profile.eliminate_zeros()

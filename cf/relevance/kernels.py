@@ -26,6 +26,7 @@ def gather(first, last, item, time, money, scope_start, scope_of, n_scopes, now,
     for u in prange(first.size):
         previous = np.int64(-1)
         scoped = np.full(n_scopes, -1, np.int64)  # the last visit in which a scope was seen
+        worth = np.empty(4)  # of the present visit, by the four lives
         for e in range(first[u], last[u]):
             when = np.int64(time[e])
             age = (now - when) / DAY
@@ -33,7 +34,8 @@ def gather(first, last, item, time, money, scope_start, scope_of, n_scopes, now,
                 previous = when
                 user[u, 0] += 1.0
                 for h in range(4):
-                    user[u, 1 + h] += 0.5 ** (age / LIVES[h])
+                    worth[h] = 0.5 ** (age / LIVES[h])
+                    user[u, 1 + h] += worth[h]
                 if user[u, 0] == 1.0:
                     user[u, 6] = age
                 user[u, 5] = age
@@ -43,7 +45,7 @@ def gather(first, last, item, time, money, scope_start, scope_of, n_scopes, now,
             for at in range(scope_start[item[e]], scope_start[item[e] + 1]):
                 s = scope_of[at]
                 pair[u, s, 8] += paid
-                pair[u, s, 9] += paid * 0.5 ** (age / 90.0)
+                pair[u, s, 9] += paid * worth[2]
                 pair[u, s, 10] += 1.0
                 if scoped[s] == when:
                     continue
@@ -53,7 +55,7 @@ def gather(first, last, item, time, money, scope_start, scope_of, n_scopes, now,
                 scoped[s] = when
                 pair[u, s, 0] += 1.0
                 for h in range(4):
-                    pair[u, s, 1 + h] += 0.5 ** (age / LIVES[h])
+                    pair[u, s, 1 + h] += worth[h]
                 pair[u, s, 6] = pair[u, s, 5] if pair[u, s, 0] > 1.0 else -1.0
                 pair[u, s, 5] = age
                 if age <= 28.0:

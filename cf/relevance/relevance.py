@@ -71,11 +71,11 @@ class Relevance:
     past_windows: int = 5
     cut: float = 0.8
     most_users: int = 20_000
-    most_rows: int = 800_000
-    most_short_rows: int = 700_000
+    most_rows: int = 1_000_000
+    most_short_rows: int = 450_000
     models: int = 2
     boosting: Boosting = field(default_factory=lambda: Boosting(rounds=200, rate=0.06))
-    short: Boosting = field(default_factory=lambda: Boosting(rounds=150, leaves=15, rate=0.06, least_rows=300))
+    short: Boosting = field(default_factory=lambda: Boosting(rounds=100, leaves=15, rate=0.09, least_rows=300))
     spending: Boosting = field(default_factory=lambda: Boosting(rounds=80, leaves=15, rate=0.1, least_rows=200))
     seed: int = 0
 
