@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
@@ -120,7 +120,9 @@ def depth_curve(model: FittedNetwork, features: Any, depths: np.ndarray, *, grou
         # A coupon of any depth is to each user what the group's coupons are on average.
         mine = np.nanmean(table.pairs[:, model.terms.group == group], axis=1, keepdims=True)
         table = Features.create(table, pairs=np.repeat(mine, amounts.size, axis=1))
-    effects: Effects = model.predict(table, terms=Terms(amounts, np.full(amounts.size, group, dtype=np.int64)))
+    # What is hidden of each user's own is not in an average.
+    shared = replace(model, stages=tuple(replace(stage, hidden=None) for stage in model.stages))
+    effects: Effects = shared.predict(table, terms=Terms(amounts, np.full(amounts.size, group, dtype=np.int64)))
     return DepthCurve(amounts, effects.uplift.mean(axis=0), effects.standard_error.mean(axis=0))
 
 
