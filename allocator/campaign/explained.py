@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import shlex
 import textwrap
 import tomllib
 from collections.abc import Mapping, Sequence
@@ -102,7 +103,7 @@ def campaign_text(folder: str, proposals: Proposals) -> str:
     proposals
         What is set; the first coupon explains every key of [[coupon]].
     """
-    parts = [TOP.format(folder=folder), _table("[campaign]", Header, HEADER, proposals.values)]
+    parts = [TOP.format(folder=shlex.quote(folder)), _table("[campaign]", Header, HEADER, proposals.values)]
     for number, proposal in enumerate(proposals.coupons):
         said = {key: (value, "") for key, value in proposal.terms.items()}
         head = _comment(proposal.why) + "[[coupon]]"

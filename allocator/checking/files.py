@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shlex
 from dataclasses import dataclass, fields, replace
 from pathlib import Path
 
@@ -44,8 +45,10 @@ def find_inputs(folder: str | Path) -> Inputs:
         Where there is no such folder, it holds none of them, or one of them twice.
     """
     place = Path(folder)
+    if place.is_file():
+        raise UsageError(f"{folder} is a file; give the folder that it lies in, or say what it is, such as --offers")
     if not place.is_dir():
-        raise UsageError(f"{folder}: there is no such folder; make one with `allocate init {folder}`")
+        raise UsageError(f"{folder}: there is no such folder; make one with `allocate init {shlex.quote(str(folder))}`")
     found: dict[str, str] = {}
     for name, file in FILES.items():
         if (place / file).is_file():

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shlex
 from collections.abc import Sequence
 
 from allocator.history import people, products, transactions, trial
@@ -23,7 +24,7 @@ TABLES: tuple[tuple[str, str, Sequence[Column], str], ...] = (
     ),
     (
         "users",
-        "One row for each user who may get a coupon. Needed where limits refer to users.",
+        "One row for each user who may get a coupon. Needed to have offers predicted, and where limits refer to users.",
         people.COLUMNS,
         "Every other column is an attribute that a limit's `users` can name, such as segment or region.",
     ),
@@ -34,7 +35,8 @@ TABLES: tuple[tuple[str, str, Sequence[Column], str], ...] = (
         trial.COLUMNS,
         "Every other column is a feature of the user that was known before the campaign. Where its coupons are not those of "
         "`campaign.toml`, put their terms beside it as `trial.toml`, in the same form: a coupon that was never tried is related "
-        "to them by its terms.",
+        "to them by its terms. Where nobody drew lots, put a list of whom past campaigns were sent to beside it instead, named "
+        "`sent`, with `user_id`, `coupon` and `time` (the campaign's first day): effects are then observational.",
     ),
 )
 
@@ -54,12 +56,12 @@ def page(folder: str, transactions_path: str | None = None, products_path: str |
 `campaign.toml` says which coupons there are and what the plan must keep. Each key is explained there.
 
 Put the tables beside it: Parquet or CSV (with the columns' names on the first line, separated by commas, UTF-8), each a
-file or a folder of files, named `transactions`, `products`, `users`, `trial` (and `offers`, where you have them already). All but
+file or a folder of files, named `transactions`, `products`, `users`, `trial` or `sent` (and `offers`, where you have them already). All but
 one are optional; what each is good for stands below.
 
 Then check everything:
 
-    allocate check {_quoted(folder)}{_options(transactions_path, products_path)}
+    allocate check {shlex.quote(folder)}{_options(transactions_path, products_path)}
 """
     for name, purpose, columns, more in TABLES:
         text += f"\n## {name}\n{purpose}\n\n| column | holds | | also called |\n| --- | --- | --- | --- |\n"
@@ -74,8 +76,4 @@ Then check everything:
 
 def _options(transactions_path: str | None, products_path: str | None) -> str:
     named = (("transactions", transactions_path), ("products", products_path))
-    return "".join(f" --{option} {_quoted(path)}" for option, path in named if path is not None)
-
-
-def _quoted(path: str) -> str:
-    return path if path.replace("/", "").replace(".", "").replace("-", "").replace("_", "").isalnum() else f"'{path}'"
+    return "".join(f" --{option} {shlex.quote(path)}" for option, path in named if path is not None)

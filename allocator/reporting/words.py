@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
+from allocator.errors import counted
 from allocator.reporting.summary import HedgeLine, StrategyLine, Summary
 from allocator.shares import percent, percent_of_digits
 
@@ -32,7 +33,8 @@ def headline(summary: Summary) -> str:
             f"{money(hedge.tail, summary.currency)} in {bad_draws(hedge)}"
         )
     return (
-        f"{summary.issued:,} of {summary.offers:,} candidate offers are issued among {summary.users:,} users: expected "
+        f"{summary.issued:,} of {summary.offers:,} candidate offers {'is' if summary.issued == 1 else 'are'} issued among "
+        f"{counted(summary.users, 'user', 'users')}: expected "
         f"to spend {money(summary.spend, summary.currency)} of {money(summary.budget, summary.currency)} "
         f"and {earned}."
     )

@@ -63,6 +63,8 @@ def read_plan_folder(path: str | Path) -> PlanFolder:
         Where a file of it is missing, cut short or of another version.
     """
     folder = Path(path)
+    if folder.is_file():
+        raise UsageError(f"{path} is a file; give the folder that `allocate -o FOLDER` wrote")
     if not folder.is_dir():
         raise UsageError(f"{path}: there is no such folder; give the folder that `allocate -o FOLDER` wrote")
     if not (folder / MANIFEST).is_file():

@@ -10,6 +10,7 @@ import typer
 from allocator.cli import exits
 from allocator.cli.options import Quiet, Verbose
 from allocator.cli.screen import Screen
+from allocator.cli.steps import command
 
 if TYPE_CHECKING:
     from allocator.campaign.explained import Proposals
@@ -65,9 +66,11 @@ def _run(folder: Path, history: str | None, products: str | None, force: bool, s
     found = FIRST if history is None else _proposed(history, products, screen)
     text = campaign_text(str(folder), found)
     parse_campaign(text, str(folder / CAMPAIGN))  # what we write ourselves must be sound
+    known = {"transactions": history, "products": products}
     contents: dict[str, Content] = {CAMPAIGN: text, README: guide.page(str(folder), history, products)}
     write_files(folder, contents)
     typer.echo(f"Written: {', '.join(str(folder / name) for name in names)}")
+    typer.echo(f"Next: put your tables beside it, as its README says, and {command('check', str(folder), **known)}")
     return 0
 
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import sys
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Any
 
 import typer
 
@@ -13,7 +13,8 @@ from allocator.cli import exits
 from allocator.cli.amounts import parse_amount, whole_users
 from allocator.cli.options import AsJson, Force, Quiet, Verbose
 from allocator.cli.screen import Screen
-from allocator.errors import UsageError
+from allocator.cli.steps import command
+from allocator.errors import UsageError, counted
 
 MISSPECIFIED = 0.8  # how odd users are then, see `allocator.simulation.Settings`
 
@@ -78,7 +79,7 @@ def _make(
         made = Market.draw(n_users, seed, settings=settings, coupons=coupons)
     with screen.stage("write"):
         made.write(folder, force=force)
-    facts = {
+    facts: dict[str, Any] = {
         "users": made.n_users,
         "coupons": len(made.coupons),
         "trial": int(made.trial.user.size),
@@ -90,10 +91,10 @@ def _make(
         sys.stdout.write(json.dumps(facts, indent=2) + "\n")
     else:
         sys.stdout.write(
-            f"{facts['users']:,} users, {facts['coupons']} coupons, {facts['transactions']:,} lines of history and a trial of "
-            f"{facts['trial']:,} users are in {folder}\n"
+            f"{counted(facts['users'], 'user', 'users')}, {facts['coupons']} coupons, {facts['transactions']:,} lines of history "
+            f"and a trial of {counted(facts['trial'], 'user', 'users')} are in {folder}\n"
             f"What is true of every offer: {folder / 'truth.parquet'}. The best plan that could be made:\n"
-            f"  allocate --offers {folder / 'truth.parquet'} --users {folder / 'users.parquet'} "
-            f"--campaign {folder / 'campaign.toml'}\n"
+            f"  {command(offers=folder / 'truth.parquet', users=folder / 'users.parquet', campaign=folder / 'campaign.toml')}\n"
+            f"What a planner knows: all the other tables. Begin with: {command('check', str(folder))}\n"
         )
     return 0
