@@ -17,8 +17,9 @@ from allocator.chance import Chance
 from allocator.problem import Problem
 
 POINTS = 20_001  # of the trapezoidal rule over the factor; its steps stay below the width of what it integrates
-FEW = 1_000  # offers up to which each one's clipping shows: there integrals begin anew where one is clipped
+FEW = 200  # offers up to which each one's clipping shows: there integrals begin anew where one is clipped
 CELLS = 6_000
+CLOSER, LAST = 100, 10
 HALVINGS = 40
 GAUSS = ((-math.sqrt(0.6), 5.0 / 9.0), (0.0, 8.0 / 9.0), (math.sqrt(0.6), 5.0 / 9.0))  # on a cell, from -1 to 1
 FEW_POINTS = 201  # over a single normal number
@@ -81,7 +82,10 @@ def _edges(chance: np.ndarray, sigma: float, corrected: Callable[[np.ndarray], n
     one bend is nothing; among few the trapezoidal rule would be off by some 1e-7 for it.
     """
     bends = sigma / 2.0 - np.log(chance[chance > 0.0]) / sigma
-    edges = np.unique(np.concatenate([np.linspace(-REACH, REACH, CELLS + 1), bends[np.abs(bends) < REACH]]))
+    # Where the last offers are clipped little or nothing random is left: close to that cells get ever smaller.
+    closer = np.subtract.outer(np.sort(bends)[-LAST:], np.geomspace(1e-11, 1.0, CLOSER))
+    every = np.concatenate([np.linspace(-REACH, REACH, CELLS + 1), bends, closer.reshape(-1)])
+    edges = np.unique(every[np.abs(every) <= REACH])
     at = corrected(edges)
     found = [edges]
     for level in (0.0, 1.0):
