@@ -29,7 +29,9 @@ MOST_PANELS, PER_PANEL = (
     16,
     1 << 17,
 )  # panels, where there are so few offers that each one's clipping shows: offers x panels
-FEW = 1_000  # offers up to which panels end where one is clipped: the integrand has a bend there
+FEW = 200  # offers up to which panels end where one is clipped: the integrand has a bend there
+GRADES, MOST_GRADED = 40, 10  # halvings of a distance, bends
+LOOKED_AT = 500  # points, to find the others
 ROUNDS = 4  # in which the window follows the percentile
 HALVINGS = 80
 
@@ -116,14 +118,33 @@ class SpendDistribution:
         result[1] = np.maximum(result[1], 0.0)
         return result
 
-    def _panels(self, low: float, high: float) -> np.ndarray:
-        """Return the edges of the panels of a range of log S; with few offers, those where one is clipped are among them."""
+    def _panels(self, low: float, high: float, number: float) -> np.ndarray:
+        """Return the edges of the panels of a range of log S.
+
+        With few offers the integrand's bends are among them: where one is clipped, and where the correction for skewness
+        leaves 0 to 1 at this number.
+        """
         chance = self.parts.chance
         edges = np.linspace(low, high, 1 + max(1, min(MOST_PANELS, PER_PANEL // max(chance.size, 1))))
         if chance.size > FEW:
             return edges
         bends = 0.5 * self.spread - np.log(chance[chance > 0.0]) / self.spread
-        return np.unique(np.concatenate([edges, bends[(bends > low) & (bends < high)]]))
+        # Towards the last ones most of the noise vanishes, and faster and faster.
+        closer = np.sort(bends)[-MOST_GRADED:, None] - (high - low) * 0.5 ** np.arange(GRADES)
+        bends = np.concatenate([bends, closer.reshape(-1)])
+        edges = np.unique(np.concatenate([edges, bends[(bends > low) & (bends < high)]]))
+        for bound in (0.0, 1.0):
+            # Between neighbours among many points, by halving.
+            t = np.unique(np.concatenate([np.linspace(low, high, LOOKED_AT), edges]))
+            beyond = _given(number, self._moments(t))[1] > bound
+            cell = np.flatnonzero(beyond[1:] != beyond[:-1])
+            left, right, before = t[cell], t[cell + 1], beyond[cell]
+            for _ in range(HALVINGS // 2 if cell.size else 0):
+                middle = 0.5 * (left + right)
+                same = (_given(number, self._moments(middle))[1] > bound) == before
+                left, right = np.where(same, middle, left), np.where(same, right, middle)
+            edges = np.unique(np.concatenate([edges, left]))
+        return edges
 
     def _window(self, number: float) -> tuple[np.ndarray, np.ndarray]:
         """Return weights and moments such that the weighted probabilities at them are P(spend <= number).
@@ -137,8 +158,10 @@ class SpendDistribution:
         sure, hopeless = self._table[0] + REACH * noise, self._table[0] - REACH * noise
         low = float(np.interp(number, np.maximum.accumulate(sure), self.t))
         high = float(np.interp(number, np.maximum.accumulate(hopeless), self.t))
-        low, high = max(-REACH, low - 0.02), min(REACH, high + 0.02)
-        t, width = _nodes(self._panels(low, high))
+        # Of few offers the noise can vanish between two of these points: there the window ends at the next one.
+        beside = 0.02 if self.parts.chance.size > FEW else 2.0 * REACH / (COARSE - 1)
+        low, high = max(-REACH, low - beside), min(REACH, high + beside)
+        t, width = _nodes(self._panels(low, high, number))
         density = np.exp(-0.5 * t * t) / math.sqrt(2.0 * math.pi)
         table = self._moments(t)
         ends = np.array([[-np.inf, np.inf], [0.0, 0.0], [0.0, 0.0]])
@@ -170,6 +193,12 @@ def spend_risk(
 
 
 def _probability(number: float, weights: np.ndarray, table: np.ndarray) -> float:
+    normal, corrected = _given(number, table)
+    return float(min(weights @ normal, weights @ np.clip(corrected, 0.0, 1.0)))
+
+
+def _given(number: float, table: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """Return P(spend <= number) at each moment of the table, as normal, and corrected (which may leave 0 to 1)."""
     mean, variance, third = table
     noise = np.sqrt(variance)
     off = number - mean
@@ -179,8 +208,7 @@ def _probability(number: float, weights: np.ndarray, table: np.ndarray) -> float
     safe = np.where(inner, x, 0.0)
     skew = np.where(noise > 0, third / np.where(noise > 0, noise, 1.0) ** 3, 0.0)
     term = skew * (safe * safe - 1.0) / 6.0 * np.exp(-0.5 * safe * safe) / math.sqrt(2.0 * math.pi)
-    corrected = np.clip(normal - np.where(inner, term, 0.0), 0.0, 1.0)
-    return float(min(weights @ normal, weights @ corrected))
+    return normal, normal - np.where(inner, term, 0.0)
 
 
 def _inverse(confidence: float, weights: np.ndarray, table: np.ndarray) -> float:

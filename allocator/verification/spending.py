@@ -7,6 +7,7 @@ last ones; percentiles are never inverted, only probabilities at given numbers a
 from __future__ import annotations
 
 import math
+from collections.abc import Callable
 from dataclasses import dataclass
 
 import numpy as np
@@ -16,8 +17,10 @@ from allocator.chance import Chance
 from allocator.problem import Problem
 
 POINTS = 20_001  # of the trapezoidal rule over the factor; its steps stay below the width of what it integrates
-FEW = 1_000  # offers up to which each one's clipping shows: there integrals end where one is clipped
+FEW = 200  # offers up to which each one's clipping shows: there integrals begin anew where one is clipped
 CELLS = 6_000
+CLOSER, LAST = 100, 10
+HALVINGS = 40
 GAUSS = ((-math.sqrt(0.6), 5.0 / 9.0), (0.0, 8.0 / 9.0), (math.sqrt(0.6), 5.0 / 9.0))  # on a cell, from -1 to 1
 FEW_POINTS = 201  # over a single normal number
 REACH = 9.0
@@ -57,30 +60,54 @@ def within(offers: Offered, chance: Chance, number: float) -> float:
     """Return P(spend <= number): the smaller of that of normal distributions given the factor, and Edgeworth's."""
     sigma = math.sqrt(math.log(1.0 + chance.shock**2))
     if not sigma:
-        return min(_given(offers, np.ones(1), number)[0].item(), _given(offers, np.ones(1), number)[1].item())
-    t, weight = _points(offers.chance, sigma)
-    normal, corrected = _given(offers, np.exp(sigma * t - sigma * sigma / 2.0), number)
-    return float(min(weight @ normal, weight @ corrected) / weight.sum())
+        normal, corrected = _given(offers, np.ones(1), number)
+        return float(min(normal[0], np.clip(corrected[0], 0.0, 1.0)))
 
+    def given(t: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+        return _given(offers, np.exp(sigma * t - sigma * sigma / 2.0), number)
 
-def _points(chance: np.ndarray, sigma: float) -> tuple[np.ndarray, np.ndarray]:
-    """Return points and weights, up to a factor, for the mean of a function of the log of the factor in its deviations.
-
-    The function has a bend where an offer's probability reaches 1. Among many offers one bend is nothing; among few the
-    trapezoidal rule would be off by some 1e-7 for it.
-    """
-    if chance.size > FEW:
+    if offers.chance.size > FEW:
         t = np.linspace(-REACH, REACH, POINTS)
-        return t, np.exp(-t * t / 2.0)
+        weight = np.exp(-t * t / 2.0)
+    else:
+        t, weight = _points(_edges(offers.chance, sigma, lambda t: given(t)[1]))
+    normal, corrected = given(t)
+    return float(min(weight @ normal, weight @ np.clip(corrected, 0.0, 1.0)) / weight.sum())
+
+
+def _edges(chance: np.ndarray, sigma: float, corrected: Callable[[np.ndarray], np.ndarray]) -> np.ndarray:
+    """Return points between which what is integrated has no bend, by the log of the factor in its deviations.
+
+    It has one where an offer's probability reaches 1, and one where Edgeworth's correction leaves 0 to 1. Among many offers
+    one bend is nothing; among few the trapezoidal rule would be off by some 1e-7 for it.
+    """
     bends = sigma / 2.0 - np.log(chance[chance > 0.0]) / sigma
-    edges = np.unique(np.concatenate([np.linspace(-REACH, REACH, CELLS + 1), bends[np.abs(bends) < REACH]]))
+    # Where the last offers are clipped little or nothing random is left: close to that cells get ever smaller.
+    closer = np.subtract.outer(np.sort(bends)[-LAST:], np.geomspace(1e-11, 1.0, CLOSER))
+    every = np.concatenate([np.linspace(-REACH, REACH, CELLS + 1), bends, closer.reshape(-1)])
+    edges = np.unique(every[np.abs(every) <= REACH])
+    at = corrected(edges)
+    found = [edges]
+    for level in (0.0, 1.0):
+        cell = np.flatnonzero((at[1:] > level) != (at[:-1] > level))
+        low, high, above = edges[cell], edges[cell + 1], at[cell] > level
+        for _ in range(HALVINGS):
+            middle = (low + high) / 2.0
+            same = (corrected(middle) > level) == above
+            low, high = np.where(same, middle, low), np.where(same, high, middle)
+        found.append(low)
+    return np.unique(np.concatenate(found))
+
+
+def _points(edges: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """Return points and weights, up to a factor, for the mean of a function that is smooth between these edges."""
     half, middle = np.diff(edges) / 2.0, (edges[1:] + edges[:-1]) / 2.0
     t = np.concatenate([middle + half * x for x, _ in GAUSS])
     return t, np.concatenate([half * w for _, w in GAUSS]) * np.exp(-t * t / 2.0)
 
 
 def _given(offers: Offered, factors: np.ndarray, number: float) -> tuple[np.ndarray, np.ndarray]:
-    """Return the two probabilities at each of these factors."""
+    """Return the two probabilities at each of these factors, the second as it comes: it may be beyond 0 and 1."""
     order = np.argsort(offers.chance, kind="stable")
     p, a = offers.chance[order], offers.amount[order]
     # Offers before this place are not clipped.
@@ -103,7 +130,7 @@ def _given(offers: Offered, factors: np.ndarray, number: float) -> tuple[np.ndar
         * np.exp(-x * x / 2.0)
         / (6.0 * math.sqrt(2.0 * math.pi))
     )
-    return normal, np.clip(normal - bend, 0.0, 1.0)
+    return normal, normal - bend
 
 
 def _like_a_plan(value: np.ndarray, mean: np.ndarray, budget: float) -> np.ndarray:
