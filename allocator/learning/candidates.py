@@ -25,7 +25,7 @@ class Network:
     fitted: FittedNetwork
 
     def predict_members(self, features: Any) -> Members:
-        """Estimate; the parts are the folds' members and the averages' errors."""
+        """Estimate; the parts are the folds' members and the averages' errors, not what is each user's own (`Stage.hidden`)."""
         effects, parts = self.fitted.predict_members(features)
         return Members(effects.control, effects.treated, parts)
 

@@ -25,6 +25,7 @@ from allocator.learning.past import WINDOW, Past
 from allocator.learning.pooled import PooledLearner
 from allocator.learning.redeeming import Discounts
 from allocator.learning.spending import fit_spending
+from allocator.learning.threads import few
 from allocator.learning.trials import TrialArrays, read_trial
 from allocator.learning.wanting import Learned, learn
 from allocator.learning.writing import manifest_of
@@ -121,11 +122,12 @@ def train(
         relevance = learn(past, () if campaign is None else campaign.coupon, start, seed, told)
         table = dataclasses.replace(table, notes=(*table.notes, *relevance.notes))
     try:
-        return _Training(table, campaign, profile, relevance, observational, seed, told).run(
-            default_candidates() if candidates is None else candidates,
-            on_epoch,
-            manifest_of(sources, {TRANSACTIONS: transactions, PRODUCTS: products}, seed),
-        )
+        with few(table.arm.size):
+            return _Training(table, campaign, profile, relevance, observational, seed, told).run(
+                default_candidates() if candidates is None else candidates,
+                on_epoch,
+                manifest_of(sources, {TRANSACTIONS: transactions, PRODUCTS: products}, seed),
+            )
     except UpliftError as error:
         raise DataError(f"{table.source}: {error}") from error
 
