@@ -160,7 +160,7 @@ class _Drawing:
     def _x_axis(self, bottom: float) -> str:
         ticks = [
             tick
-            for tick in _ticks(self.x_low, self.x_high, 4 if self.narrow else 7)
+            for tick in round_ticks(self.x_low, self.x_high, 4 if self.narrow else 7)
             if self.x_low <= tick <= self.x_high
         ]
         parts = [
@@ -197,11 +197,11 @@ def _scale(panel: Panel) -> tuple[float, float, list[float]]:
     # Of a line that is nearly flat, ticks would all read the same.
     if panel.from_zero or high - low < LEAST_RANGE * max(abs(low), abs(high)) or low == high:
         low, high = min(low, 0.0), max(high, 0.0)
-    ticks = _ticks(low, high, panel.ticks)
+    ticks = round_ticks(low, high, panel.ticks)
     return min(low, ticks[0]), max(high, ticks[-1]), ticks
 
 
-def _ticks(low: float, high: float, about: int) -> list[float]:
+def round_ticks(low: float, high: float, about: int) -> list[float]:
     """Return round numbers from at most `low` to at least `high`, about so many."""
     if not high > low:
         return [low]

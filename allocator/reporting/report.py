@@ -90,7 +90,7 @@ def _cards(summary: Summary) -> str:
     cards = [
         *(hedged.cards(summary) or [("Expected to earn", summary.objective, words.interval(summary), "lead")]),
         ("Expected to spend", summary.spend, spend, ""),
-        ("No plan earns more than", summary.bound, f"{summary.gap:,.4f} above this one", ""),
+        ("No plan earns more than", summary.bound, words.above(summary), ""),
     ]
     parts = [
         f'<div class="{kind}"><dt>{title}</dt><dd>{amount:,.2f} <span>{text(currency)}</span>'

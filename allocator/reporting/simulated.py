@@ -10,6 +10,7 @@ from typing import Any
 import numpy as np
 
 from allocator.errors import DataError
+from allocator.reporting.charts import round_ticks, short
 from allocator.reporting.markup import section
 from allocator.reporting.shell import shell
 from allocator.reporting.words import money
@@ -24,6 +25,7 @@ AGAIN = "run `allocate simulate PLAN --keep` again"
 FAN = """
 svg.fan { height: auto; max-width: 46rem; }
 svg.fan text { fill: var(--soft); font-size: 13px; }
+@media (max-width: 34rem) { svg.fan text { font-size: 24px; } } /* it shrinks with the chart */
 svg.fan .outer { fill: var(--bar); opacity: .18; } svg.fan .inner { fill: var(--bar); opacity: .32; }
 svg.fan .middle { fill: none; stroke: var(--bar); stroke-width: 2; }
 svg.fan .grid { stroke: var(--line); } svg.fan .budget { stroke: var(--warn); stroke-width: 1.5; stroke-dasharray: 5 4; }
@@ -116,7 +118,8 @@ def fan_chart(paths: np.ndarray, budget: float | None, currency: str) -> str:
     `paths` `(days + 1, 5)`: `QUANTILES` of the spend up to each day, currency.
     """
     days = len(paths) - 1
-    top = max(float(paths.max()), budget or 0.0, 1e-9) * 1.04
+    marked = round_ticks(0.0, max(float(paths.max()), budget or 0.0, 1e-9), TICKS)
+    top = marked[-1]
 
     def x(day: float) -> float:
         return LEFT + (WIDTH - LEFT - 8) * day / max(days, 1)
@@ -130,14 +133,15 @@ def fan_chart(paths: np.ndarray, budget: float | None, currency: str) -> str:
     def band(low: int, high: int, kind: str) -> str:
         return f'<polygon class="{kind}" points="{" ".join([*line(low), *reversed(line(high))])}"/>'
 
-    marks = []
-    for tick in range(TICKS + 1):
-        amount, day = top / 1.04 * tick / TICKS, round(days * tick / TICKS)
-        marks.append(
-            f'<line class="grid" x1="{LEFT}" x2="{WIDTH - 8}" y1="{y(amount):.1f}" y2="{y(amount):.1f}"/>'
-            f'<text x="{LEFT - 6}" y="{y(amount) + 4:.1f}" text-anchor="end">{amount:,.0f}</text>'
-            f'<text x="{x(day):.1f}" y="{HEIGHT - 14}" text-anchor="middle">{day}</text>'
-        )
+    marks = [
+        f'<line class="grid" x1="{LEFT}" x2="{WIDTH - 8}" y1="{y(amount):.1f}" y2="{y(amount):.1f}"/>'
+        f'<text x="{LEFT - 6}" y="{y(amount) + 4:.1f}" text-anchor="end">{short(amount)}</text>'
+        for amount in marked
+    ]
+    marks += [
+        f'<text x="{x(day):.1f}" y="{HEIGHT - 14}" text-anchor="middle">{day}</text>'
+        for day in sorted({round(days * tick / TICKS) for tick in range(TICKS + 1)})
+    ]
     if budget is not None:
         at = y(budget)
         marks.append(f'<line class="budget" x1="{LEFT}" x2="{WIDTH - 8}" y1="{at:.1f}" y2="{at:.1f}"/>')

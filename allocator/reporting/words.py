@@ -10,6 +10,7 @@ from allocator.shares import percent, percent_of_digits
 
 MONEY = ("cost", "value", "liability")
 FEW = 30  # redemptions
+LIKELY = 0.2  # chance of an overrun from which the way to a surer plan is told
 
 
 def money(number: float, currency: str) -> str:
@@ -55,13 +56,13 @@ def proof(summary: Summary) -> str:
     bound = money(summary.bound, summary.currency)
     if summary.hedge is not None:
         return (
-            f"In {bad_draws(summary.hedge)} no plan that keeps the limits can earn more than {bound}, {_short(summary)}. The "
+            f"In {bad_draws(summary.hedge)} no plan that keeps the limits can earn more than {bound}, {above(summary)}. The "
             "bound follows from weights of the draws and the limits' prices: anyone can recompute it in one pass over the "
             f"offers.{' An independent check of the plan and of this bound agrees.' if summary.verified else ''}"
         )
     checked = " An independent check of the plan and of this bound agrees." if summary.verified else ""
     if summary.status == "optimal":
-        claim = f"Proven optimal: no plan that keeps the limits can earn more than {bound}, {_short(summary)}."
+        claim = f"Proven optimal: no plan that keeps the limits can earn more than {bound}, {above(summary)}."
         return f"{claim} {_ground(summary)}{checked}"
     longer = "" if any(" at " in use.measure for use in summary.limits) else " A longer --time-limit may close the gap."
     return (
@@ -94,12 +95,15 @@ def spend(summary: Summary) -> str:
         f"{percent(risk.confidence, None)} of campaigns, {money(risk.worst, currency)} if everyone redeems. "
         f"The budget is exceeded with a probability of {percent(risk.overrun)} (redemption_shock {risk.shock:g})."
     )
+    if risk.overrun > LIKELY and summary.hedge is None:
+        words += " To keep it more surely, plan with --confidence 0.95."
     if risk.redemptions < FEW:
         words += f" With {risk.redemptions:,.0f} redemptions expected, the percentile is rough."
     return words
 
 
-def _short(summary: Summary) -> str:
+def above(summary: Summary) -> str:
+    """Say how far the bound lies above the plan."""
     if summary.gap < 0.01:
         return "less than a cent above this one" if summary.gap > 0 else "which is what this one earns"
     return f"{money(summary.gap, summary.currency)} above this one ({summary.relative_gap:.1g} of it)"
