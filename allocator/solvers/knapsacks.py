@@ -20,6 +20,8 @@ from allocator.kernels import knapsacks as kernels
 from allocator.solvers.ejection import EXACT, States
 
 MOST_WORK = 2e8  # items times capacities: more takes seconds for each look at the bound
+LARGEST = 5e6  # the same of one knapsack: its tables are held in memory
+MOST_USERS = 4_000  # the tree search keeps everyone's prices for each level
 STEPS = 2_000
 AIMED_AT = 0.1  # of the gap, that the first steps aim to close
 FINEST = 1e-5  # of the gap: steps that aim at less are over
@@ -87,7 +89,8 @@ class Knapsacks:
         amounts, tops = uses.data, np.floor(states.upper)
         if (amounts != np.round(amounts)).any() or (amounts < 0).any() or (tops >= EXACT).any() or (tops < 0).any():
             return None
-        if float((tops + 1.0) @ np.bincount(uses.indices, minlength=n_limits)) > MOST_WORK:
+        entries = (tops + 1.0) * np.bincount(uses.indices, minlength=n_limits)
+        if n_users > MOST_USERS or entries.sum() > MOST_WORK or entries.max() > LARGEST:
             return None
         owner = np.repeat(np.arange(n_users), np.diff(states.start))
         limit, use = np.full(owner.size, n_limits), np.zeros(owner.size, np.int64)
