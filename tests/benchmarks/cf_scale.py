@@ -94,7 +94,7 @@ def judged(x: cf.Interactions, samples: list[int]) -> None:
     for sample in samples:
         with measured(f"fit on {sample:,} users"):
             model = cf.Relevance(most_users=sample).fit(known, scopes)
-        said = cf.judge(model.predict(history), history, later, scopes, repeats=50)
+        said = cf.judge(model.predict(history), history, later, scopes, repeats=20)
         print(
             f"  {sample:,} users: log-loss {said.log_loss}, AUC {said.auc}, calibration error {said.calibration_error:.4f}"
         )
