@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from decimal import Decimal
 
 
@@ -27,3 +28,11 @@ def percent_of_digits(share: float, digits: int) -> str:
     """Return a share as a percentage of so many digits that count: `53.4 %` and `0.573 %` of three."""
     number = Decimal(f"{100.0 * share:.{digits}g}")  # which would write a hundred as 1e+02
     return f"{number:,f} %"
+
+
+def typed(share: float) -> str:
+    """Return a share as it is typed after an option, rounded up so that no less is meant: `5.66%`."""
+    number, digits = 100.0 * share, 2
+    while math.ceil(number * 10**digits) > 1.05 * number * 10**digits:
+        digits += 1
+    return f"{math.ceil(number * 10**digits - 1e-9) / 10**digits:.{digits}f}%"

@@ -15,8 +15,11 @@ import pandas as pd
 import pytest
 
 from tests.conftest import Allocate, Run
+from tests.fuzzing import SHARE
 
-TIMES = 3  # at which each command is interrupted, spread over how long it takes
+# When each command is interrupted, as shares of how long it takes: from early to late; the last strike often comes while
+# files are being written.
+STRIKES = (0.15, 0.55, 0.95) if SHARE == 1 else (0.95,)
 PLAN = {"plan.parquet", "summary.json", "report.html", "manifest.json"}
 
 
@@ -131,6 +134,7 @@ def interrupted(allocate: Allocate) -> Iterator[Callable[[list[Any], float], Run
     signal.signal(signal.SIGALRM, before)
 
 
+@pytest.mark.fuzz
 @pytest.mark.skipif(not hasattr(signal, "setitimer"), reason="this system has no timer")
 @pytest.mark.parametrize("name", sorted(FILES))
 def test_a_command_that_is_interrupted_leaves_all_or_nothing(
@@ -142,11 +146,10 @@ def test_a_command_that_is_interrupted_leaves_all_or_nothing(
     begin = perf_counter()
     assert interrupted(stage.words(name, tmp_path / "whole" / "out"), 1e6).code == 0
     took = perf_counter() - begin
-    for turn in range(TIMES):
+    for turn, strike in enumerate(STRIKES):
         out = tmp_path / str(turn) / "out"
         out.parent.mkdir()
-        # From early to late; the last one often comes while files are being written.
-        code, _, err = interrupted(stage.words(name, out), took * (0.15 + 0.8 * turn / (TIMES - 1)))
+        code, _, err = interrupted(stage.words(name, out), took * strike)
         assert code in (0, 130), err
         # The last strike may come when all is written and the command has yet to end.
         assert written(out) == FILES[name] or (code == 130 and written(out) == set())

@@ -166,6 +166,7 @@ def test_sparse_equals_dense(town: Problem) -> None:
     assert abs(result.objective - solve(town).objective) < 0.02
 
 
+@pytest.mark.slow
 def test_overlapping_segments_and_three_each() -> None:
     """Twenty overlapping segment limits, three offers a user, an exclusive group and an at-least limit."""
     made = market(20_000, 8, seed=5)

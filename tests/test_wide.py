@@ -32,6 +32,7 @@ def with_quantities(n_users: int, n_coupons: int, eligible: int) -> Problem:
     return Problem.from_offers(pa.table(offers), limits=limits)
 
 
+@pytest.mark.slow
 def test_a_quantity_for_each_of_very_many_coupons_is_solved_nearly_to_the_bound() -> None:
     problem = with_quantities(2_000, 350, 10)
     result = solve(problem, time_limit=6)
@@ -39,6 +40,7 @@ def test_a_quantity_for_each_of_very_many_coupons_is_solved_nearly_to_the_bound(
     assert result.bound - result.objective < 1e-4 * result.bound
 
 
+@pytest.mark.slow
 def test_beside_a_budget_quantities_are_a_flow_whose_prices_are_the_relaxation() -> None:
     """SciPy solves the relaxation as a whole; a required offer takes its piece of a quantity, a forbidden one is not issued."""
     problem = with_quantities(800, 310, 10)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Sequence
 
 from rich.table import Table
@@ -11,7 +10,7 @@ from rich.text import Text
 from allocator.reporting.consoles import console_on_stdout as console
 from allocator.reporting.consoles import line, set_off
 from allocator.reporting.consoles import table_of as table
-from allocator.shares import percent
+from allocator.shares import percent, typed
 from allocator.simulation.design import Design
 from allocator.simulation.effects import LEAST_SHOWN
 
@@ -36,7 +35,7 @@ def show_design(found: Design, unit: str, notes: Sequence[str]) -> None:
 
 def _possible(found: Design, unit: str) -> list[str]:
     lines = [
-        f"Hold out {found.controls:,} of {found.users:,} planned users (--holdout {_typed(found.controls, found.users)}): an "
+        f"Hold out {found.controls:,} of {found.users:,} planned users (--holdout {typed(found.controls / found.users)}): an "
         f"effect of {_each(found.effect, unit)} is then found with a power of {percent(found.power)}.",
         f"Expected {percent(found.confidence, None)} interval: ± {_each(found.half_width, unit)}, ± "
         f"{found.total_half_width:,.0f} {unit} in all. Smallest effect found with a power of "
@@ -45,7 +44,7 @@ def _possible(found: Design, unit: str) -> list[str]:
     if found.controls < TRUSTED and found.users >= 2 * TRUSTED:
         lines.append(
             f"Intervals hold from about {TRUSTED} held-out users on: hold out {TRUSTED} "
-            f"(--holdout {_typed(TRUSTED, found.users)}) or more."
+            f"(--holdout {typed(TRUSTED / found.users)}) or more."
         )
     elif found.controls < TRUSTED:
         lines.append(
@@ -82,11 +81,3 @@ def _each(effect: float, unit: str) -> str:
     number = 100.0 * effect if unit == PURCHASES else effect
     words = f"{number:,.2f}" if abs(number) >= 0.1 else f"{number:.3g}"
     return f"{words} purchases per 100 users" if unit == PURCHASES else f"{words} {unit} per user"
-
-
-def _typed(controls: int, users: int) -> str:
-    """Return the share to type so that at least so many of the users are held out: `5.66%`."""
-    share, digits = 100.0 * controls / users, 2
-    while math.ceil(share * 10**digits) > 1.05 * share * 10**digits:
-        digits += 1
-    return f"{min(50.0, math.ceil(share * 10**digits - 1e-9) / 10**digits):.{digits}f}%"

@@ -39,8 +39,11 @@ def issued(users: int, seed: int) -> Issued:
     coupon = rng.integers(0, 8, users).astype(np.int32)
     rows = np.arange(users)
     chance = made.redeem_probability[rows, coupon]
-    paid = (made.cost[rows, coupon] - CONTACT_COST) / chance
-    gain = (made.value + made.cost)[rows, coupon] / chance
+    redeems = chance > 0
+    paid, gain = (
+        np.divide(total, chance, out=np.zeros(users), where=redeems)
+        for total in (made.cost[rows, coupon] - CONTACT_COST, (made.value + made.cost)[rows, coupon])
+    )
     names = tuple(f"{face:g}off" for face in made.face_value)
     luck = rng.integers(0, 2**63, users).astype(np.uint64)
     return Issued(luck, coupon, chance, paid, np.full(users, CONTACT_COST), chance, gain, names, np.full(8, 28))

@@ -197,7 +197,10 @@ def test_a_campaign_with_a_scope_is_sound_and_scored(tmp_path: Path) -> None:
     assert done(place) is None
 
 
-@pytest.mark.parametrize("what", list(TAKEN))
+LONGER = ("a trial with dates", "ids are text in transactions, all CSV")
+
+
+@pytest.mark.parametrize("what", [pytest.param(w, marks=pytest.mark.slow) if w in LONGER else w for w in TAKEN])
 def test_what_the_commands_take_is_sound(tmp_path: Path, what: str) -> None:
     place = TAKEN[what]().write(tmp_path)
     assert not checked(place).errors

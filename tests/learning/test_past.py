@@ -283,6 +283,7 @@ def test_relevance_is_learned_in_training_kept_and_told_of(
     assert any("less in proportion" in note for note in scorer.remember(pa.array(np.arange(9))).notes)
 
 
+@pytest.mark.slow
 def test_relevance_of_other_days_than_the_coupons_is_learned_anew_and_said(model: Model, shop: Path) -> None:
     other = parse_campaign(CAMPAIGN.replace("valid_days = 14", "valid_days = 28"))
     scorer = Scorer(model, other, past=Past.read(shop / "transactions.parquet", shop / "products.csv"))

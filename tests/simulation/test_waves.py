@@ -59,6 +59,7 @@ def test_nothing_earns_more_than_hindsight_and_no_budget_is_exceeded_in_expectat
     assert np.all(expected.cost <= expected.budget[:, None] * (1 + 1e-9))
 
 
+@pytest.mark.slow
 def test_counting_what_was_really_spent_keeps_realised_spend_nearer_to_the_budget(expected: Paced) -> None:
     observed = compare_paces(Campaign(users=3_000, waves=5), pacings=(ByPrices(),), markets=4, seed=10)
     off = np.abs(observed.spent[:, 0] / observed.budget - 1.0).mean()

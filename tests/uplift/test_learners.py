@@ -37,9 +37,9 @@ EFFECTIVE: list[Any] = [
     SLearner(Linear(1.0)),
     TLearner(FEW),
     XLearner(FEW),
-    DRLearner(FEW),
+    pytest.param(DRLearner(FEW), marks=pytest.mark.slow),
     DRLearner(Linear(1.0)),
-    RLearner(FEW),
+    pytest.param(RLearner(FEW), marks=pytest.mark.slow),
 ]
 
 

@@ -130,8 +130,8 @@ LEARNERS: list[Any] = [
     SLearner(Linear(1.0)),
     TLearner(FEW),
     XLearner(FEW),
-    DRLearner(FEW),
-    RLearner(FEW),
+    pytest.param(DRLearner(FEW), marks=pytest.mark.slow),
+    pytest.param(RLearner(FEW), marks=pytest.mark.slow),
 ]
 
 
