@@ -83,11 +83,13 @@ def as_result(problem: Problem, item: Hedged, seconds: float = 0.0) -> Result:
         passes=0.0,  # each of the plain solves counts its own
         seconds={"prices": seconds, "integer": 0.0, "total": seconds},
         limits=tuple(
-            LimitUse(limit.name, limit.measure_name, exact_sum(numbers), limit.at_least, limit.at_most, float(item.prices[r]))
+            LimitUse(
+                limit.name, limit.measure_name, exact_sum(numbers), limit.at_least, limit.at_most, float(item.prices[r])
+            )
             for r, (limit, numbers) in enumerate(zip(problem.limits, problem.measures(item.plan.offer), strict=True))
         ),
         spend=exact_sum(problem.column("cost", item.plan.offer)),
-    )  # fmt: skip
+    )
 
 
 def weighted(problem: Problem, draws: np.ndarray, item: Hedged) -> tuple[Problem, Result]:

@@ -80,9 +80,14 @@ def solve(
 
 
 def _solved(
-    problem: Problem, time_limit: float, gap: float, threads: int | None, seed: int, progress: Progress | None,
+    problem: Problem,
+    time_limit: float,
+    gap: float,
+    threads: int | None,
+    seed: int,
+    progress: Progress | None,
     start: np.ndarray | None = None,
-) -> Result:  # fmt: skip
+) -> Result:
     """As `solve`, of a problem without a chance limit; `start`: prices of a problem much like it."""
     begin = monotonic()
     report = progress or (lambda stage, share: None)
@@ -114,9 +119,16 @@ def _solved(
 
 
 def near_bound(
-    problem: Problem, search: Search, minimum: Minimum, bound: float, tolerance: float, begin: float, time_limit: float,
-    tau: float, seed: int,
-) -> tuple[np.ndarray, candidates.CorePlan]:  # fmt: skip
+    problem: Problem,
+    search: Search,
+    minimum: Minimum,
+    bound: float,
+    tolerance: float,
+    begin: float,
+    time_limit: float,
+    tau: float,
+    seed: int,
+) -> tuple[np.ndarray, candidates.CorePlan]:
     """Return a plan near the bound, and the prices that it comes from (those of `minimum`, unless ties had to be broken)."""
     piece, deadline = search.whole, begin + time_limit
     tied = not minimum.exact and monotonic() < search.deadline
@@ -135,9 +147,17 @@ def near_bound(
             piece, minimum, bound = apart.whole, other, other.value + candidates.required_value(problem)
     now = monotonic()
     found = core.search(
-        problem, piece, minimum.piece, minimum.prices, bound,
-        tolerance=tolerance, deadline=deadline, seed=seed, patience=now + PATIENCE * (deadline - now), start=minimum.plan,
-    )  # fmt: skip
+        problem,
+        piece,
+        minimum.piece,
+        minimum.prices,
+        bound,
+        tolerance=tolerance,
+        deadline=deadline,
+        seed=seed,
+        patience=now + PATIENCE * (deadline - now),
+        start=minimum.plan,
+    )
     return minimum.prices, found
 
 
@@ -258,9 +278,14 @@ def _typical_use(few: Piece, present: np.ndarray) -> np.ndarray:
 
 
 def _with_plan(
-    problem: Problem, prices: np.ndarray, price_bound: float, found: candidates.CorePlan, passes: float,
-    seconds: dict[str, float], gap: float,
-) -> Result:  # fmt: skip
+    problem: Problem,
+    prices: np.ndarray,
+    price_bound: float,
+    found: candidates.CorePlan,
+    passes: float,
+    seconds: dict[str, float],
+    gap: float,
+) -> Result:
     assert found.offers is not None
     plan = Plan.of(problem, found.offers)
     tally = Tally.of(problem, plan.offer)
@@ -300,9 +325,16 @@ def _uses(problem: Problem, tally: Tally, prices: np.ndarray) -> tuple[LimitUse,
 
 
 def _explained(
-    problem: Problem, piece: Piece, ray: np.ndarray | None, begin: float, time_limit: float, seed: int,
-    report: Progress, *, known: bool = True,
-) -> Result:  # fmt: skip
+    problem: Problem,
+    piece: Piece,
+    ray: np.ndarray | None,
+    begin: float,
+    time_limit: float,
+    seed: int,
+    report: Progress,
+    *,
+    known: bool = True,
+) -> Result:
     """Say which limits conflict, where that is `known` or comes out; else that no plan was found."""
     report("diagnosis", 0.0)
     finding = diagnose(problem, piece, ray, known=known, deadline=begin + time_limit, seed=seed)
@@ -316,9 +348,15 @@ def _explained(
 
 
 def _without_plan(
-    problem: Problem, status: Status, proof: Proof, passes: float, begin: float, *,
-    prices: np.ndarray | None = None, diagnosis: Diagnosis | None = None,
-) -> Result:  # fmt: skip
+    problem: Problem,
+    status: Status,
+    proof: Proof,
+    passes: float,
+    begin: float,
+    *,
+    prices: np.ndarray | None = None,
+    diagnosis: Diagnosis | None = None,
+) -> Result:
     names = tuple(limit.name for limit in problem.limits)
     return Result(
         status=status,

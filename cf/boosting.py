@@ -46,11 +46,21 @@ class Boosting:
         """Fit to `(rows, columns)` features, NaN allowed; `objective` is LightGBM's (`binary`, `gamma`)."""
         lightgbm = imported()
         parameters = {
-            "objective": objective, "num_leaves": self.leaves, "learning_rate": self.rate, "max_bin": 127,
-            "min_data_in_leaf": self.least_rows, "feature_fraction": self.share_of_columns,
-            "bagging_fraction": self.share_of_rows, "bagging_freq": 1, "lambda_l2": self.ridge, "seed": seed,
-            "num_threads": self.threads, "verbosity": -1, "deterministic": True, "force_row_wise": True,
-        }  # fmt: skip
+            "objective": objective,
+            "num_leaves": self.leaves,
+            "learning_rate": self.rate,
+            "max_bin": 127,
+            "min_data_in_leaf": self.least_rows,
+            "feature_fraction": self.share_of_columns,
+            "bagging_fraction": self.share_of_rows,
+            "bagging_freq": 1,
+            "lambda_l2": self.ridge,
+            "seed": seed,
+            "num_threads": self.threads,
+            "verbosity": -1,
+            "deterministic": True,
+            "force_row_wise": True,
+        }
         data = lightgbm.Dataset(features, np.asarray(target, np.float32), free_raw_data=True)
         return Trees(lightgbm.train(parameters, data, self.rounds).model_to_string())
 

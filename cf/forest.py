@@ -83,9 +83,17 @@ class Forest:
         """Return predictions of `(rows, features)`, NaN allowed."""
         total = np.zeros(len(rows))
         evaluate(
-            np.ascontiguousarray(rows, np.float32), self.node_start, self.feature, self.threshold, self.nan_right,
-            self.mask, self.leaf_start, self.leaf, PLACE, total,
-        )  # fmt: skip
+            np.ascontiguousarray(rows, np.float32),
+            self.node_start,
+            self.feature,
+            self.threshold,
+            self.nan_right,
+            self.mask,
+            self.leaf_start,
+            self.leaf,
+            PLACE,
+            total,
+        )
         if self.logistic:
             return 1.0 / (1.0 + np.exp(-total))
         return np.exp(total) if self.exponential else total
@@ -116,9 +124,16 @@ def forest_of(text: str) -> Forest | None:
         leaf_start.append(len(leaves))
     feature, threshold, nan_right, mask = nodes
     return Forest(
-        np.array(node_start), np.array(feature, np.int64), np.array(threshold, np.float32), np.array(nan_right, bool),
-        np.array(mask, np.uint32), np.array(leaf_start), np.array(leaves), objective[0] == "binary", objective[0] == "gamma",
-    )  # fmt: skip
+        np.array(node_start),
+        np.array(feature, np.int64),
+        np.array(threshold, np.float32),
+        np.array(nan_right, bool),
+        np.array(mask, np.uint32),
+        np.array(leaf_start),
+        np.array(leaves),
+        objective[0] == "binary",
+        objective[0] == "gamma",
+    )
 
 
 def unrolled(page: dict[str, str]) -> tuple[list[int], list[list[Any]]]:
@@ -141,7 +156,10 @@ def unrolled(page: dict[str, str]) -> tuple[list[int], list[list[Any]]]:
     features = [int(v) for v in page["split_feature"].split()]
     thresholds = [float(v) for v in page["threshold"].split()]
     kinds = [int(v) for v in page["decision_type"].split()]
-    nan_right = [not kind & DEFAULT_LEFT if kind >> 2 == MISSING_NAN else limit < 0 for kind, limit in zip(kinds, thresholds, strict=True)]  # fmt: skip
+    nan_right = [
+        not kind & DEFAULT_LEFT if kind >> 2 == MISSING_NAN else limit < 0
+        for kind, limit in zip(kinds, thresholds, strict=True)
+    ]
     limits = [below(limit) for limit in thresholds]
     return order, [features, limits, nan_right, [0xFFFFFFFF & ~gone[node] for node in range(len(features))]]
 

@@ -111,4 +111,4 @@ def item_reasons(items: Ids, weights: sparse.csr_matrix, column: npt.NDArray[np.
         Reason("item", items.values[j], float(part))
         for j, part in zip(weights.indices, parts, strict=True)
         if part != 0.0
-    ]  # fmt: skip
+    ]

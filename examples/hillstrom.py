@@ -160,9 +160,19 @@ def main() -> None:
     folder = asked.output
     held = halves(file, folder, asked.seed)
     allocate(
-        "train", "--trial", folder / "past.csv", "--column", "coupon=segment", "--control", "No E-Mail",
-        "--ignore", "history_segment", "-o", folder / "model", "--force",
-    )  # fmt: skip
+        "train",
+        "--trial",
+        folder / "past.csv",
+        "--column",
+        "coupon=segment",
+        "--control",
+        "No E-Mail",
+        "--ignore",
+        "history_segment",
+        "-o",
+        folder / "model",
+        "--force",
+    )
     shared = ("--users", folder / "users.csv", "--campaign", folder / "campaign.toml")
     allocate(
         "score", "--model", folder / "model", *shared, "--draws", "200", "-o", folder / "offers.parquet", "--force"

@@ -164,8 +164,31 @@ def main() -> None:
     write(journey, folder)
     bought = ("--transactions", folder / "transactions.parquet", "--products", folder / "products.parquet")
     shared = ("--users", folder / "users.parquet", "--campaign", folder / "campaign.toml")
-    allocate("train", "--sent", folder / "sent.parquet", "--window", str(WINDOW), *bought, "--campaign", folder / "past.toml", "-o", folder / "model", "--force")  # fmt: skip
-    allocate("score", "--model", folder / "model", *shared, *bought, "--draws", "200", "-o", folder / "scored.parquet", "--force")  # fmt: skip
+    allocate(
+        "train",
+        "--sent",
+        folder / "sent.parquet",
+        "--window",
+        str(WINDOW),
+        *bought,
+        "--campaign",
+        folder / "past.toml",
+        "-o",
+        folder / "model",
+        "--force",
+    )
+    allocate(
+        "score",
+        "--model",
+        folder / "model",
+        *shared,
+        *bought,
+        "--draws",
+        "200",
+        "-o",
+        folder / "scored.parquet",
+        "--force",
+    )
     scored = pd.read_parquet(folder / "scored.parquet")
     fitting(scored).to_parquet(folder / "offers.parquet", index=False)
     allocate(

@@ -57,8 +57,11 @@ class Browser:
         width, height = size
         self.call(
             "Emulation.setDeviceMetricsOverride",
-            width=width, height=height, deviceScaleFactor=1, mobile=width < 600,
-        )  # fmt: skip
+            width=width,
+            height=height,
+            deviceScaleFactor=1,
+            mobile=width < 600,
+        )
         scheme = {"name": "prefers-color-scheme", "value": "dark" if dark else "light"}
         self.call("Emulation.setEmulatedMedia", media=media, features=[scheme])
 
@@ -143,10 +146,18 @@ def started(profile: Path) -> Iterator[Browser]:
     # The browser expects exactly descriptors 3 and 4; high ones can be put there without overwriting each other.
     (read_by, to), (back, written_by) = _high(os.pipe()), _high(os.pipe())
     options = [
-        "--headless", "--no-sandbox", "--disable-gpu", "--disable-dev-shm-usage", "--no-first-run", "--disable-extensions",
-        "--disable-background-networking", "--hide-scrollbars", "--force-color-profile=srgb", "--remote-debugging-pipe",
+        "--headless",
+        "--no-sandbox",
+        "--disable-gpu",
+        "--disable-dev-shm-usage",
+        "--no-first-run",
+        "--disable-extensions",
+        "--disable-background-networking",
+        "--hide-scrollbars",
+        "--force-color-profile=srgb",
+        "--remote-debugging-pipe",
         f"--user-data-dir={profile}",
-    ]  # fmt: skip
+    ]
     process = subprocess.Popen(
         [program, *options],
         pass_fds=(3, 4),

@@ -187,9 +187,12 @@ def town() -> Problem:
     """4,000 users; the offers' liability is the face value, the most that a redemption can cost."""
     made = market(4_000, 6, seed=5)
     return Problem.from_arrays(
-        made.value, made.cost, budget=made.budget, face_value=made.face_value,
+        made.value,
+        made.cost,
+        budget=made.budget,
+        face_value=made.face_value,
         columns={"redeem_probability": made.redeem_probability},
-    )  # fmt: skip
+    )
 
 
 @pytest.fixture(scope="module")
@@ -352,9 +355,12 @@ def test_the_proof_is_close_with_few_users_and_few_redemptions(seed: int) -> Non
     """The surrogate follows what plans take, so that its percentile is nearly that of the exact moments."""
     made = market(1_000, 6, seed=seed)
     problem = Problem.from_arrays(
-        made.value, made.cost, budget=made.budget, face_value=made.face_value,
+        made.value,
+        made.cost,
+        budget=made.budget,
+        face_value=made.face_value,
         columns={"redeem_probability": made.redeem_probability},
-    ).with_chance(Chance(0.95, 0.1))  # fmt: skip
+    ).with_chance(Chance(0.95, 0.1))
     result = solve(problem)
     assert result.relative_gap < 4e-4
     verify(problem, result)

@@ -70,9 +70,15 @@ def test_a_tally_carries_sums_of_any_limit_without_rounding() -> None:
     made = market(300, 4, seed=2)
     some = np.arange(300) % 3 == 0
     problem = Problem.from_arrays(
-        made.value, made.cost, budget=made.budget, quantities=[20, None, 30, None],
-        limits=[Limit("return", measure={"value": 1.0, "cost": -0.5}, at_least=0.0), Limit("some", at_most=9.0, users=some)],
-    )  # fmt: skip
+        made.value,
+        made.cost,
+        budget=made.budget,
+        quantities=[20, None, 30, None],
+        limits=[
+            Limit("return", measure={"value": 1.0, "cost": -0.5}, at_least=0.0),
+            Limit("some", at_most=9.0, users=some),
+        ],
+    )
     offers = np.flatnonzero(~np.isnan(problem.offers.value))[::7]
     carried = Tally.of(problem, offers[:40]).plus(offers[40:])
     assert carried.used == tuple(math.fsum(problem.measure(r, offers)) for r in range(len(problem.limits)))

@@ -198,9 +198,12 @@ def test_required_offers_can_exceed_a_budget() -> None:
 def test_three_limits_are_listed_with_a_repair_for_each() -> None:
     """Any two of the three can hold: ten users, one offer each, one coupon cheap and one dear."""
     problem = Problem.from_arrays(
-        np.ones((10, 2)), np.tile([1.0, 3.0], (10, 1)), budget=20.0, min_quantities=[None, 4],
+        np.ones((10, 2)),
+        np.tile([1.0, 3.0], (10, 1)),
+        budget=20.0,
+        min_quantities=[None, 4],
         limits=[Limit("reach", "count", at_least=10.0)],
-    )  # fmt: skip
+    )
     problem = problem.with_bounds("budget", at_least=None, at_most=15.0)
     assert message(problem) == (
         "min_quantity[1] = 4, reach = 10 and budget = 15 cannot hold together. Any one of these repairs it: "
@@ -228,8 +231,11 @@ def test_conflicts_that_share_nothing_are_all_named() -> None:
     assert result.diagnosis is not None
     assert len(result.diagnosis.further) == 1
     assert asked_of(result) | {c.name for c in result.diagnosis.further[0].conflicts} == {
-        "quantity[0]", "quantity[1]", "min_quantity[0]", "min_quantity[1]",
-    }  # fmt: skip
+        "quantity[0]",
+        "quantity[1]",
+        "min_quantity[0]",
+        "min_quantity[1]",
+    }
     assert all(conflict.repair is None for conflict in result.diagnosis.conflicts)
     assert "other limits conflict even then" in result.diagnosis.message
 

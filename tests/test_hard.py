@@ -125,9 +125,16 @@ def test_neighbourhoods_only_ever_improve(chains: bool) -> None:
     program, owner = small_program(users=12, coupons=4, room=40.0, seed=1)
     best = optimum(program)
     search = Neighbourhoods(
-        program, owner, np.zeros(owner.size), best, 0.5, lambda x: keeps(program, x), deadline=np.inf, seed=0,
+        program,
+        owner,
+        np.zeros(owner.size),
+        best,
+        0.5,
+        lambda x: keeps(program, x),
+        deadline=np.inf,
+        seed=0,
         states=states_of(program, owner, np.array([2.0])) if chains else None,
-    )  # fmt: skip
+    )
     found = search.improve(np.zeros(owner.size), Halt())
     assert program.objective @ found == pytest.approx(best)
     assert keeps(program, found)

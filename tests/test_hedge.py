@@ -31,9 +31,16 @@ def small(seed: int) -> tuple[Problem, np.ndarray]:
 
 def checked(problem: Problem, draws: np.ndarray, item: Hedged) -> float:
     return verify_hedged(
-        problem, draws_of(problem, draws), share=item.care.share, weight=item.care.weight, offers=item.plan.offer,
-        objective=item.objective, bound=item.bound, weights=item.weights, prices=item.prices,
-    )  # fmt: skip
+        problem,
+        draws_of(problem, draws),
+        share=item.care.share,
+        weight=item.care.weight,
+        offers=item.plan.offer,
+        objective=item.objective,
+        bound=item.bound,
+        weights=item.weights,
+        prices=item.prices,
+    )
 
 
 @pytest.mark.parametrize(
@@ -171,8 +178,12 @@ def test_the_command_writes_a_whole_plan_folder_and_the_curve(allocate: Allocate
     written = json.loads((tmp_path / "plan" / "summary.json").read_text())
     assert document == written
     assert {path.name for path in (tmp_path / "plan").iterdir()} == {
-        "plan.parquet", "summary.json", "report.html", "manifest.json", "tradeoff.json",
-    }  # fmt: skip
+        "plan.parquet",
+        "summary.json",
+        "report.html",
+        "manifest.json",
+        "tradeoff.json",
+    }
     plan = parquet.read_table(tmp_path / "plan" / "plan.parquet")
     values = [float(np.sum(plan[f"value_draw_{j}"].to_numpy())) for j in range(5)]
     hedge, steps = document["hedge"], json.loads((tmp_path / "plan" / "tradeoff.json").read_text())["rows"]

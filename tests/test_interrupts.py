@@ -38,12 +38,41 @@ class Stage:
             "confidence": [*self.offers, "--confidence", "0.9", "-o", out],
             "market": ["market", out, "--users", 200, "--seed", 2],
             "simulate": ["simulate", self.plan, "--runs", 40, "-o", out],
-            "measure": ["measure", self.plan, "--outcomes", self.folder / "after.parquet", "-o", out.with_suffix(".html")],
-            "demand": ["demand", self.plan, "--stock", self.folder / "stock.csv", "--transactions", self.shop / "transactions.parquet", "--products", self.shop / "products.parquet", "-o", out.with_suffix(".csv")],
+            "measure": [
+                "measure",
+                self.plan,
+                "--outcomes",
+                self.folder / "after.parquet",
+                "-o",
+                out.with_suffix(".html"),
+            ],
+            "demand": [
+                "demand",
+                self.plan,
+                "--stock",
+                self.folder / "stock.csv",
+                "--transactions",
+                self.shop / "transactions.parquet",
+                "--products",
+                self.shop / "products.parquet",
+                "-o",
+                out.with_suffix(".csv"),
+            ],
             "hedge": ["hedge", "--offers", self.folder / "drawn.parquet", "--budget", 40, "--steps", 2, "-o", out],
             "waves": ["waves", "--users", 200, "--waves", 2, "--markets", 2, "--explore", "20%", "-o", out],
-            "frontier": ["frontier", *self.offers, "--from", 20, "--to", 60, "--steps", 3, "-o", out.with_suffix(".csv")],
-        }  # fmt: skip
+            "frontier": [
+                "frontier",
+                *self.offers,
+                "--from",
+                20,
+                "--to",
+                60,
+                "--steps",
+                3,
+                "-o",
+                out.with_suffix(".csv"),
+            ],
+        }
         return known[name]
 
 
@@ -51,7 +80,13 @@ FILES = {
     "plan": PLAN | {"holdout.parquet", "propensities.parquet"},
     "confidence": PLAN,
     "market": {
-        "campaign.toml", "manifest.json", "products.parquet", "transactions.parquet", "trial.parquet", "truth.parquet", "users.parquet",
+        "campaign.toml",
+        "manifest.json",
+        "products.parquet",
+        "transactions.parquet",
+        "trial.parquet",
+        "truth.parquet",
+        "users.parquet",
     },
     "simulate": {"manifest.json", "simulation.json", "runs.parquet", "report.html"},
     "hedge": PLAN | {"tradeoff.json"},
@@ -59,7 +94,7 @@ FILES = {
     "measure": {"out.html"},
     "demand": {"out.csv"},
     "frontier": {"out.csv"},
-}  # fmt: skip
+}
 THREADED = ("plan", "confidence", "simulate", "hedge", "frontier")
 
 

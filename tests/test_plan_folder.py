@@ -26,9 +26,11 @@ def folder(tmp_path: Path) -> Path:
     campaign.write_text(CAMPAIGN, encoding="utf-8")
     path = tmp_path / "plan"
     code = plan(
-        Source(1.0, str(offers), campaign, None), Effort(), Output(path, False, True, False),
+        Source(1.0, str(offers), campaign, None),
+        Effort(),
+        Output(path, False, True, False),
         Screen(quiet=True, verbose=False),
-    )  # fmt: skip
+    )
     assert code == 0
     return path
 

@@ -21,9 +21,13 @@ def overlapping(max_per_user: int = 1) -> Piece:
     limits = [Limit(f"segment {j}", at_most=3.0 + j, users=rng.random(60) < 0.5) for j in range(3)]
     limits.append(Limit("rare", "count", at_most=2.0, users=rng.random(60) < 0.3, coupons=["0", "2"]))
     problem = Problem.from_arrays(
-        cost * rng.normal(1.5, 0.5, cost.shape), cost, budget=9.0, quantities=[4, None, None], limits=limits,
+        cost * rng.normal(1.5, 0.5, cost.shape),
+        cost,
+        budget=9.0,
+        quantities=[4, None, None],
+        limits=limits,
         max_per_user=max_per_user,
-    )  # fmt: skip
+    )
     fold = folding.fold(problem)
     return Piece(whole(problem, fold.columns), fold, LocalExecutor(), 0.0, ())
 

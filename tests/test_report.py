@@ -241,8 +241,13 @@ def test_nothing_hidden_can_be_worked_out_of_random_plans() -> None:
     for seed in range(8):
         rng = np.random.default_rng(seed)
         region = rng.choice(["a", "b", "c", "d"], N, p=[0.05, 0.1, 0.35, 0.5])
-        made = case(list(region), [Limit("l1", "cost", at_most=1e6, users={"region": ["a", "c"]}),
-                                   Limit("l2", "count", at_most=1e6, users={"region": ["b", "d"]}, coupons=["a"])])  # fmt: skip
+        made = case(
+            list(region),
+            [
+                Limit("l1", "cost", at_most=1e6, users={"region": ["a", "c"]}),
+                Limit("l2", "count", at_most=1e6, users={"region": ["b", "d"]}, coupons=["a"]),
+            ],
+        )
         hidden = suppressed(made.problem, made.result, partition(made.problem, made.result, made.users))
         plan = made.result.plan
         code, coupon = region[plan.user], np.array(["a", "b", "c"])[plan.coupon]
@@ -277,9 +282,12 @@ def test_an_observational_model_is_warned_of_twice_and_its_measures_are_shown(pl
         "kind": "response model",
         "observational": True,
         "metrics": [{"name": "Qini", "value": 0.123, "low": 0.1, "high": 0.15, "meaning": "against random"}],
-        "calibration": [{"predicted": 0.2, "observed": 0.21, "users": 500}, {"predicted": 0.9, "observed": 0.1, "users": 3}],
+        "calibration": [
+            {"predicted": 0.2, "observed": 0.21, "users": 500},
+            {"predicted": 0.9, "observed": 0.1, "users": 3},
+        ],
         "notes": ["<i>trained on 2025</i>"],
-    }  # fmt: skip
+    }
     text = Text(page(plain.summary(model=model))).words
     assert text.lower().count("observational") == 2
     assert "0.1 to 0.15" in text
@@ -291,7 +299,10 @@ def test_assumptions_tell_what_is_given_and_what_is_default(plain: Case) -> None
     from allocator.campaign.reading import parse_campaign
 
     campaign = parse_campaign("[campaign]\nmax_per_user = 1\n")
-    found = {item.name: item for item in quick_findings(plain.problem, plain.result, Background(plain.offers, None, campaign)).assumptions}  # fmt: skip
+    found = {
+        item.name: item
+        for item in quick_findings(plain.problem, plain.result, Background(plain.offers, None, campaign)).assumptions
+    }
     assert found["max_per_user"].given
     assert not found["exclusive"].given
     assert found["redeem_probability"].value == "a column of the offers"
@@ -316,8 +327,12 @@ def test_a_summary_of_the_first_version_makes_a_report_too(plain: Case) -> None:
 
 @pytest.mark.parametrize(
     ("key", "value", "says"),
-    [("issued", "many", "issued is 'many'"), ("limits", {}, "limits is {}"), ("limits", [{"name": "x"}], "measure is missing")],
-)  # fmt: skip
+    [
+        ("issued", "many", "issued is 'many'"),
+        ("limits", {}, "limits is {}"),
+        ("limits", [{"name": "x"}], "measure is missing"),
+    ],
+)
 def test_a_summary_that_does_not_fit_is_refused_by_its_key(plain: Case, key: str, value: Any, says: str) -> None:
     with pytest.raises(DataError, match=re.escape(says)):
         summary_of({**plain.plainly.document(), key: value})

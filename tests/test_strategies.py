@@ -54,10 +54,18 @@ def random_problem(seed: int) -> Problem:
         if np.isnan(value).all():
             value[0, 0] = 1.0
         return Problem.from_arrays(
-            value, cost, budget=0.3 * spend + 0.1, limits=limits, max_per_user=caps, exclusive=groups,
-            required=fixed[0], forbidden=fixed[1] & ~fixed[0], columns={"units": units}, coupons=names,
+            value,
+            cost,
+            budget=0.3 * spend + 0.1,
+            limits=limits,
+            max_per_user=caps,
+            exclusive=groups,
+            required=fixed[0],
+            forbidden=fixed[1] & ~fixed[0],
+            columns={"units": units},
+            coupons=names,
             users={"segment": segment},
-        )  # fmt: skip
+        )
     table = pd.DataFrame(
         {
             "user_id": np.repeat(np.arange(n), k),

@@ -19,9 +19,22 @@ from allocator.solvers.strategies import compare
 
 # The contract's keys, in its order.
 KEYS = [
-    "schema_version", "status", "objective", "bound", "gap", "relative_gap", "spend", "budget", "users", "offers",
-    "issued", "limits", "passes", "seconds", "strategies",
-]  # fmt: skip
+    "schema_version",
+    "status",
+    "objective",
+    "bound",
+    "gap",
+    "relative_gap",
+    "spend",
+    "budget",
+    "users",
+    "offers",
+    "issued",
+    "limits",
+    "passes",
+    "seconds",
+    "strategies",
+]
 TIMES = {"read": 0.1, "prices": 0.2, "integer": 0.3, "write": 0.0, "total": 0.7}
 
 

@@ -93,8 +93,13 @@ def test_where_all_values_are_whole_the_bound_is_too() -> None:
         dataclasses.replace(told, used=other.used) for told, other in zip(result.limits, worse.limits, strict=True)
     )
     forged = dataclasses.replace(
-        result, objective=worse.objective, bound=worse.objective, plan=worse.plan, spend=worse.spend, limits=limits,
+        result,
+        objective=worse.objective,
+        bound=worse.objective,
+        plan=worse.plan,
+        spend=worse.spend,
+        limits=limits,
         proof=Proof.PRICES,
-    )  # fmt: skip
+    )
     with pytest.raises(VerificationError, match="bound is given as"):
         verify(problem, forged)

@@ -285,7 +285,11 @@ def test_the_bound_is_the_dual_rounded_up_by_a_hair(seed: int) -> None:
         bound = recompute_bound(problem, prices)
     true_bound = slow_dual(problem, prices)
     assert bound >= true_bound
-    size = sum(abs(y) * abs(x or 0) for y, limit in zip(prices, problem.limits, strict=True) for x in (limit.at_most, limit.at_least))  # fmt: skip
+    size = sum(
+        abs(y) * abs(x or 0)
+        for y, limit in zip(prices, problem.limits, strict=True)
+        for x in (limit.at_most, limit.at_least)
+    )
     size += float(np.nansum(np.abs(problem.offers.value))) + 10 * float(problem.offers.cost.sum())
     assert float(bound - true_bound) <= 1e-13 * (size + 10.0) * (1 + np.abs(prices).sum())
 

@@ -213,12 +213,20 @@ def _grown(
     x = lessons.table(rows, codes)
     parameters = {
         "objective": "binary" if lessons.link.binary else "poisson",
-        "num_leaves": rounds.leaves, "learning_rate": rounds.rate, "min_data_in_leaf": rounds.least, "max_bin": 127,
-        "bagging_fraction": rounds.rows, "bagging_freq": 1, "feature_fraction": rounds.columns,
+        "num_leaves": rounds.leaves,
+        "learning_rate": rounds.rate,
+        "min_data_in_leaf": rounds.least,
+        "max_bin": 127,
+        "bagging_fraction": rounds.rows,
+        "bagging_freq": 1,
+        "feature_fraction": rounds.columns,
         "monotone_constraints": [0] * (x.shape[1] - len(rising)) + rising,
         "seed": int(np.random.SeedSequence(seed).generate_state(1)[0] % 2**31),
-        "num_threads": 1, "verbosity": -1, "deterministic": True, "force_row_wise": True,
-    }  # fmt: skip
+        "num_threads": 1,
+        "verbosity": -1,
+        "deterministic": True,
+        "force_row_wise": True,
+    }
     data = lightgbm.Dataset(x, lessons.outcome[rows], weight=lessons.weight[rows], free_raw_data=True)
     trees = lightgbm.train(parameters, data, rounds.trees).dump_model()["tree_info"]
     for lot in np.array_split(np.arange(rounds.trees), min(_CHOICES, rounds.trees)):

@@ -20,38 +20,71 @@ HEADER: Mapping[str, tuple[str, str]] = {
     "currency": ('"EUR"', "The unit of all amounts in this file and in the tables."),
     "budget": ("50000", "What the plan may cost at most: the sum of the offers' expected cost. --budget overrides it."),
     "max_per_user": ("1", "How many offers a user may get: a number, or the name of a users column that holds one."),
-    "exclusive": ('[["10off", "15off"]]', "Groups of coupons of which a user gets at most one, where max_per_user is above 1."),
+    "exclusive": (
+        '[["10off", "15off"]]',
+        "Groups of coupons of which a user gets at most one, where max_per_user is above 1.",
+    ),
     "margin": ("0.3", "Gross margin, as a share of the goods' full price. What a purchase earns before coupons."),
-    "contact_cost": ("0.0", "What it costs to issue one offer (printing, postage, a message), redeemed or not. Currency."),
-    "basket": ("40.0", "Mean spend of a purchase without a coupon, currency. Left out: what the model learned of spend."),
-    "basket_spread": ("0.6", "How much the spend of one purchase varies: standard deviation of its logarithm. Left out: as learned."),
-    "redeem_share": ("1.0", "Where redemption was not learned: the share of the purchases that could redeem a coupon and do."),
+    "contact_cost": (
+        "0.0",
+        "What it costs to issue one offer (printing, postage, a message), redeemed or not. Currency.",
+    ),
+    "basket": (
+        "40.0",
+        "Mean spend of a purchase without a coupon, currency. Left out: what the model learned of spend.",
+    ),
+    "basket_spread": (
+        "0.6",
+        "How much the spend of one purchase varies: standard deviation of its logarithm. Left out: as learned.",
+    ),
+    "redeem_share": (
+        "1.0",
+        "Where redemption was not learned: the share of the purchases that could redeem a coupon and do.",
+    ),
     "shipping_cost": ("5.0", "What a free_shipping coupon without an amount gives. Currency."),
-    "spend_is": ('"after_discount"', "Whether the trial's spend is what was paid after the coupon, or the goods' price before it."),
-    "start": ("2026-03-01", "First day of the campaign: only what happened before it is looked at. Left out: the day after the last purchase."),
-    "redemption_shock": ("0.1", "How far all redemptions of a campaign may move together: 0.1 is about a tenth. 0: each user alone."),
-    "confidence": ("0.95", "With which probability the budget shall hold for what is really spent. Left out: it holds for the expected spend."),
-}  # fmt: skip
+    "spend_is": (
+        '"after_discount"',
+        "Whether the trial's spend is what was paid after the coupon, or the goods' price before it.",
+    ),
+    "start": (
+        "2026-03-01",
+        "First day of the campaign: only what happened before it is looked at. Left out: the day after the last purchase.",
+    ),
+    "redemption_shock": (
+        "0.1",
+        "How far all redemptions of a campaign may move together: 0.1 is about a tenth. 0: each user alone.",
+    ),
+    "confidence": (
+        "0.95",
+        "With which probability the budget shall hold for what is really spent. Left out: it holds for the expected spend.",
+    ),
+}
 COUPON: Mapping[str, tuple[str, str]] = {
     "id": ('"10off"', "The coupon's name in every table."),
     "kind": ('"fixed"', 'What it gives: "fixed" (an amount), "percent", or "free_shipping".'),
     "amount": ("10", "Currency where kind is fixed, percent of the purchase where it is percent."),
     "max_discount": ("30", "Caps what a percent coupon gives. Currency."),
     "min_spend": ("50", "Below this purchase it cannot be redeemed. Currency."),
-    "scope": ('{ department = "GROCERY" }', "Which items it is good for: values of columns of products; a list allows several. Left out: all."),
+    "scope": (
+        '{ department = "GROCERY" }',
+        "Which items it is good for: values of columns of products; a list allows several. Left out: all.",
+    ),
     "users": ('{ segment = "new" }', "Who may get it: values of columns of users. Left out: everybody."),
     "quantity": ("3000", "How many may be issued at most."),
     "min_quantity": ("0", "How many must be issued at least."),
     "valid_days": ("14", "Days from issue until it expires."),
-}  # fmt: skip
+}
 LIMIT: Mapping[str, tuple[str, str]] = {
     "name": ('"new users"', "How results, prices and messages call it."),
-    "measure": ('"count"', "What is added up: count, cost, value, liability, a column of offers, or weights such as { value = 1.0, cost = -0.5 }."),
+    "measure": (
+        '"count"',
+        "What is added up: count, cost, value, liability, a column of offers, or weights such as { value = 1.0, cost = -0.5 }.",
+    ),
     "users": ('{ segment = "new" }', "Whose offers: values of columns of users. Left out: everybody's."),
     "coupons": ('["10off"]', "Of which coupons. Left out: of all."),
     "at_least": ("2000", "The sum must reach this."),
     "at_most": ("9000", "The sum must not exceed this. One of the two is needed."),
-}  # fmt: skip
+}
 TOP = """\
 # A campaign: who may get which coupon, and what it may cost.
 # A line that begins with # is a comment. A key that is commented out is left out: what it shows is its default where it
@@ -88,9 +121,12 @@ FIRST = Proposals(
     (
         Proposal({"id": "10off", "kind": "fixed", "amount": 10, "min_spend": 50, "valid_days": 14}, ""),
         Proposal({"id": "15percent", "kind": "percent", "amount": 15, "max_discount": 30, "valid_days": 14}, ""),
-        Proposal({"id": "freeship", "kind": "free_shipping", "amount": 5, "valid_days": 14}, "What shipping costs is its amount."),
+        Proposal(
+            {"id": "freeship", "kind": "free_shipping", "amount": 5, "valid_days": 14},
+            "What shipping costs is its amount.",
+        ),
     ),
-)  # fmt: skip
+)
 
 
 def campaign_text(folder: str, proposals: Proposals) -> str:

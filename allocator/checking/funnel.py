@@ -109,7 +109,11 @@ def funnel(
         budget = None if campaign is None else campaign.budget
         if budget is not None:
             fits = offered.filter(pa.array(_cheapest(problem) <= budget))
-            keep("have one that the budget can pay", _members(numbering, fits, len(everybody)), "each costs more than the whole budget")  # fmt: skip
+            keep(
+                "have one that the budget can pay",
+                _members(numbering, fits, len(everybody)),
+                "each costs more than the whole budget",
+            )
     return steps
 
 

@@ -174,7 +174,11 @@ def habits_before(trial: TrialTable, prepared: Prepared) -> dict[str, np.ndarray
 def of_sent(table: TrialArrays) -> dict[str, Any]:
     """Return how many users were sent each coupon, and how many others stand beside them."""
     sizes = np.bincount(table.arm, minlength=table.n_arms)
-    return {"rows": int(sizes[1:].sum()), "others": int(sizes[0]), "coupons": dict(zip(table.coupons, sizes[1:].tolist(), strict=True))}  # fmt: skip
+    return {
+        "rows": int(sizes[1:].sum()),
+        "others": int(sizes[0]),
+        "coupons": dict(zip(table.coupons, sizes[1:].tolist(), strict=True)),
+    }
 
 
 def of_trial(trial: TrialTable, habits: Mapping[str, np.ndarray]) -> dict[str, Any]:
@@ -237,7 +241,9 @@ def odd_trial(trial: TrialTable, habits: Mapping[str, np.ndarray], campaign: Cam
     if campaign is not None and campaign.coupon_ids:
         fresh = [name for name in campaign.coupon_ids if name not in trial.coupons]
         if fresh:
-            said.append(f"{path}: {counted(len(fresh), 'coupon', 'coupons')} of the campaign were never tried ({', '.join(fresh[:3])}); their effects are predicted from their terms")  # fmt: skip
+            said.append(
+                f"{path}: {counted(len(fresh), 'coupon', 'coupons')} of the campaign were never tried ({', '.join(fresh[:3])}); their effects are predicted from their terms"
+            )
     return said
 
 

@@ -193,9 +193,15 @@ def seconds_of(screen: Screen, result: Result) -> dict[str, float]:
 
 
 def write_plan_folder(
-    output: Output, data: Input, result: Result, summary: Summary, source: Source, effort: Effort, screen: Screen,
+    output: Output,
+    data: Input,
+    result: Result,
+    summary: Summary,
+    source: Source,
+    effort: Effort,
+    screen: Screen,
     further: Mapping[str, Content],
-) -> Summary:  # fmt: skip
+) -> Summary:
     """Write the plan folder, with `further` files; return the summary with the time that took."""
     from allocator.reporting.manifest import manifest
     from allocator.reporting.report import page

@@ -70,9 +70,15 @@ class Workshop:
         positions = sorted({side.limit for side in sides})
         bound = mixture.bound + candidates.required_value(aimed)
         found = core.search(
-            aimed, everyone, near, mixture.prices[positions], bound,
-            tolerance=unit, deadline=deadline, seed=self.seed,
-        )  # fmt: skip
+            aimed,
+            everyone,
+            near,
+            mixture.prices[positions],
+            bound,
+            tolerance=unit,
+            deadline=deadline,
+            seed=self.seed,
+        )
         if found.offers is None:
             return Attempt(None, math.nan, math.nan, found.infeasible)
         sign = 1.0 if goal is None else -goal.sign

@@ -93,12 +93,19 @@ class LocalExecutor:
         second = tables if radius is None else radius
         parts = map_blocks(
             lambda low, high: passes.best_choices(
-                low, high, *shard.arrays(), tables.wide, tables.narrow, tables.class_of,
-                second.wide, second.narrow, radius is not None,
+                low,
+                high,
+                *shard.arrays(),
+                tables.wide,
+                tables.narrow,
+                tables.class_of,
+                second.wide,
+                second.narrow,
+                radius is not None,
             ),
             shard.n_users,
             self.threads,
-        )  # fmt: skip
+        )
         return Choices(
             total=float(sum(part[0] for part in parts)),
             used_wide=_total(parts, 1, tables.wide.shape),
@@ -124,9 +131,20 @@ class LocalExecutor:
         opened = np.flatnonzero(open_[owner])
         offers = begin.picked[opened]
         passes.add_offers(
-            offers.size, offers, owner[opened], np.full(offers.size, -1.0), shard.width, shard.coupon, shard.value,
-            shard.cost, shard.extra, shard.group, first[0].class_of, begin.used_wide, begin.used_narrow,
-        )  # fmt: skip
+            offers.size,
+            offers,
+            owner[opened],
+            np.full(offers.size, -1.0),
+            shard.width,
+            shard.coupon,
+            shard.value,
+            shard.cost,
+            shard.extra,
+            shard.group,
+            first[0].class_of,
+            begin.used_wide,
+            begin.used_narrow,
+        )
         return Choices(
             total=np.nan,  # between two prices it has no one value
             used_wide=begin.used_wide,
@@ -162,13 +180,26 @@ class LocalExecutor:
         self.counter.offers += shard.n_offers
         parts = map_blocks(
             lambda low, high: smoothing.soft_choices(
-                low, high, *shard.arrays(), tables.wide, tables.narrow, tables.class_of, tau, cover.weights,
-                cover.wide_start, cover.wide_limit, cover.pair_start, cover.pair_limit, cover.n_classes, cover.n_shared,
-                spread, listed,
+                low,
+                high,
+                *shard.arrays(),
+                tables.wide,
+                tables.narrow,
+                tables.class_of,
+                tau,
+                cover.weights,
+                cover.wide_start,
+                cover.wide_limit,
+                cover.pair_start,
+                cover.pair_limit,
+                cover.n_classes,
+                cover.n_shared,
+                spread,
+                listed,
             ),
             shard.n_users,
             self.threads,
-        )  # fmt: skip
+        )
         shared, everything = cover.n_shared, cover.weights.shape[0]
         own = (max(1, tables.narrow.shape[0]), everything - shared, everything)
         return SoftChoices(
@@ -190,12 +221,23 @@ class LocalExecutor:
         n = cover.weights.shape[0]
         parts = map_blocks(
             lambda low, high: ties.near_ties(
-                low, high, *shard.arrays()[:7], tables.wide, tables.narrow, tables.class_of, widths, cover.weights,
-                cover.wide_start, cover.wide_limit, cover.pair_start, cover.pair_limit, cover.n_classes,
+                low,
+                high,
+                *shard.arrays()[:7],
+                tables.wide,
+                tables.narrow,
+                tables.class_of,
+                widths,
+                cover.weights,
+                cover.wide_start,
+                cover.wide_limit,
+                cover.pair_start,
+                cover.pair_limit,
+                cover.n_classes,
             ),
             shard.n_users,
             self.threads,
-        )  # fmt: skip
+        )
         shape = widths.size, n
         return float(sum(part[0] for part in parts)), _total(parts, 1, (*shape, n)), _total(parts, 2, shape)
 

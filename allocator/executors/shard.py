@@ -78,9 +78,17 @@ class Shard:
     def arrays(self) -> tuple[object, ...]:
         """Return the arguments that every pass shares, in the kernels' order."""
         return (
-            self.start, self.width, self.coupon, self.value, self.cost, self.extra,
-            self.group, self.cap, self.caps, self.exclusive,
-        )  # fmt: skip
+            self.start,
+            self.width,
+            self.coupon,
+            self.value,
+            self.cost,
+            self.extra,
+            self.group,
+            self.cap,
+            self.caps,
+            self.exclusive,
+        )
 
     def offers_of(self, users: np.ndarray) -> np.ndarray:
         """Return the offer indices of these users, user by user."""

@@ -184,16 +184,21 @@ def _value(standins: StandIns, stand: Stand, offers: np.ndarray) -> float:
 
 def _result(
     problem: Problem, standins: StandIns, found: Found, leaves: list[Leaf], worst: Priced, gap: float, begin: float
-) -> Result:  # fmt: skip
+) -> Result:
     """Bring plan and proof together. The prices told are those at the plan: of a stand-in that touches the percentile there."""
     n, best = len(problem.limits), found.result
     pieces = tuple(
         ChancePiece(
-            leaf.box.growing, leaf.box.variance, leaf.stand.offset, leaf.stand.per_growing, leaf.stand.per_variance,
-            leaf.prices, leaf.bound,
+            leaf.box.growing,
+            leaf.box.variance,
+            leaf.stand.offset,
+            leaf.stand.per_growing,
+            leaf.stand.per_variance,
+            leaf.prices,
+            leaf.bound,
         )
         for leaf in leaves
-    )  # fmt: skip
+    )
     pieces = (*pieces, ChancePiece(None, None, 0.0, 0.0, 0.0, worst.prices, worst.bound))
     bound = max(best.objective, *(piece.bound for piece in pieces))
     distance = bound - best.objective

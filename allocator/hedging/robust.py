@@ -203,9 +203,16 @@ def solve_hedged(
             search.add(Plan.of(problem, last.plan.offer))
     assert search.best is not None and at_mean is not None
     return Hedged(
-        care, search.best, search.values, search.objective, max(search.bound, search.objective), search.proof[0],
-        search.proof[1], at_mean, rounds,
-    )  # fmt: skip
+        care,
+        search.best,
+        search.values,
+        search.objective,
+        max(search.bound, search.objective),
+        search.proof[0],
+        search.proof[1],
+        at_mean,
+        rounds,
+    )
 
 
 class _Search:
@@ -256,9 +263,14 @@ class _Search:
         ends = -(1.0 - care.weight) * cuts.mean(axis=1)
         low, high = np.maximum(center - radius, 0.0), np.minimum(center + radius, care.cap(n))
         answer = scipy.optimize.linprog(
-            np.append(np.zeros(n), 1.0), A_ub=rows, b_ub=ends, A_eq=np.append(np.ones(n), 0.0)[None, :], b_eq=[1.0],
-            bounds=[*zip(low, high, strict=True), (None, None)], method="highs",
-        )  # fmt: skip
+            np.append(np.zeros(n), 1.0),
+            A_ub=rows,
+            b_ub=ends,
+            A_eq=np.append(np.ones(n), 0.0)[None, :],
+            b_eq=[1.0],
+            bounds=[*zip(low, high, strict=True), (None, None)],
+            method="highs",
+        )
         if answer.x is None:
             return center
         return _summing_to_one(answer.x[:n], care.cap(n))
@@ -298,9 +310,14 @@ class TradeOff:
 
 
 def trade_off(
-    problem: Problem, draws: np.ndarray, share: float, solve: Plain, *, steps: int = 5,
+    problem: Problem,
+    draws: np.ndarray,
+    share: float,
+    solve: Plain,
+    *,
+    steps: int = 5,
     time_limit: float = 60.0,
-) -> list[Hedged] | Result:  # fmt: skip
+) -> list[Hedged] | Result:
     """Return plans from the best mean (weight 0) to the best worst share (weight 1); `time_limit` is each one's."""
     found: list[Hedged] = []
     for weight in np.linspace(0.0, 1.0, steps).tolist():
@@ -317,8 +334,13 @@ def rows_of(found: Sequence[Hedged]) -> list[TradeOff]:
     """Return a curve as rows."""
     return [
         TradeOff(
-            item.care.weight, float(item.values.mean()), item.care.tail(item.values), float(item.values.min()),
-            item.objective, item.bound, len(item.plan),
+            item.care.weight,
+            float(item.values.mean()),
+            item.care.tail(item.values),
+            float(item.values.min()),
+            item.objective,
+            item.bound,
+            len(item.plan),
         )
         for item in found
-    ]  # fmt: skip
+    ]

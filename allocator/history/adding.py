@@ -59,7 +59,9 @@ class InOrder:
         self._ring_time = np.full((n_users, kernels.RING), np.iinfo(np.int64).min)
         self._latest = np.full(n_users, np.iinfo(np.int64).min)
 
-    def add(self, user: np.ndarray, time: np.ndarray, key: np.ndarray, limit: np.ndarray, near: int, table: np.ndarray) -> None:  # fmt: skip
+    def add(
+        self, user: np.ndarray, time: np.ndarray, key: np.ndarray, limit: np.ndarray, near: int, table: np.ndarray
+    ) -> None:
         """Count the visits of a batch; raises `OutOfOrder`."""
         broken = kernels.visits_in_order(
             user, time, key, limit, near, self._direction, table, self._ring, self._ring_time, self._latest
@@ -75,7 +77,9 @@ class InAnyOrder:
         self._seen = np.zeros(FIRST_SLOTS, np.uint64)
         self._used = 0
 
-    def add(self, user: np.ndarray, time: np.ndarray, key: np.ndarray, limit: np.ndarray, near: int, table: np.ndarray) -> None:  # fmt: skip
+    def add(
+        self, user: np.ndarray, time: np.ndarray, key: np.ndarray, limit: np.ndarray, near: int, table: np.ndarray
+    ) -> None:
         """Count the visits of a batch."""
         begin = 0
         while True:
@@ -132,8 +136,18 @@ def _one_pass(
                 category = categories[item]  # the last entry, which -1 finds, is that of unknown items
         discount = NO_NUMBERS if lines.discount is None else lines.discount
         kernels.add_lines(
-            user, lines.time, lines.quantity, lines.amount, discount, category, limit, near, sums.table, sums.first, sums.last
-        )  # fmt: skip
+            user,
+            lines.time,
+            lines.quantity,
+            lines.amount,
+            discount,
+            category,
+            limit,
+            near,
+            sums.table,
+            sums.first,
+            sums.last,
+        )
         key = np.empty(user.size, np.uint64)
         kernels.basket_keys(user, lines.time, id_numbers(lines.basket, lines.time), key)
         teller.add(user, lines.time, key, limit, near, sums.table)

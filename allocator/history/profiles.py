@@ -88,7 +88,9 @@ class Profiles:
             missing = wanted.filter(pa.array(rows < 0))
             raise DataError(f"{len(missing):,} users have no profile, such as {missing[0].as_py()!r}")
         as_of = self.as_of if isinstance(self.as_of, int) else self.as_of[rows]
-        return Profiles(wanted, self.schema, self.matrix[:, rows], as_of, self.known[rows], self.faults, self.unknown_items)  # fmt: skip
+        return Profiles(
+            wanted, self.schema, self.matrix[:, rows], as_of, self.known[rows], self.faults, self.unknown_items
+        )
 
 
 def profiles(

@@ -33,10 +33,16 @@ def propose(transactions: Transactions, products: Products | None = None, progre
     coupons = [
         _fixed(middle, upper, weeks),
         Proposal(
-            {"id": f"{DEPTH}percent", "kind": "percent", "amount": DEPTH, "max_discount": _round(top * DEPTH / 100), "valid_days": 7 * weeks},
+            {
+                "id": f"{DEPTH}percent",
+                "kind": "percent",
+                "amount": DEPTH,
+                "max_discount": _round(top * DEPTH / 100),
+                "valid_days": 7 * weeks,
+            },
             f"{DEPTH} percent on everything, capped where users of the largest visits ({top:,.2f}) would get more.",
         ),
-    ]  # fmt: skip
+    ]
     if products is not None:
         coupons += _scoped(found, products, weeks, {proposal.terms["id"] for proposal in coupons})
     return Proposals(_values(found), coupons, found.faults.told(transactions.path))
@@ -54,7 +60,10 @@ def _values(found: Profiles) -> dict[str, tuple[Any, str]]:
     }
     if sales > 0:
         share = f"{100 * BUDGET_SHARE:g} percent of the last {NEAR_DAYS} days' sales ({sales:,.2f})"
-        values["budget"] = (max(_round(BUDGET_SHARE * sales), 1.0), f"Here: {share}, a place to begin; `allocate frontier` shows what others would earn.")  # fmt: skip
+        values["budget"] = (
+            max(_round(BUDGET_SHARE * sales), 1.0),
+            f"Here: {share}, a place to begin; `allocate frontier` shows what others would earn.",
+        )
     return values
 
 
@@ -94,11 +103,17 @@ def _scoped(found: Profiles, products: Products, weeks: int, taken: set[str]) ->
         spent, total = float((share * money).sum()), float(money.sum())
         coupons.append(
             Proposal(
-                {"id": label, "kind": "percent", "amount": SCOPED_DEPTH, "scope": {column: native[name]}, "valid_days": 7 * weeks},
+                {
+                    "id": label,
+                    "kind": "percent",
+                    "amount": SCOPED_DEPTH,
+                    "scope": {column: native[name]},
+                    "valid_days": 7 * weeks,
+                },
                 f"{100 * spent / total:.0f} percent of all money goes there; {int((share > 0).sum()):,} of {len(found):,} users bought "
                 "from it, and relevance tells who else might.",
             )
-        )  # fmt: skip
+        )
     return coupons
 
 

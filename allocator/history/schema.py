@@ -83,9 +83,19 @@ class ProfileSchema:
             Feature("unit_price", "currency", "paid a unit, on average", nan),
             Feature("gap", "days", "between visits, on average; missing below two visits", nan),
             Feature("overdue", "gaps", "recency as a multiple of the gap; 1 is on time", nan),
-            Feature("trend_money", "-1 to 1", f"money of the last {near} days less that of the {near} before, over both", nan),
-            Feature("trend_visits", "-1 to 1", f"visits of the last {near} days less those of the {near} before, over both", nan),
-        ]  # fmt: skip
+            Feature(
+                "trend_money",
+                "-1 to 1",
+                f"money of the last {near} days less that of the {near} before, over both",
+                nan,
+            ),
+            Feature(
+                "trend_visits",
+                "-1 to 1",
+                f"visits of the last {near} days less those of the {near} before, over both",
+                nan,
+            ),
+        ]
         if self.has_discount:
             found += [
                 Feature("discount_share", "share", "of what the goods cost before discounts that was given off", nan),

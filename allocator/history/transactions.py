@@ -25,12 +25,45 @@ ITEM_NAMES = ("product_id", "sku", "article_id", "upc", "item", "product", "stoc
 COLUMNS = (
     Column("user_id", Holds.ID, USER_NAMES, True, "who bought"),
     Column("item_id", Holds.ID, ITEM_NAMES, True, "what was bought"),
-    Column("time", Holds.TIME, ("timestamp", "transaction_timestamp", "datetime", "date", "transaction_date", "order_date", "invoice_date", "day"), True, "when, on the clock of the place: 2026-01-31 or 2026-01-31 18:05:00"),
+    Column(
+        "time",
+        Holds.TIME,
+        (
+            "timestamp",
+            "transaction_timestamp",
+            "datetime",
+            "date",
+            "transaction_date",
+            "order_date",
+            "invoice_date",
+            "day",
+        ),
+        True,
+        "when, on the clock of the place: 2026-01-31 or 2026-01-31 18:05:00",
+    ),
     Column("quantity", Holds.NUMBER, ("qty", "units"), False, "how many; 1 where left out"),
-    Column("amount", Holds.NUMBER, ("sales_value", "revenue", "sales", "net_amount", "spend", "line_total"), True, "currency paid for the row, after discounts"),
-    Column("discount", Holds.NUMBER, ("discount_amount", "total_discount", "coupon_disc"), False, "currency given off the row, at least 0"),
-    Column("basket_id", Holds.ID, ("order_id", "transaction_id", "receipt_id", "invoice_id", "invoice", "basket"), False, "which rows were one visit; where left out, those of a user at the same time"),
-)  # fmt: skip
+    Column(
+        "amount",
+        Holds.NUMBER,
+        ("sales_value", "revenue", "sales", "net_amount", "spend", "line_total"),
+        True,
+        "currency paid for the row, after discounts",
+    ),
+    Column(
+        "discount",
+        Holds.NUMBER,
+        ("discount_amount", "total_discount", "coupon_disc"),
+        False,
+        "currency given off the row, at least 0",
+    ),
+    Column(
+        "basket_id",
+        Holds.ID,
+        ("order_id", "transaction_id", "receipt_id", "invoice_id", "invoice", "basket"),
+        False,
+        "which rows were one visit; where left out, those of a user at the same time",
+    ),
+)
 DAY = 86_400  # seconds
 LATEST = 2**32 - 1  # seconds since 1970: 2106-02-07
 AMOUNT_LIMIT = 1e12

@@ -18,16 +18,46 @@ from allocator.tables.named import USER_NAMES, Column, Holds, layout_of, name_fr
 CONTROL = "control"
 COLUMNS = (
     Column("user_id", Holds.ID, USER_NAMES, True, "who took part"),
-    Column("coupon", Holds.TEXT, ("coupon_id", "arm", "treatment", "group"), True, "which one the user got; empty, control or none: no coupon"),
+    Column(
+        "coupon",
+        Holds.TEXT,
+        ("coupon_id", "arm", "treatment", "group"),
+        True,
+        "which one the user got; empty, control or none: no coupon",
+    ),
     Column("time", Holds.TIME, ("timestamp", "date", "start_date"), False, "when the user's campaign began"),
-    Column("purchased", Holds.FLAG, ("conversion", "converted", "purchase", "bought"), True, "1 if the user bought afterwards, else 0"),
-    Column("spend", Holds.NUMBER, ("amount", "revenue", "sales_value"), False, "currency paid afterwards; 0 without a purchase"),
+    Column(
+        "purchased",
+        Holds.FLAG,
+        ("conversion", "converted", "purchase", "bought"),
+        True,
+        "1 if the user bought afterwards, else 0",
+    ),
+    Column(
+        "spend",
+        Holds.NUMBER,
+        ("amount", "revenue", "sales_value"),
+        False,
+        "currency paid afterwards; 0 without a purchase",
+    ),
     Column("redeemed", Holds.FLAG, ("redemption",), False, "1 if the coupon was redeemed, else 0"),
-    Column("discount", Holds.NUMBER, ("discount_amount",), False, "currency that the redeemed coupon took off; 0 where none was redeemed"),
+    Column(
+        "discount",
+        Holds.NUMBER,
+        ("discount_amount",),
+        False,
+        "currency that the redeemed coupon took off; 0 where none was redeemed",
+    ),
     Column("visited", Holds.FLAG, ("visit",), False, "1 if the user came, else 0"),
-    Column("propensity", Holds.NUMBER, (), False, "the chance of what the user got, where chances differed; or propensity[COUPON] for each coupon"),
+    Column(
+        "propensity",
+        Holds.NUMBER,
+        (),
+        False,
+        "the chance of what the user got, where chances differed; or propensity[COUPON] for each coupon",
+    ),
     Column("weight", Holds.NUMBER, ("sample_weight",), False, "how many users the row stands for"),
-)  # fmt: skip
+)
 OUTCOMES = ("purchased", "spend", "redeemed", "visited")
 # What a trial should have and what it cannot do without differ: ids are needed to join by, and spend tells of purchases.
 _READ = tuple(replace(column, required=False) for column in COLUMNS)
@@ -190,9 +220,17 @@ def _refuse_lacking(name: str, there: Mapping[str, str] | Sequence[str], others:
     """Raise `DataError` where a column that nothing can be learned without is missing."""
     found = ", ".join([*(there.values() if isinstance(there, Mapping) else ()), *others])
     for column, wanted, meaning in (
-        ("coupon", ("coupon",), "'coupon' is missing. It says who was given which coupon (empty, 'control' or 'none': nobody's)"),
-        ("purchased", ("purchased", "spend"), "'purchased' (0/1) is missing, and 'spend' (currency) too: there is no outcome"),
-    ):  # fmt: skip
+        (
+            "coupon",
+            ("coupon",),
+            "'coupon' is missing. It says who was given which coupon (empty, 'control' or 'none': nobody's)",
+        ),
+        (
+            "purchased",
+            ("purchased", "spend"),
+            "'purchased' (0/1) is missing, and 'spend' (currency) too: there is no outcome",
+        ),
+    ):
         if not any(key in there for key in wanted):
             raise DataError(
                 f"{name}: column {meaning}. Found: {found}. Is it there under another name? Say so: --column {column}=NAME"

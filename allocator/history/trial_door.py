@@ -85,7 +85,9 @@ class TrialDoor:
             return None
         values = self._numbers("weight")
         bad = ~((values > 0) & (values <= AMOUNT_LIMIT))
-        self.refuse("weight", bad, "is missing, 0, negative or not finite", "give the number of users that the row stands for")  # fmt: skip
+        self.refuse(
+            "weight", bad, "is missing, 0, negative or not finite", "give the number of users that the row stands for"
+        )
         return values
 
     def time(self) -> np.ndarray | None:

@@ -37,4 +37,4 @@ __all__ = [
     "read_trial",
     "score",
     "train",
-]  # fmt: skip
+]

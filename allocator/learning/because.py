@@ -115,11 +115,14 @@ def told(
     ).to_pylist()
     return tuple(
         Bought(
-            _label(products, str(item), row), times, amount, str(np.datetime64(last, "s").astype("datetime64[D]")),
+            _label(products, str(item), row),
+            times,
+            amount,
+            str(np.datetime64(last, "s").astype("datetime64[D]")),
             adds[place] if place < len(adds) else None,
         )
         for place, ((item, times, amount, last), row) in enumerate(zip(bought, rows, strict=True))
-    )  # fmt: skip
+    )
 
 
 def because(
@@ -158,8 +161,13 @@ def as_text(ids: pa.Array) -> pa.Array:
 
 
 def _of_subsets(
-    model: cf.RelevanceModel, known: cf.Interactions, scope: str, purchases: Purchases, part: np.ndarray, players: list[int]
-) -> np.ndarray:  # fmt: skip
+    model: cf.RelevanceModel,
+    known: cf.Interactions,
+    scope: str,
+    purchases: Purchases,
+    part: np.ndarray,
+    players: list[int],
+) -> np.ndarray:
     """Return the relevance of users who bought only some parts, `(2^players,)`: bit p set where part p is known."""
     subsets = np.arange(2 ** len(players))
     rows = [np.flatnonzero(np.isin(part, [p for bit, p in enumerate(players) if s >> bit & 1])) for s in subsets]
@@ -167,8 +175,12 @@ def _of_subsets(
     user = np.repeat(subsets, [r.size for r in rows])
     column = model.scopes.names.index(scope)
     events = cf.Events(
-        user, purchases.item[line], purchases.time[line].astype("datetime64[s]"), purchases.quantity[line], purchases.amount[line]
-    )  # fmt: skip
+        user,
+        purchases.item[line],
+        purchases.time[line].astype("datetime64[s]"),
+        purchases.quantity[line],
+        purchases.amount[line],
+    )
     history = cf.Interactions.of(events, now=np.datetime64(int(known.now), "s"), items=known.items, users=subsets)
     return np.asarray(model.predict(history, subsets).probability[:, column], np.float64)
 

@@ -216,15 +216,27 @@ class Card:
         for m in self.marks:
             if m.name == self.chosen:
                 metrics = [
-                    _metric("extra purchases per 1,000 users, a coupon for each", 1e3 * m.value, 1e3 * m.value_error,
-                            "if every user got the coupon that the model thinks best, or none; on users it did not see"),
-                    _metric("the same, averaged over shares of users", 1e3 * m.area, 1e3 * m.area_error,
-                            "over all shares of users that could be given a coupon, best first"),
-                ]  # fmt: skip
+                    _metric(
+                        "extra purchases per 1,000 users, a coupon for each",
+                        1e3 * m.value,
+                        1e3 * m.value_error,
+                        "if every user got the coupon that the model thinks best, or none; on users it did not see",
+                    ),
+                    _metric(
+                        "the same, averaged over shares of users",
+                        1e3 * m.area,
+                        1e3 * m.area_error,
+                        "over all shares of users that could be given a coupon, best first",
+                    ),
+                ]
                 if m.qini is not None:
                     metrics.append(_metric("Qini", m.qini, m.qini_error, "0: no better than users drawn by lot"))
         for name, (raw, error, used) in self.factors.items():
-            metrics.append(_metric(f"factor on the {name}", raw, error, f"1: {self.source} kept what was predicted; used: {used:.2f}"))  # fmt: skip
+            metrics.append(
+                _metric(
+                    f"factor on the {name}", raw, error, f"1: {self.source} kept what was predicted; used: {used:.2f}"
+                )
+            )
         kept = [
             f"For the best half of its users {k.calibrated:,.1f} {k.unit} were predicted; {self.source} shows "
             f"{_interval(k.observed, k.standard_error, 1)}."

@@ -25,8 +25,17 @@ from allocator.tables.behind import EFFECTS, MODEL
 from allocator.tables.frames import decoded, is_text, one_chunk, to_arrow
 
 FLOAT = pa.float32()
-COLUMNS = ("value", "cost", "liability", "redeem_probability", "purchase_without", "purchase_with", "relevance",
-           "incremental_sales", "value_error")  # fmt: skip
+COLUMNS = (
+    "value",
+    "cost",
+    "liability",
+    "redeem_probability",
+    "purchase_without",
+    "purchase_with",
+    "relevance",
+    "incremental_sales",
+    "value_error",
+)
 OBSERVATIONAL = (
     "the effects are observational: nobody drew lots for the coupons that the model learned from, so what the targeting "
     "knew and the features do not is counted as the coupons' effect; keep a random control group this time"

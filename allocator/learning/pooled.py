@@ -133,9 +133,18 @@ class Pooling:
         scale = 1.0 if binary else max(float(np.average(trial.outcome, weights=weight)), 1e-12)
         groups, free = _layout(table.shape[1], trial.n_arms - with_control, with_control, reach is not None)
         return cls(
-            rows, [table[r] for r in rows], None if reach is None else [reach[r] for r in rows],
-            trial.outcome / scale, weight, binary, with_control, center, scale, groups, free,
-        )  # fmt: skip
+            rows,
+            [table[r] for r in rows],
+            None if reach is None else [reach[r] for r in rows],
+            trial.outcome / scale,
+            weight,
+            binary,
+            with_control,
+            center,
+            scale,
+            groups,
+            free,
+        )
 
     @property
     def shared(self) -> int:

@@ -104,9 +104,14 @@ def learn(past: Past, coupons: Sequence[Coupon], as_of: Any, seed: int, progress
 
 
 def model_of(
-    past: Past, coupons: Sequence[Coupon], more: Mapping[str, np.ndarray], as_of: Any, learned: Kept | None, seed: int,
+    past: Past,
+    coupons: Sequence[Coupon],
+    more: Mapping[str, np.ndarray],
+    as_of: Any,
+    learned: Kept | None,
+    seed: int,
     progress: Progress = silent,
-) -> tuple[cf.RelevanceModel, cf.Interactions]:  # fmt: skip
+) -> tuple[cf.RelevanceModel, cf.Interactions]:
     """Return a model of the window that begins at a moment, for the coupons' scopes and `more`, and what was known then.
 
     What was boosted in training is used for the scopes and the window that it was boosted on. It serves others, but not as well:
@@ -145,9 +150,16 @@ def why_anew(coupons: Sequence[Coupon], learned: Kept | None) -> str | None:
 
 
 def wants(
-    past: Past, coupons: Sequence[Coupon], kin: Sequence[Sequence[tuple[float, Coupon]]], ids: pa.Array, as_of: Any, *,
-    learned: Kept | None = None, seed: int = 0, progress: Progress = silent,
-) -> Wants:  # fmt: skip
+    past: Past,
+    coupons: Sequence[Coupon],
+    kin: Sequence[Sequence[tuple[float, Coupon]]],
+    ids: pa.Array,
+    as_of: Any,
+    *,
+    learned: Kept | None = None,
+    seed: int = 0,
+    progress: Progress = silent,
+) -> Wants:
     """Foretell purchases from each coupon's scope in the campaign's window, from what was known as of its begin.
 
     Parameters

@@ -68,8 +68,17 @@ def chart(rows: Sequence[FrontierRow], unit: str, own: FrontierRow | None, here:
     drawn = Chart(
         anchor="budget",
         panels=[
-            Panel([Line("earns", at, [row.objective for row in rows], "main", dots=True)], f"plan earns, {brief(unit)}", False),
-            Panel([Line("price", at, [row.price for row in rows], "accent", dots=True)], f"one more {brief(unit)} earns", True, 2),
+            Panel(
+                [Line("earns", at, [row.objective for row in rows], "main", dots=True)],
+                f"plan earns, {brief(unit)}",
+                False,
+            ),
+            Panel(
+                [Line("price", at, [row.price for row in rows], "accent", dots=True)],
+                f"one more {brief(unit)} earns",
+                True,
+                2,
+            ),
         ],
         x_title=f"budget, {brief(unit)}",
         says=(
@@ -82,7 +91,7 @@ def chart(rows: Sequence[FrontierRow], unit: str, own: FrontierRow | None, here:
         slider="Try a budget",
         steps=[_step(row, own, unit) for row in rows],
         at=0 if here is None else min(range(len(rows)), key=lambda k: abs(at[k] - here)),
-    )  # fmt: skip
+    )
     return drawn.html(numbers(rows, unit))
 
 
@@ -92,10 +101,17 @@ def numbers(rows: Sequence[FrontierRow], unit: str) -> str:
         "Other budgets",
         [Column(title) for title in ("budget", "earns", "at most", "spends", "offers", f"one more {unit} earns")],
         [
-            [number(row.budget), number(row.objective), number(row.bound), number(row.spend), count(row.issued), number(row.price, 4)]
+            [
+                number(row.budget),
+                number(row.objective),
+                number(row.bound),
+                number(row.spend),
+                count(row.issued),
+                number(row.price, 4),
+            ]
             for row in rows
         ],
-    )  # fmt: skip
+    )
 
 
 def brief(unit: str) -> str:

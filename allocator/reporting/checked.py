@@ -48,7 +48,11 @@ def show(report: Report) -> None:
 def verdict(report: Report) -> str:
     """Say in one sentence how it stands."""
     if report.errors:
-        return f"Not sound: {len(report.errors)} of {len(report.inputs.given)} parts have errors; see above." if len(report.errors) == 1 else f"Not sound: errors in {', '.join(report.errors)}."  # fmt: skip
+        return (
+            f"Not sound: {len(report.errors)} of {len(report.inputs.given)} parts have errors; see above."
+            if len(report.errors) == 1
+            else f"Not sound: errors in {', '.join(report.errors)}."
+        )
     if report.warnings:
         return f"Sound, with {len(report.warnings)} warning{'s' if len(report.warnings) > 1 else ''}."
     return "Sound."
@@ -84,10 +88,14 @@ def _transactions(said: Mapping[str, Any]) -> list[str]:
     if "unknown_items" in said:
         lost = said["unknown_items"]
         found.append(
-            "every item is in the products" if not lost["items"]
+            "every item is in the products"
+            if not lost["items"]
             else f"{lost['items']:,} items ({lost['rows']:,} rows, {lost['money']:,.2f}) are not in the products"
-        )  # fmt: skip
-        found += [f"{number:,} users bought from the scope of {name!r}" for name, number in list(said["bought_from_scope"].items())[:MOST]]  # fmt: skip
+        )
+        found += [
+            f"{number:,} users bought from the scope of {name!r}"
+            for name, number in list(said["bought_from_scope"].items())[:MOST]
+        ]
     return found
 
 
@@ -114,7 +122,11 @@ def _users(said: Mapping[str, Any]) -> list[str]:
 
 def _trial(said: Mapping[str, Any]) -> list[str]:
     when = "" if said["first"] is None else f", from {said['first']} to {said['last']}"
-    chance = {None: "by design the same for all (no propensity column)", "one": "that of the arm each user got", "each arm": "that of every arm"}  # fmt: skip
+    chance = {
+        None: "by design the same for all (no propensity column)",
+        "one": "that of the arm each user got",
+        "each arm": "that of every arm",
+    }
     found = [
         f"{said['rows']:,} rows, {len(said['arms'])} arms{when}; features: {_listed(said['features']) if said['features'] else 'none'}",
         f"chances: {chance[said['propensity']]}",

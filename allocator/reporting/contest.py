@@ -16,8 +16,16 @@ def table(found: Comparison, users: int) -> str:
         share = percent(found.earned[:, place].sum() / best, 0) if best > 0 else ""
         more = "" if name == OURS else _number(found.difference(name))
         rows.append(
-            [name, _number(found.earns(name)), share, more, f"{found.spent[:, place].mean():,.0f}", f"{found.issued[:, place].mean():,.0f}", f"{found.bad_case(name):,.0f}"]
-        )  # fmt: skip
+            [
+                name,
+                _number(found.earns(name)),
+                share,
+                more,
+                f"{found.spent[:, place].mean():,.0f}",
+                f"{found.issued[:, place].mean():,.0f}",
+                f"{found.bad_case(name):,.0f}",
+            ]
+        )
     head = ["strategy", "earns", "of true", "ours earns more by", "spends", "offers", "19 of 20 runs"]
     markets, runs = found.ran.shape[:2]
     return (

@@ -16,14 +16,28 @@ def table(found: Demand) -> str:
     order = np.argsort(-found.runs_out, kind="stable")
     rows = [
         [
-            found.stock.names[row], f"{found.stock.units[row]:,.0f}", f"{found.without[row]:,.1f}",
+            found.stock.names[row],
+            f"{found.stock.units[row]:,.0f}",
+            f"{found.without[row]:,.1f}",
             f"{found.with_[row]:,.1f} [{found.low[row]:,.0f} to {found.high[row]:,.0f}]",
-            _days(found.lasts[row]), _days(found.lasts_low[row]), percent(found.runs_out[row]), f"{found.order[row]:,.0f}",
+            _days(found.lasts[row]),
+            _days(found.lasts_low[row]),
+            percent(found.runs_out[row]),
+            f"{found.order[row]:,.0f}",
         ]
         for row in order[:MOST].tolist()
-    ]  # fmt: skip
+    ]
     short, orders = int((found.runs_out > 1 - found.service).sum()), int((found.order > 0).sum())
-    head = [found.stock.what, "on hand", "without plan", f"with plan, {found.days} days", "days left", "at high demand", "runs out", "order"]  # fmt: skip
+    head = [
+        found.stock.what,
+        "on hand",
+        "without plan",
+        f"with plan, {found.days} days",
+        "days left",
+        "at high demand",
+        "runs out",
+        "order",
+    ]
     more = (
         f"\n{len(found.stock) - MOST:,} more rows are in the file that -o writes.\n" if len(found.stock) > MOST else ""
     )

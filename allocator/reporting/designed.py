@@ -70,9 +70,7 @@ def show_coupon_designs(rows: Sequence[tuple[str, Design, float]], unit: str) ->
         found.add_column(name, justify="right", no_wrap=True)
     for name, item, promised in rows:
         told = [f"{item.detectable:,.2f}", percent(item.power, 0)] if item.controls >= LEAST_SHOWN else ["too few", ""]
-        found.add_row(
-            Text(name), f"{item.users:,}", f"{item.controls:,}", f"{promised:,.2f}", *told
-        )  # fmt: skip
+        found.add_row(Text(name), f"{item.users:,}", f"{item.controls:,}", f"{promised:,.2f}", *told)
     set_off(screen, found)
 
 

@@ -103,10 +103,14 @@ def spending(summary: Summary) -> str:
     ]
     top = max(risk.worst, risk.percentile, risk.expected, summary.budget)
     rows = [
-        [noted(plain(name), meaning), number(amount), bar(amount, top, main=position == 0, mark=summary.budget),
-         Cell(_against(amount, summary.budget), amount - summary.budget)]
+        [
+            noted(plain(name), meaning),
+            number(amount),
+            bar(amount, top, main=position == 0, mark=summary.budget),
+            Cell(_against(amount, summary.budget), amount - summary.budget),
+        ]
         for position, (name, amount, meaning) in enumerate(lines)
-    ]  # fmt: skip
+    ]
     moves = (
         f"All redemptions of a campaign move together by about {percent(risk.shock, None)} (redemption_shock)."
         if risk.shock > 0

@@ -33,8 +33,10 @@ def section_of(summary: Summary) -> str:
     parts = [_chart(hedge, unit)] if len({step.tail for step in hedge.steps}) > 1 else [_numbers(hedge, unit)]
     draws = [
         [Cell(f"{place}", place), number(value), Cell(percent(weight), weight)]
-        for place, value, weight in sorted(zip(range(hedge.draws), hedge.values, hedge.weights, strict=True), key=lambda row: row[1])
-    ]  # fmt: skip
+        for place, value, weight in sorted(
+            zip(range(hedge.draws), hedge.values, hedge.weights, strict=True), key=lambda row: row[1]
+        )
+    ]
     columns = [Column("draw"), Column(f"earns ({unit})"), Column("weight in the proof")]
     every = f"<details><summary>This plan under each draw, the worst first</summary>{table('Draws', columns, draws)}</details>"
     return section("care", "What does care cost?", lead, *parts, every)
@@ -60,7 +62,7 @@ def _chart(hedge: HedgeLine, unit: str) -> str:
             for step in ordered
         ],
         at=ordered.index(last),
-    )  # fmt: skip
+    )
     return chart.html(_numbers(hedge, unit))
 
 
@@ -68,11 +70,16 @@ def _numbers(hedge: HedgeLine, unit: str) -> str:
     titles = ("care", "on average", "in the bad draws", "in the worst draw", "offers", "what is maximised", "at most")
     rows = [
         [
-            Cell(percent(step.weight, 0), step.weight), number(step.mean), number(step.tail), number(step.worst), count(step.issued),
-            number(step.objective), number(step.bound),
+            Cell(percent(step.weight, 0), step.weight),
+            number(step.mean),
+            number(step.tail),
+            number(step.worst),
+            count(step.issued),
+            number(step.objective),
+            number(step.bound),
         ]
         for step in hedge.steps
-    ]  # fmt: skip
+    ]
     return table(f"Plans from the best mean to care alone ({unit})", [Column(title) for title in titles], rows)
 
 

@@ -34,13 +34,15 @@ def page(measured: Measurement) -> str:
         "Planned and measured": _against_plan(measured),
         "Coupons": _groups(measured, "coupons", "By coupon", measured.coupons),
         **{
-            f"By {kind}": _groups(measured, f"by-{place}", f"By {kind}", [cell for cell in measured.segments if cell.kind == kind])
+            f"By {kind}": _groups(
+                measured, f"by-{place}", f"By {kind}", [cell for cell in measured.segments if cell.kind == kind]
+            )
             for place, kind in enumerate(dict.fromkeys(cell.kind for cell in measured.segments))
         },
         "Targeting": _targeting(measured),
         "Other plan": _other(measured),
         "Checks": _checks(measured),
-    }  # fmt: skip
+    }
     return Page(
         kind="Coupon campaign, measured",
         title=measured.campaign,
@@ -58,11 +60,15 @@ def logged_page(found: LoggedValue, plan: str) -> str:
     scale = _scale([value.mean for value in shown])
     rows = [
         [
-            plain(NAMES.get(value.name, value.name)), number(value.mean.value, 4), plain(ends(value.mean, 4)),
-            span(value.mean, *scale), number(value.effective, 0), count(value.capped),
+            plain(NAMES.get(value.name, value.name)),
+            number(value.mean.value, 4),
+            plain(ends(value.mean, 4)),
+            span(value.mean, *scale),
+            number(value.effective, 0),
+            count(value.capped),
         ]
         for value in shown
-    ]  # fmt: skip
+    ]
     columns = [
         Column("estimator"),
         Column("value"),
@@ -79,24 +85,41 @@ def logged_page(found: LoggedValue, plan: str) -> str:
         lead=lead,
         body="",
         parts={
-            "Value": section("value", f"Mean {found.outcome} per user", "What the plan's coupons would have brought in the trial.", table("Value", columns, rows)),
+            "Value": section(
+                "value",
+                f"Mean {found.outcome} per user",
+                "What the plan's coupons would have brought in the trial.",
+                table("Value", columns, rows),
+            ),
             "Checks": section("checks", "What to keep in mind", "", f"<ul>{notes}</ul>") if notes else "",
         },
         foot="IPS weighs each user by the inverse chance of what they got; SNIPS divides by the weights' sum; the doubly robust one adds a "
         "model of the outcome, and is right where either the chances or the model are.",
-    ).html()  # fmt: skip
+    ).html()
 
 
 def _cards(measured: Measurement) -> str:
     whole, unit = measured.overall, measured.currency
     return cards(
         [
-            ("Lift, each", f"{whole.lift.value:,.2f}", unit, f"{ends(whole.lift)}; {percent(whole.share.value, sign=True)}", "lead"),
-            ("Net gain", f"{whole.net.value:,.0f}", unit, f"{ends(whole.net, 0)}; planned {whole.planned_net:,.0f}", ""),
+            (
+                "Lift, each",
+                f"{whole.lift.value:,.2f}",
+                unit,
+                f"{ends(whole.lift)}; {percent(whole.share.value, sign=True)}",
+                "lead",
+            ),
+            (
+                "Net gain",
+                f"{whole.net.value:,.0f}",
+                unit,
+                f"{ends(whole.net, 0)}; planned {whole.planned_net:,.0f}",
+                "",
+            ),
             ("Net gain per cost (iROI)", _plain(whole.iroi.value), "", ends(whole.iroi), ""),
             ("Users with a coupon", f"{whole.treated:,}", "", f"{whole.control:,} held out of the same strata", ""),
         ]
-    )  # fmt: skip
+    )
 
 
 def _against_plan(measured: Measurement) -> str:
@@ -130,7 +153,7 @@ def _against_plan(measured: Measurement) -> str:
         "" if measured.money.observed else " The cost is the plan's expectation: the outcomes do not tell discounts."
     )
     note = f'<p class="note">{KEYS}</p>'
-    return section("plan", "Planned and measured", text(lead), table("Planned and measured", columns, rows), note)  # fmt: skip
+    return section("plan", "Planned and measured", text(lead), table("Planned and measured", columns, rows), note)
 
 
 def _against(title: str, planned: float, found: Estimate | None, measured: float, digits: int) -> Row:
@@ -181,10 +204,15 @@ def _groups(measured: Measurement, anchor: str, title: str, found: Sequence[Grou
 
 def _group(title: str, found: Effects, adjusted: float, scale: tuple[float, float]) -> Row:
     return [
-        label(title), count(found.treated), count(found.control), noted(number(found.lift.value), ends(found.lift)),
-        Cell(f"{adjusted:.2g}", adjusted), noted(number(found.net.value, 0), ends(found.net, 0)),
-        span(found.net, *scale, mark=found.planned_net), number(found.planned_net, 0),
-    ]  # fmt: skip
+        label(title),
+        count(found.treated),
+        count(found.control),
+        noted(number(found.lift.value), ends(found.lift)),
+        Cell(f"{adjusted:.2g}", adjusted),
+        noted(number(found.net.value, 0), ends(found.net, 0)),
+        span(found.net, *scale, mark=found.planned_net),
+        number(found.planned_net, 0),
+    ]
 
 
 def _hidden(whole: Effects, found: Sequence[Group]) -> set[str]:
@@ -228,7 +256,13 @@ def _targeting(measured: Measurement) -> str:
     )
     chart = Chart(
         anchor="qini",
-        panels=[Panel([Line("best first", shares, gains, "main"), Line("at random", shares, line, "other")], f"net gain per user, {unit}", True)],
+        panels=[
+            Panel(
+                [Line("best first", shares, gains, "main"), Line("at random", shares, line, "other")],
+                f"net gain per user, {unit}",
+                True,
+            )
+        ],
         x_title="share of the planned users, highest planned value first",
         says=f"Line chart of the measured net gain per user if only the best share of the users by planned value had got their coupon: "
         f"it rises to {gains[top]:,.2f} {unit} at {percent(shares[top], 0)}; with all {gains[-1]:,.2f}. A straight line is what a random order gives.",
@@ -237,7 +271,7 @@ def _targeting(measured: Measurement) -> str:
         slider="Share of the users",
         steps=steps,
         at=top,
-    )  # fmt: skip
+    )
     key = '<p class="note"><span class="key">best first</span> <span class="key other">at random</span></p>'
     return section(
         "targeting",
@@ -255,15 +289,25 @@ def _fifths(measured: Measurement) -> str:
     scale = _scale([item.measured for item in measured.fifths], [item.promised for item in measured.fifths])
     rows = [
         [
-            plain(f"{place}"), number(item.promised), number(item.measured.value), plain(ends(item.measured)),
-            span(item.measured, *scale, mark=item.promised), count(item.treated), count(item.control),
+            plain(f"{place}"),
+            number(item.promised),
+            number(item.measured.value),
+            plain(ends(item.measured)),
+            span(item.measured, *scale, mark=item.promised),
+            count(item.treated),
+            count(item.control),
         ]
         for place, item in enumerate(measured.fifths, 1)
-    ]  # fmt: skip
+    ]
     columns = [
-        Column("fifth, best first"), Column("planned net"), Column("measured net"), Column("interval", "text"), Column(""),
-        Column("users"), Column("held out"),
-    ]  # fmt: skip
+        Column("fifth, best first"),
+        Column("planned net"),
+        Column("measured net"),
+        Column("interval", "text"),
+        Column(""),
+        Column("users"),
+        Column("held out"),
+    ]
     title = f"By planned value, each a fifth of the users ({measured.currency} per user)"
     return f'<h3>{text(title)}</h3><p class="note">{KEYS}</p>' + table(title, columns, rows)
 
@@ -276,11 +320,14 @@ def _other(measured: Measurement) -> str:
     scale = _scale([value.mean for value in shown])
     rows = [
         [
-            plain(NAMES.get(value.name, value.name)), number(value.mean.value), plain(ends(value.mean)), span(value.mean, *scale),
+            plain(NAMES.get(value.name, value.name)),
+            number(value.mean.value),
+            plain(ends(value.mean)),
+            span(value.mean, *scale),
             number(value.effective, 0),
         ]
         for value in shown
-    ]  # fmt: skip
+    ]
     columns = [
         Column("estimator"),
         Column("net per user"),
@@ -291,7 +338,13 @@ def _other(measured: Measurement) -> str:
     lead = f"The other plan less this one: {interval(found.difference)} {measured.currency} per user, on {found.users:,} users."
     different, new = (few(users, "user", "users") for users in (found.different, found.new))
     note = f"It gives {different} another coupon than this plan, and {new} one where this plan gives none: no estimate speaks of them."
-    return section("other", "Another plan on the same outcomes", text(lead), table("Other plan", columns, rows), f'<p class="note">{text(note)}</p>')  # fmt: skip
+    return section(
+        "other",
+        "Another plan on the same outcomes",
+        text(lead),
+        table("Other plan", columns, rows),
+        f'<p class="note">{text(note)}</p>',
+    )
 
 
 def _checks(measured: Measurement) -> str:
@@ -301,7 +354,16 @@ def _checks(measured: Measurement) -> str:
             0,
             f"Adjusting by the spend before took {percent(1 - measured.overall.variance_kept)} off the lift's variance.",
         )
-    return section("checks", "Checks, and what is taken for granted", "", f"<ul>{''.join(f'<li>{text(line)}</li>' for line in lines)}</ul>") if lines else ""  # fmt: skip
+    return (
+        section(
+            "checks",
+            "Checks, and what is taken for granted",
+            "",
+            f"<ul>{''.join(f'<li>{text(line)}</li>' for line in lines)}</ul>",
+        )
+        if lines
+        else ""
+    )
 
 
 def _scale(found: Sequence[Estimate], marks: Sequence[float] = ()) -> tuple[float, float]:

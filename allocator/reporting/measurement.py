@@ -143,9 +143,16 @@ def _row(cell: Cell) -> list[Text | str]:
     if found is None:
         return [name, f"under {LEAST_SHOWN}", f"under {LEAST_SHOWN}", *[""] * 6]
     return [
-        name, f"{found.treated:,}", f"{found.control:,}", f"{found.lift.value:,.2f}", ends(found.lift),
-        f"{cell.adjusted_p:.2g}", f"{found.net.value:,.0f}", ends(found.net, 0), f"{found.planned_net:,.0f}",
-    ]  # fmt: skip
+        name,
+        f"{found.treated:,}",
+        f"{found.control:,}",
+        f"{found.lift.value:,.2f}",
+        ends(found.lift),
+        f"{cell.adjusted_p:.2g}",
+        f"{found.net.value:,.0f}",
+        ends(found.net, 0),
+        f"{found.planned_net:,.0f}",
+    ]
 
 
 def multiple(measured: Measurement) -> str:
@@ -183,8 +190,12 @@ def _targeting(screen: Console, measured: Measurement) -> None:
         rows.add_column(name, justify="right", no_wrap=True)
     for item in measured.fifths:
         rows.add_row(
-            f"{item.promised:,.2f}", f"{item.measured.value:,.2f}", ends(item.measured), f"{item.treated:,}", f"{item.control:,}"
-        )  # fmt: skip
+            f"{item.promised:,.2f}",
+            f"{item.measured.value:,.2f}",
+            ends(item.measured),
+            f"{item.treated:,}",
+            f"{item.control:,}",
+        )
     set_off(screen, rows)
 
 
@@ -243,9 +254,12 @@ def show_logged(found: LoggedValue, plan: str) -> None:
         rows.add_column(name, justify="right", no_wrap=True)
     for value in found.values:
         rows.add_row(
-            NAMES.get(value.name, value.name), f"{value.mean.value:,.4f}", ends(value.mean, 4), f"{value.effective:,.0f}",
+            NAMES.get(value.name, value.name),
+            f"{value.mean.value:,.4f}",
+            ends(value.mean, 4),
+            f"{value.effective:,.0f}",
             f"{value.capped:,}",
-        )  # fmt: skip
+        )
     rows.add_row("the trial as it was", f"{found.logged.value:,.4f}", ends(found.logged, 4), f"{found.users:,}", "")
     set_off(screen, rows)
     for note in found.notes:

@@ -15,8 +15,15 @@ def table(found: Paced, users: int) -> str:
     for place, name in enumerate(found.names):
         ahead = "" if name == ByPrices.name else _share(found.ahead(ByPrices.name, name))
         rows.append(
-            [name, f"{found.earned[:, place].mean():,.0f}", _share(found.share(name)), ahead, _share(found.used(name)), percent(found.worst(name), 0)]
-        )  # fmt: skip
+            [
+                name,
+                f"{found.earned[:, place].mean():,.0f}",
+                _share(found.share(name)),
+                ahead,
+                _share(found.used(name)),
+                percent(found.worst(name), 0),
+            ]
+        )
     rows.append(["hindsight", f"{found.best.mean():,.0f}", percent(1.0, 0), "", "", ""])
     head = ["pacing", "earns", "of hindsight", "prices are ahead by", "budget really spent", "at worst"]
     text = (
@@ -27,9 +34,18 @@ def table(found: Paced, users: int) -> str:
     if ByPrices.name not in found.names:
         return text
     waves = [
-        [f"{number}", f"{wave.came:,}", f"{wave.eligible:,}", f"{wave.price:.3f}", f"{wave.allowed:,.2f}", f"{wave.issued:,}", f"{wave.explored:,}", f"{wave.spent:,.2f}"]
+        [
+            f"{number}",
+            f"{wave.came:,}",
+            f"{wave.eligible:,}",
+            f"{wave.price:.3f}",
+            f"{wave.allowed:,.2f}",
+            f"{wave.issued:,}",
+            f"{wave.explored:,}",
+            f"{wave.spent:,.2f}",
+        ]
         for number, wave in enumerate(found.first[found.names.index(ByPrices.name)].waves, 1)
-    ]  # fmt: skip
+    ]
     head = ["wave", "came", "eligible", "price", "may spend", "issued", "by lot", "really spent"]
     return f"{text}\nThe first market, {ByPrices.name}:\n\n{in_columns(head, waves)}{_lots(found)}"
 

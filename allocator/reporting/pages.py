@@ -73,8 +73,10 @@ def span(found: Estimate, low: float, high: float, *, mark: float | None = None)
     if mark is not None and low <= mark <= high:
         parts.append(tick(mark, "mark", 0, 10))
     return Cell(
-        f'<svg class="span" viewBox="0 0 100 10" preserveAspectRatio="none" aria-hidden="true">{"".join(parts)}</svg>', None, "chart"
-    )  # fmt: skip
+        f'<svg class="span" viewBox="0 0 100 10" preserveAspectRatio="none" aria-hidden="true">{"".join(parts)}</svg>',
+        None,
+        "chart",
+    )
 
 
 def _anchor(part: str) -> str:

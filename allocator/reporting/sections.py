@@ -149,8 +149,13 @@ def _coupon(coupon: CouponUse, top: float, together: Cell | None = None) -> Row:
         return [first, HIDDEN, HIDDEN, bar(0.0, top, main=True), HIDDEN, HIDDEN]
     each = coupon.value / coupon.issued
     return [
-        first, count(coupon.issued), number(coupon.value), bar(coupon.value, top, main=True), number(each), number(coupon.cost),
-    ]  # fmt: skip
+        first,
+        count(coupon.issued),
+        number(coupon.value),
+        bar(coupon.value, top, main=True),
+        number(each),
+        number(coupon.cost),
+    ]
 
 
 def segments(summary: Summary) -> str:
@@ -199,9 +204,15 @@ def _segment(row: Segment, top: float) -> Row:
         return [first, *[HIDDEN] * 4, bar(0.0, top, main=True), HIDDEN, HIDDEN]
     share = row.reached / row.users if row.users else 0.0
     return [
-        first, count(row.users), count(row.reached), Cell(percent(share), share), number(row.value),
-        bar(row.value, top, main=True), number(row.value / row.users if row.users else 0.0), number(row.cost),
-    ]  # fmt: skip
+        first,
+        count(row.users),
+        count(row.reached),
+        Cell(percent(share), share),
+        number(row.value),
+        bar(row.value, top, main=True),
+        number(row.value / row.users if row.users else 0.0),
+        number(row.cost),
+    ]
 
 
 def limits(summary: Summary) -> str:

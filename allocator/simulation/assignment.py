@@ -83,9 +83,19 @@ def read_assignment(folder: PlanFolder) -> Assignment:
             f"{examples_of(ids, both)}); the folder was changed by hand: make the plan again"
         )
     return Assignment(
-        ids, planned, planned_names, issued, issued_names, stratum, strata, held, randomised,
-        table["planned_value"].to_numpy(), table["planned_cost"].to_numpy(), float(shares[0]) if shares.size else 0.0,
-    )  # fmt: skip
+        ids,
+        planned,
+        planned_names,
+        issued,
+        issued_names,
+        stratum,
+        strata,
+        held,
+        randomised,
+        table["planned_value"].to_numpy(),
+        table["planned_cost"].to_numpy(),
+        float(shares[0]) if shares.size else 0.0,
+    )
 
 
 def _codes(column: pa.ChunkedArray, blank_first: bool = True) -> tuple[np.ndarray, tuple[str, ...]]:

@@ -177,9 +177,15 @@ def compare(
         return np.array([getattr(row, name) for row in rows])
 
     return Comparison(
-        rows[0].names, stacked("earned"), stacked("later"), stacked("spent"), stacked("issued"), stacked("ran"),
-        stacked("budget"), estimator.name,
-    )  # fmt: skip
+        rows[0].names,
+        stacked("earned"),
+        stacked("later"),
+        stacked("spent"),
+        stacked("issued"),
+        stacked("ran"),
+        stacked("budget"),
+        estimator.name,
+    )
 
 
 def _on_market(contest: Contest, estimator: Estimator, runs: int, seed: int) -> _Row:

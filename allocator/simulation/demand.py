@@ -101,7 +101,9 @@ def baskets_of(folder: PlanFolder, campaign: Campaign, sales: Sales) -> dict[str
     """
     columns = PlanColumns(folder.plan, str(folder.path / "plan.parquet"))
     if not columns.has("purchase_without", "purchase_with"):
-        raise DataError(f"{columns.place} has no purchase_without and purchase_with, so that nothing says what the plan sells; score the offers with `allocate score`, or add these columns, and make the plan again")  # fmt: skip
+        raise DataError(
+            f"{columns.place} has no purchase_without and purchase_with, so that nothing says what the plan sells; score the offers with `allocate score`, or add these columns, and make the plan again"
+        )
     without, with_ = (columns.number(name, least=0.0, most=1.0) for name in ("purchase_without", "purchase_with"))
     coupon = columns.text("coupon")
     found = {}
@@ -110,7 +112,9 @@ def baskets_of(folder: PlanFolder, campaign: Campaign, sales: Sales) -> dict[str
         scope_more = 0.0
         if name in sales.scope_baskets:
             if not columns.has("redeem_probability"):
-                raise DataError(f"{columns.place} has no redeem_probability, which coupon {name!r} needs for its scope; add it and make the plan again")  # fmt: skip
+                raise DataError(
+                    f"{columns.place} has no redeem_probability, which coupon {name!r} needs for its scope; add it and make the plan again"
+                )
             redeemed = columns.number("redeem_probability", least=0.0, most=1.0)[of]
             anyway = (
                 columns.number("relevance", least=0.0, most=1.0)[of]
@@ -165,14 +169,22 @@ def forecast(
     lead = np.where(np.isnan(stock.lead_days), LEAD_DAYS, stock.lead_days)
     needed = quantile(*moments(lead / 7.0), service)
     return Demand(
-        stock, days, service, rate * horizon, with_, low, high,
-        _lasts(stock.units, with_, rate, days), _lasts(stock.units, high, rate, days),
-        exceeds(with_, spread, stock.units), np.ceil(np.maximum(needed - stock.units, 0.0)),
+        stock,
+        days,
+        service,
+        rate * horizon,
+        with_,
+        low,
+        high,
+        _lasts(stock.units, with_, rate, days),
+        _lasts(stock.units, high, rate, days),
+        exceeds(with_, spread, stock.units),
+        np.ceil(np.maximum(needed - stock.units, 0.0)),
         (
             f"sales stay what they were in the {weeks} weeks before: no season, no trend",
             "baskets that the plan brings hold what baskets usually hold",
         ),
-    )  # fmt: skip
+    )
 
 
 def _dispersion(rate: np.ndarray, variance: np.ndarray) -> np.ndarray:

@@ -106,9 +106,21 @@ def design(
         controls = min(max(round(users * holdout), LEAST), users - LEAST)
     elif most < power:
         return Design(
-            users, math.nan, 0, effect, math.nan, power, confidence,
-            _detectable(adjusted, half, users - half, power, confidence), math.nan, math.nan, sd, adjusted, correlation, most,
-        )  # fmt: skip
+            users,
+            math.nan,
+            0,
+            effect,
+            math.nan,
+            power,
+            confidence,
+            _detectable(adjusted, half, users - half, power, confidence),
+            math.nan,
+            math.nan,
+            sd,
+            adjusted,
+            correlation,
+            most,
+        )
     else:
         controls = _fewest(lambda n: _power(size, adjusted, n, users - n, confidence) >= power, LEAST, half)
     treated = users - controls

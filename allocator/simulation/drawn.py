@@ -110,10 +110,24 @@ class DrawnMarket:
         chosen = rng.random(users) < settings.trial_share
         trial_arm = np.where(chosen, rng.integers(NOTHING, len(coupons), users), -2).astype(np.int16)
         draft = cls(
-            seed, settings, tuple(coupons), population, draw_catalogue(seed), table, masks, affinity, trial_arm,
-            np.zeros(users, np.int64), np.zeros((users, past.N_SEEN)), np.zeros((users, past.N_SEEN)),
-            np.zeros((users, 3)), 0, population.contacts, np.zeros(users, bool), np.zeros(users, bool),
-        )  # fmt: skip
+            seed,
+            settings,
+            tuple(coupons),
+            population,
+            draw_catalogue(seed),
+            table,
+            masks,
+            affinity,
+            trial_arm,
+            np.zeros(users, np.int64),
+            np.zeros((users, past.N_SEEN)),
+            np.zeros((users, past.N_SEEN)),
+            np.zeros((users, 3)),
+            0,
+            population.contacts,
+            np.zeros(users, bool),
+            np.zeros(users, bool),
+        )
         return draft._walked(threads)
 
     @property
@@ -156,12 +170,17 @@ class DrawnMarket:
 
         map_blocks(block, n)
         return Truth(
-            without[:, kernel.P_BUY], with_[:, :, kernel.P_BUY],
-            without[:, kernel.SPEND], with_[:, :, kernel.SPEND],
-            with_[:, :, kernel.P_REDEEM], with_[:, :, kernel.DISCOUNT],
-            without[:, kernel.LATER], with_[:, :, kernel.LATER],
-            self.settings.margin, self.settings.contact_cost,
-        )  # fmt: skip
+            without[:, kernel.P_BUY],
+            with_[:, :, kernel.P_BUY],
+            without[:, kernel.SPEND],
+            with_[:, :, kernel.SPEND],
+            with_[:, :, kernel.P_REDEEM],
+            with_[:, :, kernel.DISCOUNT],
+            without[:, kernel.LATER],
+            with_[:, :, kernel.LATER],
+            self.settings.margin,
+            self.settings.contact_cost,
+        )
 
     def shock_of(self, run: int) -> float:
         """Return the factor on redemption that all users share in a run: lognormal, mean 1."""
@@ -220,13 +239,21 @@ class DrawnMarket:
         user = np.flatnonzero(self.trial_arm >= NOTHING)
         visits, spend, discount = self.trial_outcome[user].T
         outcomes = Outcomes(
-            visits.astype(np.int32), spend, np.maximum(discount, 0.0), discount >= 0.0,
-            np.full(user.size, np.nan), 1.0,
-        )  # fmt: skip
+            visits.astype(np.int32),
+            spend,
+            np.maximum(discount, 0.0),
+            discount >= 0.0,
+            np.full(user.size, np.nan),
+            1.0,
+        )
         return Trial(
-            user, self.trial_arm[user], self.seen_before[user], outcomes, 1.0 / (1 + len(self.coupons)),
+            user,
+            self.trial_arm[user],
+            self.seen_before[user],
+            outcomes,
+            1.0 / (1 + len(self.coupons)),
             self.first_day(TRIAL),
-        )  # fmt: skip
+        )
 
     def season(self, period: int) -> float:
         """Return the factor of a period on visits: the mean of its days', times its length as a share of 28 days."""
@@ -261,20 +288,39 @@ class DrawnMarket:
         season = np.array([self.season(self.period), self.season(self.period + 1)])
         tired = float(np.exp(-self.settings.drift * (now - TRIAL)))
         return (
-            self.population.traits, self.terms, self.law, self.affinity, self.contacts, lively, self.bought,
-            self.stocked, season, tired,
-        )  # fmt: skip
+            self.population.traits,
+            self.terms,
+            self.law,
+            self.affinity,
+            self.contacts,
+            lively,
+            self.bought,
+            self.stocked,
+            season,
+            tired,
+        )
 
     def history_arguments(self) -> tuple[object, ...]:
         """Return the arguments that the walks through the history share."""
         factors = [self._day_factors(period) for period in range(self.first_period, 0)]
         days = np.array([np.cumsum(factor) / factor.sum() for factor in factors])
         return (
-            self.population.traits, self.terms, self.law, self.affinity, self.population.contacts,
-            self.population.joined, self.population.left, self.settings.lapsed_rate,
-            np.array([factor.mean() for factor in factors]), days, TRIAL, np.maximum(self.trial_arm, NOTHING),
-            draws.run_key(self.seed, 0), np.arange(self.n_users, dtype=np.int64), self.first_period,
-        )  # fmt: skip
+            self.population.traits,
+            self.terms,
+            self.law,
+            self.affinity,
+            self.population.contacts,
+            self.population.joined,
+            self.population.left,
+            self.settings.lapsed_rate,
+            np.array([factor.mean() for factor in factors]),
+            days,
+            TRIAL,
+            np.maximum(self.trial_arm, NOTHING),
+            draws.run_key(self.seed, 0),
+            np.arange(self.n_users, dtype=np.int64),
+            self.first_period,
+        )
 
     def _walked(self, threads: int | None) -> Self:
         state = np.empty(self.n_users, np.int8)

@@ -128,9 +128,14 @@ def transactions(market: DrawnMarket, *, block: int = BLOCK) -> Iterator[pa.Tabl
     """Yield the history's lines, the users' blocks in order; memory does not grow with the market."""
     known, items = market.population, market.catalogue
     catalogue = (
-        known.tastes, market.masks, known.deal, float(calibration()["promotion"]["depth"]),
-        items.start, items.chance, items.price,
-    )  # fmt: skip
+        known.tastes,
+        market.masks,
+        known.deal,
+        float(calibration()["promotion"]["depth"]),
+        items.start,
+        items.chance,
+        items.price,
+    )
     first = _days(market.first_day(market.first_period))
     begin = np.concatenate([[0], np.cumsum(market.n_lines)])
     walk = market.history_arguments()
@@ -181,10 +186,16 @@ def campaign_text(market: DrawnMarket) -> str:
     wanted = np.bincount(best[earning], minlength=len(market.coupons))
     known = market.settings
     keys: dict[str, object] = {
-        "name": f"market {market.seed}", "currency": "USD", "budget": budget, "max_per_user": 1,
-        "start": market.settings.start, "margin": known.margin, "contact_cost": known.contact_cost,
-        "spend_is": "before_discount", "redemption_shock": known.shock,
-    }  # fmt: skip
+        "name": f"market {market.seed}",
+        "currency": "USD",
+        "budget": budget,
+        "max_per_user": 1,
+        "start": market.settings.start,
+        "margin": known.margin,
+        "contact_cost": known.contact_cost,
+        "spend_is": "before_discount",
+        "redemption_shock": known.shock,
+    }
     lines = ["[campaign]", *(f"{key} = {_toml(item)}" for key, item in keys.items())]
     for k, coupon in enumerate(market.coupons):
         terms = coupon.model_dump(exclude_none=True)

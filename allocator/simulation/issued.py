@@ -106,9 +106,17 @@ def issued_of(folder: PlanFolder) -> Issued:
     days = {item.id: item.valid_days or VALID_DAYS for item in campaign.coupon}
     valid = np.array([days.get(name, VALID_DAYS) for name in names.tolist()])
     return Issued(
-        columns.luck(names, coupon), coupon.astype(np.int32), chance, paid, contact, moved, gain,
-        tuple(names.tolist()), valid, tuple(said),
-    )  # fmt: skip
+        columns.luck(names, coupon),
+        coupon.astype(np.int32),
+        chance,
+        paid,
+        contact,
+        moved,
+        gain,
+        tuple(names.tolist()),
+        valid,
+        tuple(said),
+    )
 
 
 def _implied_chance(cost: np.ndarray, liability: np.ndarray | None, columns: PlanColumns) -> np.ndarray:
@@ -117,7 +125,9 @@ def _implied_chance(cost: np.ndarray, liability: np.ndarray | None, columns: Pla
             f"{columns.place} has neither redeem_probability nor liability, so that nothing says how often an offer is "
             "redeemed; add redeem_probability to the offers and make the plan again"
         )
-    columns.refuse(cost > liability + 1e-9, "cost", cost, "above liability, so that no probability fits; add redeem_probability")  # fmt: skip
+    columns.refuse(
+        cost > liability + 1e-9, "cost", cost, "above liability, so that no probability fits; add redeem_probability"
+    )
     return np.divide(cost, liability, out=np.zeros_like(cost), where=liability > 0)
 
 
@@ -149,7 +159,9 @@ def _margins(
     """Return with which chance an offer moves its user, and what it then brings in; `margin` is their product."""
     names = ("purchase_without", "purchase_with")
     if not columns.has(*names):
-        said.append("the plan has no purchase_without and purchase_with: what offers bring in is not drawn, only what they cost")  # fmt: skip
+        said.append(
+            "the plan has no purchase_without and purchase_with: what offers bring in is not drawn, only what they cost"
+        )
         return np.ones_like(margin), margin
     without, with_ = (columns.number(name, least=0.0, most=1.0) for name in names)
     # A redeemed coupon changes a basket even where the purchase was sure.
@@ -198,4 +210,6 @@ class PlanColumns:
             return
         rows = np.flatnonzero(wrong)[:EXAMPLES].tolist()
         shown = "; ".join(f"user {self.table['user_id'][row].as_py()!r}: {numbers[row]:g}" for row in rows)
-        raise DataError(f"{self.place}: {name} is {why} in {counted(count, 'row', 'rows')} ({shown}); mend the offers and make the plan again")  # fmt: skip
+        raise DataError(
+            f"{self.place}: {name} is {why} in {counted(count, 'row', 'rows')} ({shown}); mend the offers and make the plan again"
+        )

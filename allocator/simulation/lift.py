@@ -90,10 +90,14 @@ class Difference:
         """Return one difference over another with Fieller's interval."""
         cov = self.covariance
         return fieller(
-            float(self.value[top]), float(self.value[bottom]),
-            float(cov[top, top]), float(cov[bottom, bottom]), float(cov[top, bottom]),
-            float(min(self.degrees[top], self.degrees[bottom])), confidence,
-        )  # fmt: skip
+            float(self.value[top]),
+            float(self.value[bottom]),
+            float(cov[top, top]),
+            float(cov[bottom, bottom]),
+            float(cov[top, bottom]),
+            float(min(self.degrees[top], self.degrees[bottom])),
+            confidence,
+        )
 
 
 def student(value: float, error: float, degrees: float, confidence: float = 0.95) -> Estimate:
@@ -221,9 +225,14 @@ def _neyman(y: np.ndarray, arm: np.ndarray, stratum: np.ndarray) -> tuple[np.nda
 
 
 def fieller(
-    top: float, bottom: float, top_var: float, bottom_var: float, covariance: float, degrees: float = math.inf,
+    top: float,
+    bottom: float,
+    top_var: float,
+    bottom_var: float,
+    covariance: float,
+    degrees: float = math.inf,
     confidence: float = 0.95,
-) -> Estimate:  # fmt: skip
+) -> Estimate:
     """Return the ratio of two estimates with the interval of Fieller 1954 (doi:10.1111/j.2517-6161.1954.tb00159.x).
 
     It holds the ratios r for which top - r bottom is not significantly different from 0. The delta method's interval is

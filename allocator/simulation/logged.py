@@ -119,9 +119,15 @@ def other_plan(
     logged = predicted[np.arange(rows.size), arm]
     gives = agrees[rows] & ~nothing[rows]
     logs = [
-        Log.of(net, chance, (policy == sample.treated).astype(float), logged, predicted[np.arange(rows.size), policy.astype(np.int64)])
+        Log.of(
+            net,
+            chance,
+            (policy == sample.treated).astype(float),
+            logged,
+            predicted[np.arange(rows.size), policy.astype(np.int64)],
+        )
         for policy in (gives, np.ones(rows.size, bool))
-    ]  # fmt: skip
+    ]
     gap = offpolicy.dr_terms(logs[0]) - offpolicy.dr_terms(logs[1])
     values = tuple(estimator(logs[0], confidence=confidence) for estimator in offpolicy.ESTIMATORS)
     return OtherPlan(

@@ -143,8 +143,14 @@ def measure(
     given = _absent(absent)
     use = (assignment.planned > 0) & assignment.randomised
     found = read_outcomes(
-        outcomes, assignment.user_ids, start=start or terms.start, wanted=use, absent=given, columns=columns, control=control
-    )  # fmt: skip
+        outcomes,
+        assignment.user_ids,
+        start=start or terms.start,
+        wanted=use,
+        absent=given,
+        columns=columns,
+        control=control,
+    )
     money = Money.of(terms, margin, "discount" in found.columns)
     notes = [*found.notes, *money.notes]
     rows = np.flatnonzero(use & found.known)

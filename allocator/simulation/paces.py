@@ -123,6 +123,4 @@ def compare_paces(
         return np.array([[each.total(name) for each in row] for row in runs])
 
     names = tuple(pacing.name for pacing in pacings)
-    return Paced(
-        names, of("earned"), of("cost"), of("spent"), np.array(best), np.array(budget), runs[0], beliefs.name
-    )  # fmt: skip
+    return Paced(names, of("earned"), of("cost"), of("spent"), np.array(best), np.array(budget), runs[0], beliefs.name)

@@ -73,9 +73,16 @@ def draw_population(n: int, seed: int, settings: Settings, threads: int | None =
         for name, (_, words) in blocks[0].profile.items()
     }
     return Population(
-        joined_up("traits"), joined_up("tastes"), joined_up("deal"), joined_up("contacts"), joined_up("joined"),
-        joined_up("left"), joined_up("household_size"), joined_up("tenure_days"), profile,
-    )  # fmt: skip
+        joined_up("traits"),
+        joined_up("tastes"),
+        joined_up("deal"),
+        joined_up("contacts"),
+        joined_up("joined"),
+        joined_up("left"),
+        joined_up("household_size"),
+        joined_up("tenure_days"),
+        profile,
+    )
 
 
 def _block(block: int, n: int, seed: int, settings: Settings) -> Population:
@@ -113,7 +120,9 @@ def _block(block: int, n: int, seed: int, settings: Settings) -> Population:
     traits[:, law.ATTRACT], traits[:, law.ANNOY], traits[:, law.PRONE] = attract, annoy, prone
     traits[:, law.REACH], traits[:, law.HIDDEN] = READS[channel], normal()
     share = np.array([category["share"] for category in known["categories"]])
-    tastes = rng.standard_gamma((known["taste_concentration"] * share).astype(np.float32), (BLOCK, share.size), dtype=np.float32)  # fmt: skip
+    tastes = rng.standard_gamma(
+        (known["taste_concentration"] * share).astype(np.float32), (BLOCK, share.size), dtype=np.float32
+    )
     tastes += np.float32(1e-6)
     tastes /= tastes.sum(axis=1, keepdims=True)
     promotion = known["promotion"]
@@ -132,10 +141,16 @@ def _block(block: int, n: int, seed: int, settings: Settings) -> Population:
         "age": (np.digitize(age, [-0.8, 0.1, 0.9]).astype(np.int8), AGES),
     }
     return Population(
-        cut(traits), cut(tastes), cut(deal), cut(contacts), cut(joined), cut(left),
-        cut(np.clip(np.rint(2.2 + 1.2 * size), 1, 6).astype(np.int16)), cut(np.minimum(tenure, 9000).astype(np.int16)),
+        cut(traits),
+        cut(tastes),
+        cut(deal),
+        cut(contacts),
+        cut(joined),
+        cut(left),
+        cut(np.clip(np.rint(2.2 + 1.2 * size), 1, 6).astype(np.int16)),
+        cut(np.minimum(tenure, 9000).astype(np.int16)),
         {name: (cut(code), words) for name, (code, words) in codes.items()},
-    )  # fmt: skip
+    )
 
 
 def _proneness(rng: np.random.Generator, settings: Settings, deals: np.ndarray) -> np.ndarray:

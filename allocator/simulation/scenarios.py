@@ -67,10 +67,16 @@ def events(share: float, seed: int = 0) -> Scenario:
         took = process_time() - begin
     lines = users * EVENTS_EACH
     figures = {
-        "users": users, "events": lines, "features": len(found.schema.names), "cpu_seconds": took,
-        "events_per_cpu_second": lines / took, "cpu_seconds_to_make_up_the_events": written,
-        "peak_memory_mib": _peak_mib(), "peak_memory_mib_before": before, "events_on_disk_mib": size,
-    }  # fmt: skip
+        "users": users,
+        "events": lines,
+        "features": len(found.schema.names),
+        "cpu_seconds": took,
+        "events_per_cpu_second": lines / took,
+        "cpu_seconds_to_make_up_the_events": written,
+        "peak_memory_mib": _peak_mib(),
+        "peak_memory_mib_before": before,
+        "events_on_disk_mib": size,
+    }
     return Scenario("events", share, figures, _scaled(share, {"cpu_seconds": took}))
 
 
@@ -88,8 +94,13 @@ def visits(share: float, fit: Callable[[pa.Table], Serve], seed: int = 0, *, cou
     owner = np.repeat(np.arange(users), 30)
     item = (rng.integers(0, 20, users)[owner] * (ITEMS // 20) + rng.zipf(1.5, owner.size)) % ITEMS
     table = pa.table(
-        {"user_id": owner, "item_id": item, "day": rng.uniform(0, 365, owner.size), "amount": rng.gamma(2.0, 3.0, owner.size)}
-    )  # fmt: skip
+        {
+            "user_id": owner,
+            "item_id": item,
+            "day": rng.uniform(0, 365, owner.size),
+            "amount": rng.gamma(2.0, 3.0, owner.size),
+        }
+    )
     begin = process_time()
     serve = fit(table)
     fitted = process_time() - begin
@@ -109,10 +120,18 @@ def visits(share: float, fit: Callable[[pa.Table], Serve], seed: int = 0, *, cou
         issued += int((given >= 0).sum())
     took = process_time() - begin
     figures = {
-        "visits": n_visits, "users": users, "items": ITEMS, "coupons": coupons, "cpu_seconds_to_fit": fitted,
-        "price": price, "issued": issued, "cpu_seconds": took, "visits_per_cpu_second": n_visits / took,
-        "one_visit_median_ms": 1e3 * float(np.median(singles)), "one_visit_p99_ms": 1e3 * float(np.quantile(singles, 0.99)),
-    }  # fmt: skip
+        "visits": n_visits,
+        "users": users,
+        "items": ITEMS,
+        "coupons": coupons,
+        "cpu_seconds_to_fit": fitted,
+        "price": price,
+        "issued": issued,
+        "cpu_seconds": took,
+        "visits_per_cpu_second": n_visits / took,
+        "one_visit_median_ms": 1e3 * float(np.median(singles)),
+        "one_visit_p99_ms": 1e3 * float(np.quantile(singles, 0.99)),
+    }
     return Scenario("visits", share, figures, _scaled(share, {"cpu_seconds": took}))
 
 
@@ -140,10 +159,13 @@ def coupons(share: float, seed: int = 0, *, days: int = 4) -> Scenario:
     found = run(stage, ByPrices())
     took = process_time() - begin
     figures = {
-        "users": 20 * a_day, "days": days, "issued": found.total("issued"),
-        "most_a_day": max(wave.issued for wave in found.waves), "cpu_seconds_a_day": took / days,
+        "users": 20 * a_day,
+        "days": days,
+        "issued": found.total("issued"),
+        "most_a_day": max(wave.issued for wave in found.waves),
+        "cpu_seconds_a_day": took / days,
         "spent_share_of_budget": found.total("spent") / found.budget,
-    }  # fmt: skip
+    }
     return Scenario("coupons", share, figures, _scaled(share, {"cpu_seconds_a_day": took / days}))
 
 
@@ -154,14 +176,19 @@ def forecasts(share: float, seed: int = 0) -> Scenario:
     scoped = np.where(np.arange(n) % 10 == 0, weekly.sum(axis=1), 0.0)
     baskets = max(1, int(weekly.sum() / 4))
     sales = Sales(weekly, baskets, {"tenth": max(1, baskets // 5)}, {"tenth": scoped})
-    stock = Stock("item_id", tuple(map(str, range(n))), weekly.mean(axis=1) * 5, np.full(n, 7.0), np.arange(n, dtype=np.int32))  # fmt: skip
+    stock = Stock(
+        "item_id", tuple(map(str, range(n))), weekly.mean(axis=1) * 5, np.full(n, 7.0), np.arange(n, dtype=np.int32)
+    )
     begin = process_time()
     found = forecast(stock, sales, {"tenth": Baskets(0.05 * baskets, 0.02 * baskets)}, redemption_shock=0.1)
     took = process_time() - begin
     figures = {
-        "forecasts": n, "cpu_seconds": took, "forecasts_per_cpu_second": n / took,
-        "items_to_order": int((found.order > 0).sum()), "mean_chance_to_run_out": float(found.runs_out.mean()),
-    }  # fmt: skip
+        "forecasts": n,
+        "cpu_seconds": took,
+        "forecasts_per_cpu_second": n / took,
+        "items_to_order": int((found.order > 0).sum()),
+        "mean_chance_to_run_out": float(found.runs_out.mean()),
+    }
     return Scenario("forecasts", share, figures, _scaled(share, {"cpu_seconds": took}))
 
 

@@ -96,7 +96,9 @@ def sales_before(
         baskets.append(_basket_keys(lines.basket, lines.user, lines.time, mask)[known])
         items.append(item[known].astype(np.int32))
     if not baskets:
-        raise DataError(f"{transactions.path}: nothing sold in the {weeks} weeks before the campaign; give newer transactions, or --start")  # fmt: skip
+        raise DataError(
+            f"{transactions.path}: nothing sold in the {weeks} weeks before the campaign; give newer transactions, or --start"
+        )
     basket, item = np.concatenate(baskets), np.concatenate(items)
     held_by = {name: int(np.unique(basket[scope[item]]).size) for name, scope in scopes.items()}
     return Sales(

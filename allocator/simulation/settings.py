@@ -100,7 +100,18 @@ class Settings:
         """Raise `UsageError` for a number that makes no market."""
         if not 3 <= self.periods <= MOST_PERIODS:
             raise UsageError(f"periods is {self.periods}; it must be 3 to {MOST_PERIODS}")
-        shares = ("redeeming", "idle", "annoyed", "stretch", "forward", "lapsed", "joined", "lapsed_rate", "margin", "trial_share")  # fmt: skip
+        shares = (
+            "redeeming",
+            "idle",
+            "annoyed",
+            "stretch",
+            "forward",
+            "lapsed",
+            "joined",
+            "lapsed_rate",
+            "margin",
+            "trial_share",
+        )
         for field in fields(self):
             number = getattr(self, field.name)
             if not isinstance(number, float):

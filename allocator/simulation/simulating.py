@@ -163,9 +163,18 @@ def simulate(
 
     def run(r: int) -> None:
         replay.run(
-            keys[r], issued.luck, issued.coupon, issued.redeem_probability, issued.paid, issued.moved, issued.gain,
-            shock[r], redeemed[r], spent[r], gained[r],
-        )  # fmt: skip
+            keys[r],
+            issued.luck,
+            issued.coupon,
+            issued.redeem_probability,
+            issued.paid,
+            issued.moved,
+            issued.gain,
+            shock[r],
+            redeemed[r],
+            spent[r],
+            gained[r],
+        )
 
     with ThreadPoolExecutor(threads or available_threads()) as pool:
         for done, _ in enumerate(pool.map(run, range(runs)), start=1):
@@ -179,12 +188,16 @@ def _check(issued: Issued, runs: int, redemption_shock: float, stock: Mapping[st
     if not 1 <= runs <= MOST_RUNS:
         raise UsageError(f"runs is {runs:,}; it must be 1 to {MOST_RUNS:,}")
     if runs * len(issued.coupon_ids) > MOST_CELLS:
-        raise UsageError(f"{runs:,} runs of {len(issued.coupon_ids):,} coupons are more numbers than fit into memory; ask for {MOST_CELLS // len(issued.coupon_ids):,} runs at most")  # fmt: skip
+        raise UsageError(
+            f"{runs:,} runs of {len(issued.coupon_ids):,} coupons are more numbers than fit into memory; ask for {MOST_CELLS // len(issued.coupon_ids):,} runs at most"
+        )
     if not 0.0 <= redemption_shock <= 10.0:
         raise UsageError(f"redemption_shock is {redemption_shock:g}; it must be 0 to 10, such as 0.2")
     for name, units in stock.items():
         if name not in issued.coupon_ids:
-            raise UsageError(f"the stock names coupon {name!r}, of which the plan issues none{nearest(name, issued.coupon_ids)}")  # fmt: skip
+            raise UsageError(
+                f"the stock names coupon {name!r}, of which the plan issues none{nearest(name, issued.coupon_ids)}"
+            )
         if not 0.0 <= units < np.inf:
             raise UsageError(f"the stock of {name!r} is {units:g}; it must be 0 or more")
 

@@ -66,9 +66,14 @@ class Promise:
         for name, users, effect in self.coupons:
             if users >= FEW and effect != 0:
                 item = design(
-                    users=users, effect=effect, sd=sd, power=whole.wanted_power, confidence=whole.confidence,
-                    correlation=whole.correlation, holdout=min(whole.holdout, 0.5),
-                )  # fmt: skip
+                    users=users,
+                    effect=effect,
+                    sd=sd,
+                    power=whole.wanted_power,
+                    confidence=whole.confidence,
+                    correlation=whole.correlation,
+                    holdout=min(whole.holdout, 0.5),
+                )
                 rows.append((name, item, effect))
         return rows
 
@@ -96,9 +101,13 @@ def read_promise(plan: str | Path, margin: float | None = None) -> Promise:
         (str(name), int(counts[k]), float(sums[k] / counts[k])) for k, name in enumerate(coded.dictionary.to_pylist())
     )
     return Promise(
-        ids, float(further.sum()) / len(ids), coupons, float(folder.summary.get("objective") or 0.0),
-        str(folder.summary.get("currency", "")), money.notes,
-    )  # fmt: skip
+        ids,
+        float(further.sum()) / len(ids),
+        coupons,
+        float(folder.summary.get("objective") or 0.0),
+        str(folder.summary.get("currency", "")),
+        money.notes,
+    )
 
 
 def noise_of(table: Any, promise: Promise | None) -> Noise:

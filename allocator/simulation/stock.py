@@ -47,7 +47,9 @@ def refuse_units(path: str, names: list[str], units: np.ndarray) -> None:
     wrong = np.flatnonzero(~(np.isfinite(units) & (units >= 0)))
     if wrong.size:
         shown = "; ".join(f"{names[row]}: {units[row]:g}" for row in wrong[:3].tolist())
-        raise DataError(f"{path}: column 'units' must be 0 or more, but is not in {counted(int(wrong.size), 'row', 'rows')} ({shown}); write what is on hand")  # fmt: skip
+        raise DataError(
+            f"{path}: column 'units' must be 0 or more, but is not in {counted(int(wrong.size), 'row', 'rows')} ({shown}); write what is on hand"
+        )
 
 
 @dataclass(frozen=True, eq=False)
@@ -100,7 +102,9 @@ def read_stock(path: str | Path, products: Products) -> Stock:
     names = [str(name) for name in decoded(table[what]).cast(pa.string()).to_pylist()]
     twice = sorted({name for name, often in Counter(names).items() if often > 1})
     if twice:
-        raise DataError(f"{path}: column {what!r} must name each row once; {counted(len(twice), 'is', 'are')} there more often ({', '.join(twice[:3])}); add their units up")  # fmt: skip
+        raise DataError(
+            f"{path}: column {what!r} must name each row once; {counted(len(twice), 'is', 'are')} there more often ({', '.join(twice[:3])}); add their units up"
+        )
     refuse_units(str(path), names, units)
     if what == "item_id":
         of_item = [str(item) for item in products.item_ids.to_pylist()]
@@ -112,7 +116,9 @@ def read_stock(path: str | Path, products: Products) -> Stock:
     unknown = sorted(set(names) - set(of_item))
     notes = list(layout.notes)
     if unknown:
-        notes.append(f"{path}: {counted(len(unknown), 'row names', 'rows name')} nothing of the products ({', '.join(unknown[:3])}): no sales are known of them")  # fmt: skip
+        notes.append(
+            f"{path}: {counted(len(unknown), 'row names', 'rows name')} nothing of the products ({', '.join(unknown[:3])}): no sales are known of them"
+        )
     return Stock(what, tuple(names), units, lead, row_of_item, tuple(notes))
 
 

@@ -73,12 +73,16 @@ def scope_masks(coupons: Sequence[Coupon]) -> np.ndarray:
     for k, coupon in enumerate(coupons):
         for key, wanted in (coupon.scope or {}).items():
             if key not in SCOPE_KEYS:
-                raise UsageError(f"coupon {coupon.id!r}: scope.{key} is no column of the market's products{nearest(key, SCOPE_KEYS)}; known: {', '.join(SCOPE_KEYS)}")  # fmt: skip
+                raise UsageError(
+                    f"coupon {coupon.id!r}: scope.{key} is no column of the market's products{nearest(key, SCOPE_KEYS)}; known: {', '.join(SCOPE_KEYS)}"
+                )
             words = list(wanted) if isinstance(wanted, (list, tuple)) else [wanted]
             have = [category["name" if key == "category" else "department"] for category in categories]
             for word in words:
                 if word not in have:
-                    raise UsageError(f"coupon {coupon.id!r}: scope.{key} names {word!r}, which the market does not sell{nearest(word, have)}; known: {', '.join(sorted(set(have)))}")  # fmt: skip
+                    raise UsageError(
+                        f"coupon {coupon.id!r}: scope.{key} names {word!r}, which the market does not sell{nearest(word, have)}; known: {', '.join(sorted(set(have)))}"
+                    )
             masks[k] &= np.isin(have, words)
         if not masks[k].any():
             raise UsageError(f"coupon {coupon.id!r}: no category fits its whole scope; widen it")

@@ -196,8 +196,15 @@ def run(stage: Stage, pacing: Pacing, beliefs: Beliefs | None = None, *, progres
         eligible = stage.came[now] & (room > 0)
         later = _later(stage, now, room, eligible)
         outlook = Outlook(
-            stage.budget, max(rest, 0.0), campaign.waves, campaign.waves - now, value, cost, eligible.astype(float), later
-        )  # fmt: skip
+            stage.budget,
+            max(rest, 0.0),
+            campaign.waves,
+            campaign.waves - now,
+            value,
+            cost,
+            eligible.astype(float),
+            later,
+        )
         allowed = pacing.allow(outlook)
         share = _explored(campaign.explore, cost[eligible], allowed.amount)
         planned = _plan(campaign, value, cost, np.flatnonzero(eligible), allowed.amount, share)
@@ -232,16 +239,22 @@ def hindsight(stage: Stage) -> float:
         value[came, now], cost[came, now] = market.truth.value[rows[came]], market.truth.cost[rows[came]]
         market = market.after(nobody, market.outcomes(nobody))
     names = [[f"{wave}:{k}" for k in range(n_coupons)] for wave in range(campaign.waves)]
-    limits = [] if campaign.most_a_wave is None else [
-        Limit(f"wave {wave}", "count", at_most=campaign.most_a_wave, coupons=of) for wave, of in enumerate(names)
-    ]  # fmt: skip
+    limits = (
+        []
+        if campaign.most_a_wave is None
+        else [Limit(f"wave {wave}", "count", at_most=campaign.most_a_wave, coupons=of) for wave, of in enumerate(names)]
+    )
     from allocator.solving import solve
 
     problem = Problem.from_arrays(
-        value.reshape(rows.size, -1), cost.reshape(rows.size, -1), budget=stage.budget, limits=limits,
-        max_per_user=campaign.cap * -(-campaign.waves // stage.window), exclusive=names,
+        value.reshape(rows.size, -1),
+        cost.reshape(rows.size, -1),
+        budget=stage.budget,
+        limits=limits,
+        max_per_user=campaign.cap * -(-campaign.waves // stage.window),
+        exclusive=names,
         coupons=[name for of in names for name in of],
-    )  # fmt: skip
+    )
     return solve(problem, time_limit=campaign.time_limit, gap=1e-6).objective
 
 
@@ -309,9 +322,17 @@ def _draw(
 
 
 def _told(
-    market: Market, arm: np.ndarray, cost: np.ndarray, eligible: np.ndarray, planned: np.ndarray, share: float,
-    spent: float, came: int, explored: int, allowed: Allowance,
-) -> Wave:  # fmt: skip
+    market: Market,
+    arm: np.ndarray,
+    cost: np.ndarray,
+    eligible: np.ndarray,
+    planned: np.ndarray,
+    share: float,
+    spent: float,
+    came: int,
+    explored: int,
+    allowed: Allowance,
+) -> Wave:
     got, want = np.flatnonzero(arm >= 0), np.flatnonzero(planned >= 0)
     lots = share * float(cost[eligible].sum()) / (cost.shape[1] + 1)
     truth = market.truth

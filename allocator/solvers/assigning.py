@@ -180,9 +180,16 @@ class Assigning:
         return free
 
     def _tree(
-        self, free: np.ndarray, within: np.ndarray, items: np.ndarray, least: float, gain: float, work: float,
-        stop: np.ndarray, specks: np.ndarray | None = None,
-    ) -> tuple[np.ndarray | None, bool, float]:  # fmt: skip
+        self,
+        free: np.ndarray,
+        within: np.ndarray,
+        items: np.ndarray,
+        least: float,
+        gain: float,
+        work: float,
+        stop: np.ndarray,
+        specks: np.ndarray | None = None,
+    ) -> tuple[np.ndarray | None, bool, float]:
         """Search the plans in which users who are not `free` keep their items, others have items `within`.
 
         Returns the best one found, whether no better one is left, and the work done.
@@ -198,10 +205,21 @@ class Assigning:
         order = np.argsort(user, kind="stable")
         best, solution = np.array([least - float(value[kept].sum())]), np.full(users.size, -1)
         done, left = tree(
-            np.searchsorted(limit[open_], np.arange(sacks.capacity.size + 1)), user, sacks.use[open_], value[open_], limit[open_],
-            np.searchsorted(user[order], np.arange(users.size + 1)), order, room, self.proven.prices[users], best, gain,
-            solution, work, stop,
-        )  # fmt: skip
+            np.searchsorted(limit[open_], np.arange(sacks.capacity.size + 1)),
+            user,
+            sacks.use[open_],
+            value[open_],
+            limit[open_],
+            np.searchsorted(user[order], np.arange(users.size + 1)),
+            order,
+            room,
+            self.proven.prices[users],
+            best,
+            gain,
+            solution,
+            work,
+            stop,
+        )
         if not users.size or solution[0] < 0:
             return None, done, work - left + LEAST_WORK
         found = items.copy()

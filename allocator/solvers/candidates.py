@@ -95,18 +95,29 @@ def plan_at(problem: Problem, part: Part, x: np.ndarray) -> np.ndarray:
 
 
 def solve_part(
-    problem: Problem, part: Part, effort: Effort, until: float, nodes: int | None,
-    hint: np.ndarray | None = None, halt: Halt | None = None, method: Callable[..., Answer] = solve_integer,
-) -> Found:  # fmt: skip
+    problem: Problem,
+    part: Part,
+    effort: Effort,
+    until: float,
+    nodes: int | None,
+    hint: np.ndarray | None = None,
+    halt: Halt | None = None,
+    method: Callable[..., Answer] = solve_integer,
+) -> Found:
     """Choose among a part's free offers by branch and bound, so that exact sums keep every limit."""
     program = part.program
 
     proven = math.inf
     for _ in range(MOST_CUTS):
         answer = method(
-            program, time_limit=until - monotonic(), absolute_gap=0.4 * effort.tolerance, seed=effort.seed, nodes=nodes,
-            hint=hint, halt=halt,
-        )  # fmt: skip
+            program,
+            time_limit=until - monotonic(),
+            absolute_gap=0.4 * effort.tolerance,
+            seed=effort.seed,
+            nodes=nodes,
+            hint=hint,
+            halt=halt,
+        )
         proven = min(proven, part.fixed + answer.bound + required_value(problem))
         if answer.x is None:
             return Found(None, proven, answer.ending)

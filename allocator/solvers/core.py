@@ -47,9 +47,18 @@ class State(Enum):
 
 
 def search(
-    problem: Problem, whole: Piece, near: Piece, prices: np.ndarray, bound: float, *, tolerance: float, deadline: float, seed: int,
-    patience: float = math.inf, start: np.ndarray | None = None,
-) -> CorePlan:  # fmt: skip
+    problem: Problem,
+    whole: Piece,
+    near: Piece,
+    prices: np.ndarray,
+    bound: float,
+    *,
+    tolerance: float,
+    deadline: float,
+    seed: int,
+    patience: float = math.inf,
+    start: np.ndarray | None = None,
+) -> CorePlan:
     """Find a plan within `tolerance` (currency) of `bound`, enlarging the core until it is there or proven best.
 
     `near` holds the users around indifference at `prices`, `whole` all of them. The search ends at `deadline`, or, where
@@ -117,13 +126,26 @@ def _simplest(problem: Problem, threads: int | None) -> CorePlan:
 
 
 def _exchanged(
-    problem: Problem, piece: Piece, prices: np.ndarray, bound: float, best: CorePlan, effort: Effort, share: float = 1.0,
+    problem: Problem,
+    piece: Piece,
+    prices: np.ndarray,
+    bound: float,
+    best: CorePlan,
+    effort: Effort,
+    share: float = 1.0,
     turn: int = 0,
-) -> CorePlan:  # fmt: skip
+) -> CorePlan:
     """Round and exchange among the offers that a better plan could differ in: often all that is needed, else a start."""
     offers = exchanged(
-        piece, prices, reach_of(best, bound), 0.9 * effort.tolerance, effort.seed + turn, share, best.offers, effort.until(best)
-    )  # fmt: skip
+        piece,
+        prices,
+        reach_of(best, bound),
+        0.9 * effort.tolerance,
+        effort.seed + turn,
+        share,
+        best.offers,
+        effort.until(best),
+    )
     if offers is None:
         return best
     offers = np.concatenate([offers, problem.required])
@@ -134,9 +156,14 @@ def _exchanged(
 
 
 def _grow(
-    problem: Problem, piece: Piece, everyone: bool, prices: np.ndarray, bound: float, best: CorePlan,
+    problem: Problem,
+    piece: Piece,
+    everyone: bool,
+    prices: np.ndarray,
+    bound: float,
+    best: CorePlan,
     effort: Effort,
-) -> tuple[CorePlan, State]:  # fmt: skip
+) -> tuple[CorePlan, State]:
     """Solve cores of a piece that grow; return the best plan, and how that ended."""
     most = reach_of(best, bound)
     tables = piece.folding.tables(prices)

@@ -139,9 +139,15 @@ class Curve:
             yield from self._between(numbers, below, above, path, (everyone,))
 
     def _end(
-        self, position: int, number: float, everyone: Region, prices: np.ndarray, tau: float, path: Path | None,
+        self,
+        position: int,
+        number: float,
+        everyone: Region,
+        prices: np.ndarray,
+        tau: float,
+        path: Path | None,
         other: Point | None = None,
-    ) -> Point:  # fmt: skip
+    ) -> Point:
         """Return the point of one number, searched among all users."""
         whole, close = self._whole(number), None
         if path is not None:

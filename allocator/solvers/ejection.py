@@ -101,9 +101,16 @@ class States:
         begin = np.concatenate([[0], np.cumsum(stays)])[self.start]
         stay = np.flatnonzero(stays)
         return States(
-            begin, self.column[stay], self.value[stay], self.loss[stay], self.uses[stay], self.lower, self.upper, self.penalty,
+            begin,
+            self.column[stay],
+            self.value[stay],
+            self.loss[stay],
+            self.uses[stay],
+            self.lower,
+            self.upper,
+            self.penalty,
             self.worth,
-        )  # fmt: skip
+        )
 
     def at(self, x: np.ndarray) -> np.ndarray:
         """Return each user's state `(n_users,)` at a point of the program."""
@@ -152,11 +159,16 @@ def states_of(program: Program, owner: np.ndarray, prices: np.ndarray) -> States
     room = 0.0 if _whole(kept.data) else ROOM
     low, high = lower[open_], upper[open_]
     return States(
-        start, column, np.append(program.objective, 0.0)[column], loss, kept,
+        start,
+        column,
+        np.append(program.objective, 0.0)[column],
+        loss,
+        kept,
         low + room * (1 + np.where(np.isinf(low), 0.0, np.abs(low))),
         high - room * (1 + np.where(np.isinf(high), 0.0, np.abs(high))),
-        _penalties(kept, prices[open_], program.objective), worth,
-    )  # fmt: skip
+        _penalties(kept, prices[open_], program.objective),
+        worth,
+    )
 
 
 def _reach(uses: sp.csr_matrix, start: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
@@ -198,11 +210,24 @@ def chain_round(
     typical = states.typical
     best = current.copy()
     value = ejection.chains(
-        np.random.default_rng(seed), n_chains, style.depth, style.hot * typical, style.cold * typical, states.start.astype(np.int64),
-        states.value, states.uses.indptr.astype(np.int64), states.uses.indices.astype(np.int64), states.uses.data,
-        states.lower, states.upper, style.softest * states.penalty, style.hardest * states.penalty,
-        current.copy(), best, stop,
-    )  # fmt: skip
+        np.random.default_rng(seed),
+        n_chains,
+        style.depth,
+        style.hot * typical,
+        style.cold * typical,
+        states.start.astype(np.int64),
+        states.value,
+        states.uses.indptr.astype(np.int64),
+        states.uses.indices.astype(np.int64),
+        states.uses.data,
+        states.lower,
+        states.upper,
+        style.softest * states.penalty,
+        style.hardest * states.penalty,
+        current.copy(),
+        best,
+        stop,
+    )
     return value, best
 
 

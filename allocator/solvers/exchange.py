@@ -66,10 +66,28 @@ class Table:
         pool, swept = self.pool, np.arange(width)
         everything = np.concatenate([-1 - np.unique(pool.owner), np.arange(pool.owner.size)])
         found, gap = kernels.exchange(
-            np.concatenate([-1 - np.unique(pool.owner[swept]), swept]), everything, pool.owner, pool.dv, self.du,
-            pool.lost, current, self.above, self.below, self.weight, self.prices, self.counting, self.primary, self.keys,
-            self.kind_of, self.covers, self.room, self.tolerance, evaluations, self.rng, self.stop,
-        )  # fmt: skip
+            np.concatenate([-1 - np.unique(pool.owner[swept]), swept]),
+            everything,
+            pool.owner,
+            pool.dv,
+            self.du,
+            pool.lost,
+            current,
+            self.above,
+            self.below,
+            self.weight,
+            self.prices,
+            self.counting,
+            self.primary,
+            self.keys,
+            self.kind_of,
+            self.covers,
+            self.room,
+            self.tolerance,
+            evaluations,
+            self.rng,
+            self.stop,
+        )
         return found, gap
 
 
@@ -101,10 +119,24 @@ def aimed(table: Table, current: np.ndarray, gap: float, turns: int) -> tuple[np
             furthest = int(np.abs(step).argmax())
             at = rest[furthest]
             aim(
-                table.pool.owner, table.pool.dv, table.du, table.pool.lost, trial, above, below, table.prices,
-                table.counting, table.keys, table.kind_of, int(kinds[at]), int(along[at]), float(step[furthest]),
-                float(worth[at]), gap, AIM_EVALUATIONS,
-            )  # fmt: skip
+                table.pool.owner,
+                table.pool.dv,
+                table.du,
+                table.pool.lost,
+                trial,
+                above,
+                below,
+                table.prices,
+                table.counting,
+                table.keys,
+                table.kind_of,
+                int(kinds[at]),
+                int(along[at]),
+                float(step[furthest]),
+                float(worth[at]),
+                gap,
+                AIM_EVALUATIONS,
+            )
             rest = np.delete(rest, furthest)
         found, reached = table.exchange(trial, min(SWEPT[0], table.pool.owner.size), MEND_EVALUATIONS)
         if reached < gap:
@@ -196,9 +228,22 @@ def table_of(
     kind_of, covers = _kinds(pool, du, ~counting & (prices != 0))
     rng = np.random.default_rng(seed)
     return Table(
-        pool, du, above, below, prices, weight, counting, primary, rng.integers(-(2**62), 2**62, prices.size), kind_of, covers,
-        room, tolerance, rng, np.zeros(1, np.uint8),
-    )  # fmt: skip
+        pool,
+        du,
+        above,
+        below,
+        prices,
+        weight,
+        counting,
+        primary,
+        rng.integers(-(2**62), 2**62, prices.size),
+        kind_of,
+        covers,
+        room,
+        tolerance,
+        rng,
+        np.zeros(1, np.uint8),
+    )
 
 
 def _search(table: Table, effort: float, deadline: float) -> np.ndarray | None:

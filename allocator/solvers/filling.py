@@ -52,10 +52,17 @@ class Standing:
         """Return the beginning, with nothing taken."""
         n_groups = int(shard.exclusive.max(initial=-1)) + 1
         return cls(
-            folding, shard, folding.cover, owner, np.zeros(shard.n_users, np.int32), np.zeros((folding.n_limits, 3)),
-            least, np.zeros(shard.n_offers, np.bool_), np.zeros(shard.n_users * n_groups, np.bool_),
+            folding,
+            shard,
+            folding.cover,
+            owner,
+            np.zeros(shard.n_users, np.int32),
+            np.zeros((folding.n_limits, 3)),
+            least,
+            np.zeros(shard.n_offers, np.bool_),
+            np.zeros(shard.n_users * n_groups, np.bool_),
             (folding.weights != 0).sum(axis=1) > 2,
-        )  # fmt: skip
+        )
 
     @property
     def growing(self) -> np.ndarray:
@@ -69,12 +76,35 @@ class Standing:
         """
         shard, cover = self.shard, self.cover
         more: bool = kernels.take_in_order(
-            order, self.owner, shard.width, shard.coupon, shard.value, shard.cost, shard.extra, shard.group,
-            min(cap, ALL if shard.caps.size else shard.cap), shard.caps, shard.exclusive, cover.weights,
-            cover.wide_start, cover.wide_limit, cover.pair_start, cover.pair_limit, self.folding.class_of,
-            cover.n_classes, self.used, self.folding.at_least, self.folding.at_most, self.least, self.several,
-            self.count, self.held, int(shard.exclusive.max(initial=-1)) + 1, self.taken, needed_only,
-        )  # fmt: skip
+            order,
+            self.owner,
+            shard.width,
+            shard.coupon,
+            shard.value,
+            shard.cost,
+            shard.extra,
+            shard.group,
+            min(cap, ALL if shard.caps.size else shard.cap),
+            shard.caps,
+            shard.exclusive,
+            cover.weights,
+            cover.wide_start,
+            cover.wide_limit,
+            cover.pair_start,
+            cover.pair_limit,
+            self.folding.class_of,
+            cover.n_classes,
+            self.used,
+            self.folding.at_least,
+            self.folding.at_most,
+            self.least,
+            self.several,
+            self.count,
+            self.held,
+            int(shard.exclusive.max(initial=-1)) + 1,
+            self.taken,
+            needed_only,
+        )
         return more
 
 

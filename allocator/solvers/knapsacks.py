@@ -107,9 +107,16 @@ class Knapsacks:
         item[idle] = item[best[owner[idle]]]
         cell = np.unique(limit[state] * n_users + owner[state], return_inverse=True)[1].reshape(-1)
         return cls(
-            n_users, np.searchsorted(limit[state], np.arange(n_limits + 2)).astype(np.int64), state, owner[state], use[state],
-            states.value[state], cell, np.append(tops, 0.0).astype(np.int64), item,
-        )  # fmt: skip
+            n_users,
+            np.searchsorted(limit[state], np.arange(n_limits + 2)).astype(np.int64),
+            state,
+            owner[state],
+            use[state],
+            states.value[state],
+            cell,
+            np.append(tops, 0.0).astype(np.int64),
+            item,
+        )
 
     def filled(self, prices: np.ndarray) -> np.ndarray:
         """Return the items that fill the knapsacks best at these prices of users, `(n_users,)`."""

@@ -49,9 +49,16 @@ class Descent:
 
 
 def minimise(
-    piece: Piece, prices: np.ndarray, tau: float, scale: np.ndarray, low: np.ndarray, high: np.ndarray, *,
-    floor: float = -np.inf, deadline: float = np.inf,
-) -> Descent:  # fmt: skip
+    piece: Piece,
+    prices: np.ndarray,
+    tau: float,
+    scale: np.ndarray,
+    low: np.ndarray,
+    high: np.ndarray,
+    *,
+    floor: float = -np.inf,
+    deadline: float = np.inf,
+) -> Descent:
     """Minimise the smoothed dual at temperature `tau` (currency) over a box, from `prices` in it.
 
     `scale` `(n_limits,)` is the typical size of each limit's number for an offer: a step is cut where it would move a
@@ -164,9 +171,15 @@ def slope(piece: Piece, prices: np.ndarray, used: np.ndarray) -> tuple[np.ndarra
 
 
 def newton_target(
-    hessian: Curvature, gradient: np.ndarray, moving: np.ndarray, damping: float, prices: np.ndarray, low: np.ndarray,
-    high: np.ndarray, reach: np.ndarray,
-) -> np.ndarray:  # fmt: skip
+    hessian: Curvature,
+    gradient: np.ndarray,
+    moving: np.ndarray,
+    damping: float,
+    prices: np.ndarray,
+    low: np.ndarray,
+    high: np.ndarray,
+    reach: np.ndarray,
+) -> np.ndarray:
     """Return where the quadratic model is least: between `low` and `high`, within `reach`, no price across zero.
 
     A little Levenberg damping on the diagonal makes it strictly convex.

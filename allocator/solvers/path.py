@@ -75,9 +75,11 @@ class Path:
         t = (numbers - self.numbers[place])[:, None] / h
         rows, slopes = self.prices, self._slopes
         cubic: np.ndarray = (
-            (1 + 2 * t) * (1 - t) ** 2 * rows[place] + t * (1 - t) ** 2 * h * slopes[place]
-            + t**2 * (3 - 2 * t) * rows[place + 1] + t**2 * (t - 1) * h * slopes[place + 1]
-        )  # fmt: skip
+            (1 + 2 * t) * (1 - t) ** 2 * rows[place]
+            + t * (1 - t) ** 2 * h * slopes[place]
+            + t**2 * (3 - 2 * t) * rows[place + 1]
+            + t**2 * (t - 1) * h * slopes[place + 1]
+        )
         return cubic
 
 

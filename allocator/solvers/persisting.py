@@ -43,7 +43,7 @@ NEARLY_ALL = 0.9  # where so many of all offers may still differ
 
 def persist(
     problem: Problem, whole: Piece, prices: np.ndarray, bound: float, best: CorePlan, effort: Effort
-) -> CorePlan:  # fmt: skip
+) -> CorePlan:
     """Use the time that is left on a hard problem: ejection chains, then branch and bound beside neighbourhoods."""
     field = Field(problem, whole, prices, bound).tightened(best, effort)
     if field.proven is not None:
@@ -107,10 +107,17 @@ def _beside(field: Field, opened: Opened, best: CorePlan, effort: Effort) -> Cor
     outside = part.fixed + required_value(problem)
     halt, news = Halt(), News(start, float(part.program.objective @ start))
     walk = Neighbourhoods(
-        part.program, part.owner, opened.lost, field.bound - outside, effort.tolerance,
-        lambda x: keeps_limits(problem, plan_at(problem, part, x)), effort.deadline, effort.seed,
-        field.states(part), news,
-    )  # fmt: skip
+        part.program,
+        part.owner,
+        opened.lost,
+        field.bound - outside,
+        effort.tolerance,
+        lambda x: keeps_limits(problem, plan_at(problem, part, x)),
+        effort.deadline,
+        effort.seed,
+        field.states(part),
+        news,
+    )
     if part.free.size > MOST_BESIDE:
         return best_of(problem, best, [plan_at(problem, part, walk.improve(start, halt))], best.bound)
     with ThreadPoolExecutor(1) as pool:

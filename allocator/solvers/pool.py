@@ -102,9 +102,17 @@ def pool_of(
             begun[:] = False
     part = _taking_part(du, lost, begun)
     return Pool(
-        base, offer, owner[part], dropped[part], added[part], np.ascontiguousarray(du[part]), dv[part], lost[part],
-        begun[part], users.size,
-    )  # fmt: skip
+        base,
+        offer,
+        owner[part],
+        dropped[part],
+        added[part],
+        np.ascontiguousarray(du[part]),
+        dv[part],
+        lost[part],
+        begun[part],
+        users.size,
+    )
 
 
 def _reach(piece: Piece, prices: np.ndarray, offers: int) -> float:

@@ -70,10 +70,22 @@ def limit_matrix(shard: Shard, folding: Folding, offer: np.ndarray, limits: np.n
     # One dtype each, or the kernel would be compiled for every mixture of them.
     group, coupon = group.astype(np.int32, copy=False), shard.coupons_of(offer).astype(np.int32, copy=False)
     start, place, number = limit_entries(
-        offer, coupon, group, shard.value, shard.cost, shard.extra, cover.weights,
-        cover.wide_start, cover.wide_limit, cover.pair_start, cover.pair_limit, folding.class_of, cover.n_classes,
-        row_of, limits.size,
-    )  # fmt: skip
+        offer,
+        coupon,
+        group,
+        shard.value,
+        shard.cost,
+        shard.extra,
+        cover.weights,
+        cover.wide_start,
+        cover.wide_limit,
+        cover.pair_start,
+        cover.pair_limit,
+        folding.class_of,
+        cover.n_classes,
+        row_of,
+        limits.size,
+    )
     return sp.csr_matrix((number, place, start), shape=(limits.size, offer.size))
 
 

@@ -169,10 +169,23 @@ def _best_first(shard: Shard, standing: Standing, *, by_cost: bool) -> Iterator[
     for size, end in zip(sizes.tolist(), ends.tolist(), strict=True):
         kept, keys = np.empty(size, grouped.dtype), np.empty(size)
         n = kernels.still_open(
-            grouped[end - size : end], standing.owner, shard.width, value, cost, shard.extra,
-            ALL if shard.caps.size else shard.cap, shard.caps, standing.count, standing.growing,
-            standing.folding.weights, standing.used, standing.folding.at_most, by_cost, kept, keys,
-        )  # fmt: skip
+            grouped[end - size : end],
+            standing.owner,
+            shard.width,
+            value,
+            cost,
+            shard.extra,
+            ALL if shard.caps.size else shard.cap,
+            shard.caps,
+            standing.count,
+            standing.growing,
+            standing.folding.weights,
+            standing.used,
+            standing.folding.at_most,
+            by_cost,
+            kept,
+            keys,
+        )
         yield kept[:n][np.argsort(-keys[:n], kind="stable")], ALL
 
 

@@ -121,9 +121,12 @@ class Transport:
         quantities[self.limit] = prices[:-1]
         most = 0.0 if self.beside < 0 else float(folding.at_most[self.beside])
         return Flow(
-            price, float(gain[everything].sum()) + price * most, most - float(self.use[everything].sum()),
-            self.offer[everything], quantities,
-        )  # fmt: skip
+            price,
+            float(gain[everything].sum()) + price * most,
+            most - float(self.use[everything].sum()),
+            self.offer[everything],
+            quantities,
+        )
 
     def prices(self, flow: Flow) -> np.ndarray:
         """Return all prices, `(n_limits,)`."""
@@ -200,9 +203,13 @@ class Transport:
         n = int(chain.max()) + 1
         value, use = (np.bincount(chain, total[moved], n) for total in change)
         program = Program(
-            value, sp.csr_matrix(use[None, :]), np.full(1, -np.inf), np.array([kept.left * (1 - 1e-12) - 1e-9]),
-            np.ones(n), np.ones(n, dtype=bool),
-        )  # fmt: skip
+            value,
+            sp.csr_matrix(use[None, :]),
+            np.full(1, -np.inf),
+            np.array([kept.left * (1 - 1e-12) - 1e-9]),
+            np.ones(n),
+            np.ones(n, dtype=bool),
+        )
         answer = solve_integer(program, time_limit=LONGEST, absolute_gap=tolerance, nodes=MOST_NODES)
         if answer.x is None:
             return kept.taken
@@ -265,6 +272,13 @@ def transport_of(piece: Piece) -> Transport | None:
         use = limit_matrix(shard, folding, offer, beside).toarray().reshape(-1)
     room = np.append(np.minimum(np.floor(folding.at_most[limit] + 1e-9), shard.n_users), shard.n_users).astype(np.int64)
     return Transport(
-        piece, int(beside[0]) if beside.size else -1, offer, user, place_of[shard.coupons_of(offer)], shard.value[offer],
-        use, room, limit,
-    )  # fmt: skip
+        piece,
+        int(beside[0]) if beside.size else -1,
+        offer,
+        user,
+        place_of[shard.coupons_of(offer)],
+        shard.value[offer],
+        use,
+        room,
+        limit,
+    )

@@ -124,7 +124,9 @@ def _open_csv(path: str | Path, files: list[Path]) -> UserBlocks:
             for name, column in zip(names, batch.columns, strict=True):
                 missing = _missing(name, there)
                 left[name] = csv_text.possible_kinds(column, left[name], missing)
-                filled[name] = filled[name] or not pc.all(pc.is_in(column, value_set=pa.array(missing, pa.string()))).as_py()  # fmt: skip
+                filled[name] = (
+                    filled[name] or not pc.all(pc.is_in(column, value_set=pa.array(missing, pa.string()))).as_py()
+                )
     kinds = {name: left[name][0] if left[name] and filled[name] else None for name in names}
     fields = [pa.field(name, pa.string() if (kind := kinds[name]) is None else csv_text.KINDS[kind]) for name in names]
     return _blocks(path, lengths, there, files, pa.schema(fields), kinds)

@@ -145,9 +145,13 @@ def layout_of(
 
 
 def name_frame(
-    frame: Any, columns: Sequence[Column], source: str, *, chosen: Mapping[str, str] | None = None,
+    frame: Any,
+    columns: Sequence[Column],
+    source: str,
+    *,
+    chosen: Mapping[str, str] | None = None,
     ignored: Sequence[str] = (),
-) -> tuple[pa.Table, tuple[str, ...]]:  # fmt: skip
+) -> tuple[pa.Table, tuple[str, ...]]:
     """Return a table in memory (pandas, polars, pyarrow) under the project's names, and notes of what was taken for what.
 
     Raises

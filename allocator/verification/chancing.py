@@ -54,8 +54,10 @@ def chance_faults(problem: Problem, result: Result) -> tuple[list[str], float, f
         if piece.prices.shape != (len(limited.limits),) or not np.isfinite(piece.prices).all():
             faults.append(f"piece {number} of the proof: {piece.prices.size} prices for {len(limited.limits)} limits")
             continue
-        if any((y < 0 and limit.at_least is None) or (y > 0 and limit.at_most is None)
-               for y, limit in zip(piece.prices.tolist(), limited.limits, strict=True)):  # fmt: skip
+        if any(
+            (y < 0 and limit.at_least is None) or (y > 0 and limit.at_most is None)
+            for y, limit in zip(piece.prices.tolist(), limited.limits, strict=True)
+        ):
             faults.append(f"piece {number} of the proof: a price has no number to act on")
             continue
         value, error = _dual(prepared, limited, piece, known)

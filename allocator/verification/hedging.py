@@ -15,9 +15,17 @@ NEAR = 1e-9  # relative
 
 
 def verify_hedged(
-    problem: Problem, draws: np.ndarray, *, share: float, weight: float, offers: np.ndarray, objective: float, bound: float,
-    weights: np.ndarray, prices: np.ndarray,
-) -> float:  # fmt: skip
+    problem: Problem,
+    draws: np.ndarray,
+    *,
+    share: float,
+    weight: float,
+    offers: np.ndarray,
+    objective: float,
+    bound: float,
+    weights: np.ndarray,
+    prices: np.ndarray,
+) -> float:
     """Check what a plan is claimed to reach under the draws and the bound on every other; return the bound recomputed.
 
     `draws` `(n_draws, n_offers)`; `weights` `(n_draws,)` within the worst `share`; `prices` `(n_limits,)`. The plan's rules

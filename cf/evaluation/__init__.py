@@ -14,6 +14,19 @@ from cf.evaluation.metrics import (
 from cf.evaluation.splits import RandomSplit, Split, TemporalSplit
 
 __all__ = [
-    "Comparison", "Evaluation", "Interval", "RandomSplit", "Split", "TemporalSplit", "auc", "bootstrap",
-    "bootstrap_ratio", "brier", "calibration", "calibration_error", "compare", "evaluate", "log_loss",
-]  # fmt: skip
+    "Comparison",
+    "Evaluation",
+    "Interval",
+    "RandomSplit",
+    "Split",
+    "TemporalSplit",
+    "auc",
+    "bootstrap",
+    "bootstrap_ratio",
+    "brier",
+    "calibration",
+    "calibration_error",
+    "compare",
+    "evaluate",
+    "log_loss",
+]

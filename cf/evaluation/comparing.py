@@ -117,10 +117,18 @@ class Comparison:
                 interval = e.mean("ndcg", segment)
                 means = {metric: values[inside].mean() for metric, values in e.metrics.items()}
                 rows.append(
-                    {"recommender": e.name, "segment": segment or "all", "users": int(inside.sum()), **means,
-                     "ndcg_low": interval.low, "ndcg_high": interval.high, "coverage": e.coverage,
-                     "fit_seconds": e.fit_seconds, "score_seconds": e.score_seconds}
-                )  # fmt: skip
+                    {
+                        "recommender": e.name,
+                        "segment": segment or "all",
+                        "users": int(inside.sum()),
+                        **means,
+                        "ndcg_low": interval.low,
+                        "ndcg_high": interval.high,
+                        "coverage": e.coverage,
+                        "fit_seconds": e.fit_seconds,
+                        "score_seconds": e.score_seconds,
+                    }
+                )
         return pd.DataFrame(rows)
 
     def __str__(self) -> str:
@@ -129,9 +137,13 @@ class Comparison:
 
 
 def compare(
-    recommenders: Mapping[str, Recommender], interactions: Interactions, split: TemporalSplit | RandomSplit | None = None,
-    n: int = 10, rules: Rules | None = None, progress: Progress = silent,
-) -> Comparison:  # fmt: skip
+    recommenders: Mapping[str, Recommender],
+    interactions: Interactions,
+    split: TemporalSplit | RandomSplit | None = None,
+    n: int = 10,
+    rules: Rules | None = None,
+    progress: Progress = silent,
+) -> Comparison:
     """Fit each recommender on what a split knows and evaluate it; by default the last 28 days are foretold."""
     if not recommenders:
         raise UsageError("there is nothing to compare; give a mapping from names to recommenders")

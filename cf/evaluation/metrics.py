@@ -132,7 +132,11 @@ def calibration(happened: npt.NDArray[Any], probability: npt.NDArray[Any], rows:
         n, share = part.size, float(yes[part].mean())
         middle = (share + z * z / (2 * n)) / (1 + z * z / n)
         half = z / (1 + z * z / n) * np.sqrt(share * (1 - share) / n + z * z / (4 * n * n))
-        table.append(CalibrationRow(n, float(sure[part].mean()), share, float(max(middle - half, 0.0)), float(min(middle + half, 1.0))))  # fmt: skip
+        table.append(
+            CalibrationRow(
+                n, float(sure[part].mean()), share, float(max(middle - half, 0.0)), float(min(middle + half, 1.0))
+            )
+        )
     return table
 
 

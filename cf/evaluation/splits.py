@@ -80,7 +80,9 @@ class TemporalSplit:
         if not self.days > 0:
             raise UsageError(f"days must be above 0; got {self.days}")
         if self.one_visit < 0 or self.nothing < 0 or self.one_visit + self.nothing > 1:
-            raise UsageError(f"one_visit and nothing are shares that sum to at most 1; got {self.one_visit} and {self.nothing}")  # fmt: skip
+            raise UsageError(
+                f"one_visit and nothing are shares that sum to at most 1; got {self.one_visit} and {self.nothing}"
+            )
 
     def of(self, interactions: Interactions) -> Split:
         """Split interactions."""

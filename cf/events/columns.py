@@ -146,5 +146,7 @@ def choose_columns(names: Sequence[str], columns: Mapping[str, str] | None) -> d
                 break
         else:
             if field in given or field in ("user", "item", "time"):
-                raise EventsError(f"no column {given.get(field, field)!r} for {field}; there are {', '.join(map(str, names))}")  # fmt: skip
+                raise EventsError(
+                    f"no column {given.get(field, field)!r} for {field}; there are {', '.join(map(str, names))}"
+                )
     return chosen

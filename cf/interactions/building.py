@@ -102,9 +102,11 @@ class Door:
         if good.all():
             return Checked(batch.user, batch.item, when.astype(np.uint32), optional)
         return Checked(
-            narrowed(batch.user[good]), narrowed(batch.item[good]), when[good].astype(np.uint32),
+            narrowed(batch.user[good]),
+            narrowed(batch.item[good]),
+            when[good].astype(np.uint32),
             {name: column[good] for name, column in optional.items()},
-        )  # fmt: skip
+        )
 
     def _refuse(self, good: npt.NDArray[np.bool_], kind: str, bad: npt.NDArray[np.bool_]) -> None:
         fresh = int((good & bad).sum())
@@ -157,7 +159,9 @@ def build(
         limit = max(limit, base.now) if now is None else limit
         if limit < base.now:
             raise EventsError("now lies before that of the interactions to update")
-    known_users = base.users if base is not None else users if isinstance(users, Ids) else Ids(() if users is None else users)  # fmt: skip
+    known_users = (
+        base.users if base is not None else users if isinstance(users, Ids) else Ids(() if users is None else users)
+    )
     known_items = base.items if base is not None else catalogue if catalogue is not None else Ids()
 
     door = Door(limit, catalogue)
@@ -187,7 +191,7 @@ class Plan:
     optional: tuple[str, ...]
 
 
-def count(batches: Iterable[Events], door: Door, users: Ids, items: Ids, base: Held | None, progress: Progress) -> Plan:  # fmt: skip
+def count(batches: Iterable[Events], door: Door, users: Ids, items: Ids, base: Held | None, progress: Progress) -> Plan:
     """First pass: number ids and count each user's sound events."""
     held = np.zeros(len(users), np.int64) if base is None else np.diff(base.start)
     optional: tuple[str, ...] | None = None
@@ -198,7 +202,9 @@ def count(batches: Iterable[Events], door: Door, users: Ids, items: Ids, base: H
         if optional is None:
             optional = tuple(sound.optional)
         elif tuple(sound.optional) != optional:
-            raise EventsError(f"some events have the columns {list(optional)}, others {list(sound.optional)}; give all the same")  # fmt: skip
+            raise EventsError(
+                f"some events have the columns {list(optional)}, others {list(sound.optional)}; give all the same"
+            )
         users, user = users.with_new(sound.user)
         items, _ = items.with_new(sound.item)
         fresh = np.bincount(user, minlength=len(users))
@@ -209,7 +215,7 @@ def count(batches: Iterable[Events], door: Door, users: Ids, items: Ids, base: H
     return Plan(users, items, start, optional or ())
 
 
-def place(batches: Iterable[Events], door: Door, plan: Plan, base: Held | None, progress: Progress) -> dict[str, Any]:  # fmt: skip
+def place(batches: Iterable[Events], door: Door, plan: Plan, base: Held | None, progress: Progress) -> dict[str, Any]:
     """Second pass: put each event into the next free slot of its user."""
     total = int(plan.start[-1])
     kinds = {"item": np.int32, "time": np.uint32, "quantity": np.float32, "money": np.float32, "kind": np.int8}

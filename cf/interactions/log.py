@@ -91,8 +91,13 @@ class Interactions:
         return cls(**build(events, None, now, items, users, keep_duplicates, progress))
 
     def updated(
-        self, events: Events | Iterable[Events], *, now: Any = None, keep_duplicates: bool = False, progress: Progress = silent
-    ) -> Interactions:  # fmt: skip
+        self,
+        events: Events | Iterable[Events],
+        *,
+        now: Any = None,
+        keep_duplicates: bool = False,
+        progress: Progress = silent,
+    ) -> Interactions:
         """Return interactions with these events too; new users and items are numbered after the known ones."""
         return Interactions(**build(events, self, now, None, None, keep_duplicates, progress))
 
@@ -133,9 +138,20 @@ class Interactions:
         indptr = np.concatenate([[0], np.cumsum(number)])
         indices, data = np.empty(indptr[-1], np.int32), np.empty(indptr[-1], np.float32)
         kernels.sum_pairs(
-            self.start, self.item, self.time, amount, kind, rule.kind_weights(), rule.half_life * DAY, self.now,
-            rule.amount == "visits", self.n_items, indptr, indices, data,
-        )  # fmt: skip
+            self.start,
+            self.item,
+            self.time,
+            amount,
+            kind,
+            rule.kind_weights(),
+            rule.half_life * DAY,
+            self.now,
+            rule.amount == "visits",
+            self.n_items,
+            indptr,
+            indices,
+            data,
+        )
         if rule.kinds is not None and self.kind is not None:
             return rule.transformed(drop_zeros(indptr, indices, data, (self.n_users, self.n_items)))
         return rule.transformed(sparse.csr_matrix((data, indices, indptr), shape=(self.n_users, self.n_items)))
@@ -183,7 +199,9 @@ class Interactions:
             )
         chosen = numbers.astype(np.int64)
         if chosen.size and (chosen.min() < 0 or chosen.max() >= self.n_users):
-            raise UsageError(f"users are numbered 0 to {self.n_users - 1}; got {int(chosen.min())} to {int(chosen.max())}")  # fmt: skip
+            raise UsageError(
+                f"users are numbered 0 to {self.n_users - 1}; got {int(chosen.min())} to {int(chosen.max())}"
+            )
         cut = self._cut(self.start[:-1][chosen], self.start[1:][chosen])
         return replace(cut, users=Ids(self.users.values[chosen]))
 

@@ -13,6 +13,21 @@ from cf.models.tifu import TifuKNN
 from cf.models.two_tower import TwoTower
 
 __all__ = [
-    "Als", "Attributes", "Content", "Ease", "Frequency", "Hybrid", "ItemKNN", "Model", "Popularity", "Reason",
-    "Recommender", "Repeat", "Segments", "TifuKNN", "TwoTower", "UserKNN", "usual_parts",
-]  # fmt: skip
+    "Als",
+    "Attributes",
+    "Content",
+    "Ease",
+    "Frequency",
+    "Hybrid",
+    "ItemKNN",
+    "Model",
+    "Popularity",
+    "Reason",
+    "Recommender",
+    "Repeat",
+    "Segments",
+    "TifuKNN",
+    "TwoTower",
+    "UserKNN",
+    "usual_parts",
+]

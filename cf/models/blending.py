@@ -66,7 +66,9 @@ class Candidates:
     number: npt.NDArray[np.int64]
 
 
-def candidate_blocks(models: list[Model], targets: sparse.csr_matrix, history: Interactions, users: Numbers, most: int, fresh: bool) -> Iterator[Candidates]:  # fmt: skip
+def candidate_blocks(
+    models: list[Model], targets: sparse.csr_matrix, history: Interactions, users: Numbers, most: int, fresh: bool
+) -> Iterator[Candidates]:
     """Give the candidates of blocks of users: the best of each model; none that the user has had where `fresh`."""
     nothing = np.zeros(0, bool)
     size = min(BLOCK, max(1, HELD // max(len(models[0].items) * len(models), 1)))
@@ -85,7 +87,9 @@ def candidate_blocks(models: list[Model], targets: sparse.csr_matrix, history: I
         yield Candidates(np.concatenate(features, axis=1), hit, np.bincount(row, minlength=block.size))
 
 
-def listwise(features: npt.NDArray[np.float32], hit: npt.NDArray[np.bool_], start: npt.NDArray[np.int64], penalty: float) -> npt.NDArray[np.float64]:  # fmt: skip
+def listwise(
+    features: npt.NDArray[np.float32], hit: npt.NDArray[np.bool_], start: npt.NDArray[np.int64], penalty: float
+) -> npt.NDArray[np.float64]:
     """Return weights >= 0 that minimise the mean over users of -log softmax of what they had, `(features,)`."""
     held = np.diff(start)
     begin = start[:-1][held > 0]

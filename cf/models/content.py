@@ -33,7 +33,11 @@ def categories(values: npt.ArrayLike) -> sparse.csr_matrix:
 def bins(values: npt.ArrayLike) -> sparse.csr_matrix:
     """Return one column an eighth of the items by value; NaN has none."""
     numbers = np.asarray(values, float)
-    edges = np.unique(np.nanquantile(numbers, np.linspace(0, 1, BINS + 1)[1:-1])) if np.isfinite(numbers).any() else np.zeros(0)  # fmt: skip
+    edges = (
+        np.unique(np.nanquantile(numbers, np.linspace(0, 1, BINS + 1)[1:-1]))
+        if np.isfinite(numbers).any()
+        else np.zeros(0)
+    )
     place = np.searchsorted(edges, numbers).astype(object)
     place[~np.isfinite(numbers)] = None
     return categories(place)
@@ -67,9 +71,13 @@ class Attributes:
 
     @classmethod
     def of(
-        cls, items: npt.ArrayLike | Ids, *, categorical: Mapping[str, npt.ArrayLike] | None = None,
-        numeric: Mapping[str, npt.ArrayLike] | None = None, text: Mapping[str, Sequence[str | None]] | None = None,
-    ) -> Attributes:  # fmt: skip
+        cls,
+        items: npt.ArrayLike | Ids,
+        *,
+        categorical: Mapping[str, npt.ArrayLike] | None = None,
+        numeric: Mapping[str, npt.ArrayLike] | None = None,
+        text: Mapping[str, Sequence[str | None]] | None = None,
+    ) -> Attributes:
         """Make features of attributes, each `(items,)`: a rare value says more than a common one (inverse frequency)."""
         ids = items if isinstance(items, Ids) else Ids(items)
         parts = []
@@ -77,7 +85,9 @@ class Attributes:
         for maker, group in groups:
             for name, values in (group or {}).items():
                 if len(np.asarray(values, object)) != len(ids):
-                    raise UsageError(f"attribute {name!r} has {len(np.asarray(values, object))} entries for {len(ids)} items")  # fmt: skip
+                    raise UsageError(
+                        f"attribute {name!r} has {len(np.asarray(values, object))} entries for {len(ids)} items"
+                    )
                 part = maker(np.asarray(values, object))
                 holders = np.bincount(part.indices, minlength=part.shape[1])
                 weight = np.log1p(len(ids) / np.maximum(holders, 1)).astype(np.float32)

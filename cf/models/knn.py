@@ -157,10 +157,14 @@ class UserKNNModel:
         chosen = history.only(users)
         asked = csr(rule.reweighting.apply(chosen.matrix(rule.weighting), self.weights))
         near = best_of_product(
-            asked, self.profiles, rule.k, left_terms=rule.similarity.terms(asked),
-            right_terms=self.terms, shrinkage=rule.similarity.shrinkage,
+            asked,
+            self.profiles,
+            rule.k,
+            left_terms=rule.similarity.terms(asked),
+            right_terms=self.terms,
+            shrinkage=rule.similarity.shrinkage,
             own=self.users.find(chosen.users.values) if len(self.users) else None,
-        )  # fmt: skip
+        )
         return unit_sums(near)
 
     def product(self, history: Interactions, users: Numbers) -> Sums:

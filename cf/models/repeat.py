@@ -132,7 +132,9 @@ class Repeat:
             hits.append(present(held, owner[chosen], indices[chosen]))
         hit = np.concatenate([*hits, np.zeros(0, bool)])
         if not hit.any() or hit.all():
-            raise CannotLearn(f"no repeat purchase can be learned from: the events span too few windows of {self.window:g} days, or nothing was bought again")  # fmt: skip
+            raise CannotLearn(
+                f"no repeat purchase can be learned from: the events span too few windows of {self.window:g} days, or nothing was bought again"
+            )
         trees = self.boosting.fit(np.concatenate(rows), hit, "binary", self.seed)
         progress("repeat purchases", self.past_windows, self.past_windows)
         return RepeatModel(interactions.items, popularity_of(interactions), items_of(interactions, step), trees)
@@ -149,7 +151,9 @@ def items_of(known: Interactions, step: int) -> Floats:
     visits = known.matrix()
     holders = np.bincount(visits.indices, minlength=known.n_items)
     each = np.asarray(visits.sum(axis=0)).ravel() / np.maximum(holders, 1)
-    return np.stack([np.log1p(popularity_of(known, 14.0)), np.log1p(popularity_of(known, 60.0)), rate, np.log1p(each)], axis=-1).astype(np.float32)  # fmt: skip
+    return np.stack(
+        [np.log1p(popularity_of(known, 14.0)), np.log1p(popularity_of(known, 60.0)), rate, np.log1p(each)], axis=-1
+    ).astype(np.float32)
 
 
 def pairs(known: Interactions, items: Floats) -> tuple[npt.NDArray[np.int64], npt.NDArray[np.int32], Floats]:

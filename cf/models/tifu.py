@@ -100,7 +100,9 @@ class TifuKNN:
         vectors = self.vectors(known)
         square = np.asarray(vectors.multiply(vectors).sum(axis=1), np.float64).ravel()
         progress("TIFU-kNN", 1, 1)
-        return TifuKNNModel(interactions.items, popularity_of(interactions), self, known.users, vectors, csr(vectors.T), square)  # fmt: skip
+        return TifuKNNModel(
+            interactions.items, popularity_of(interactions), self, known.users, vectors, csr(vectors.T), square
+        )
 
 
 @dataclass(frozen=True)
@@ -127,9 +129,17 @@ class TifuKNNModel:
         size = np.zeros(rows.size, np.int64)
         own = self.users.find(asked.users.values)[rows] if len(self.users) else np.full(rows.size, -1)
         kernels.nearest_points(
-            np.arange(rows.size), *pointers(vectors[rows]), *pointers(self.columns), self.square,
-            np.argsort(self.square, kind="stable"), own, numba.get_num_threads(), indices, values, size,
-        )  # fmt: skip
+            np.arange(rows.size),
+            *pointers(vectors[rows]),
+            *pointers(self.columns),
+            self.square,
+            np.argsort(self.square, kind="stable"),
+            own,
+            numba.get_num_threads(),
+            indices,
+            values,
+            size,
+        )
         held = np.arange(k) < size[:, None]
         sizes = np.zeros(n, np.int64)
         sizes[rows] = size

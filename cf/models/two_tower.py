@@ -61,9 +61,13 @@ class TwoTower:
 
     def __post_init__(self) -> None:
         at_least_one(
-            size=self.size, hidden=self.hidden, past_windows=self.past_windows, epochs=self.epochs, batch=self.batch,
+            size=self.size,
+            hidden=self.hidden,
+            past_windows=self.past_windows,
+            epochs=self.epochs,
+            batch=self.batch,
             negatives=self.negatives,
-        )  # fmt: skip
+        )
         if not 0 <= self.id_dropout < 1:
             raise UsageError(f"id_dropout is a share below 1; got {self.id_dropout}")
 

@@ -62,7 +62,9 @@ def imported() -> Any:
     return tensorflow
 
 
-def first_weights(rule: Rule, n_items: int, n_item_features: int, n_user_features: int, popularity: Floats) -> dict[str, Floats]:  # fmt: skip
+def first_weights(
+    rule: Rule, n_items: int, n_item_features: int, n_user_features: int, popularity: Floats
+) -> dict[str, Floats]:
     """Return small random weights; the biases begin at the items' log shares."""
     rng = np.random.default_rng(rule.seed)
 
@@ -84,7 +86,9 @@ def first_weights(rule: Rule, n_items: int, n_item_features: int, n_user_feature
     }
 
 
-def train(rule: Rule, samples: Samples, features: sparse.csr_matrix, popularity: Floats, progress: Progress) -> dict[str, Floats]:  # fmt: skip
+def train(
+    rule: Rule, samples: Samples, features: sparse.csr_matrix, popularity: Floats, progress: Progress
+) -> dict[str, Floats]:
     """Return the weights that tell what came next, by Adam on a sampled softmax."""
     tf = imported()
     rng = np.random.default_rng(rule.seed)
@@ -97,13 +101,17 @@ def train(rule: Rule, samples: Samples, features: sparse.csr_matrix, popularity:
     log_sampling = np.log(sampling * rule.negatives).astype(np.float32)
 
     @tf.function(reduce_retracing=True)  # type: ignore[untyped-decorator]
-    def step(mean: Any, mean_features: Any, own: Any, target: Any, pool: Any, pool_features: Any, seen: Any, correction: Any) -> Any:  # fmt: skip
+    def step(
+        mean: Any, mean_features: Any, own: Any, target: Any, pool: Any, pool_features: Any, seen: Any, correction: Any
+    ) -> Any:
         with tf.GradientTape() as tape:
             w = weights
             profile = tf.sparse.sparse_dense_matmul(mean, w["history"]) + tf.matmul(
                 mean_features, w["history_attributes"]
             )
-            hidden = tf.nn.relu(tf.matmul(tf.concat([profile, tf.matmul(own, w["user_attributes"])], 1), w["dense"]) + w["dense_bias"])  # fmt: skip
+            hidden = tf.nn.relu(
+                tf.matmul(tf.concat([profile, tf.matmul(own, w["user_attributes"])], 1), w["dense"]) + w["dense_bias"]
+            )
             user = tf.matmul(hidden, w["out"]) + w["out_bias"] + profile
             item = tf.gather(w["item"], pool) * seen[:, None] + tf.matmul(pool_features, w["item_attributes"])
             score = tf.matmul(user, item, transpose_b=True) + tf.gather(w["bias"], pool) - correction
@@ -123,10 +131,15 @@ def train(rule: Rule, samples: Samples, features: sparse.csr_matrix, popularity:
             shown = (rng.random(chosen.size) >= rule.id_dropout).astype(np.float32)
             mean = sparse.diags(shown) @ samples.history[owner]
             step(
-                sparse_tensor(tf, mean), (sparse.diags(shown) @ history_features[owner]).toarray(),
-                samples.attributes[owner].toarray(), np.searchsorted(pool, wanted), pool, features[pool].toarray(),
-                (rng.random(pool.size) >= rule.id_dropout).astype(np.float32), log_sampling[pool],
-            )  # fmt: skip
+                sparse_tensor(tf, mean),
+                (sparse.diags(shown) @ history_features[owner]).toarray(),
+                samples.attributes[owner].toarray(),
+                np.searchsorted(pool, wanted),
+                pool,
+                features[pool].toarray(),
+                (rng.random(pool.size) >= rule.id_dropout).astype(np.float32),
+                log_sampling[pool],
+            )
         progress("two towers", epoch + 1, rule.epochs)
     return {name: value.numpy() for name, value in weights.items()}
 

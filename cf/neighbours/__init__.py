@@ -4,5 +4,13 @@ from cf.neighbours.nearest import best_of_product, neighbours
 from cf.neighbours.similarity import BM25, Cosine, Pearson, Plain, Reweighting, Similarity, TfIdf
 
 __all__ = [
-    "BM25", "Cosine", "Pearson", "Plain", "Reweighting", "Similarity", "TfIdf", "best_of_product", "neighbours",
-]  # fmt: skip
+    "BM25",
+    "Cosine",
+    "Pearson",
+    "Plain",
+    "Reweighting",
+    "Similarity",
+    "TfIdf",
+    "best_of_product",
+    "neighbours",
+]

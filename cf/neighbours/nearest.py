@@ -24,24 +24,36 @@ def csr(matrix: Any) -> sparse.csr_matrix:
     made = matrix.tocsr()
     made.sum_duplicates()
     return sparse.csr_matrix(
-        (made.data.astype(np.float32, copy=False), made.indices.astype(np.int32, copy=False), made.indptr.astype(np.int64)),
+        (
+            made.data.astype(np.float32, copy=False),
+            made.indices.astype(np.int32, copy=False),
+            made.indptr.astype(np.int64),
+        ),
         shape=made.shape,
-    )  # fmt: skip
+    )
 
 
 def pointers(matrix: sparse.csr_matrix) -> tuple[Any, Any, Any]:
     """Return (pointers, indices, weights) in the kernels' types."""
     return (
-        matrix.indptr.astype(np.int64, copy=False), matrix.indices.astype(np.int32, copy=False),
+        matrix.indptr.astype(np.int64, copy=False),
+        matrix.indices.astype(np.int32, copy=False),
         matrix.data.astype(np.float32, copy=False),
-    )  # fmt: skip
+    )
 
 
 def best_of_product(
-    left: sparse.csr_matrix, right: sparse.csr_matrix, k: int, *, left_terms: Terms | None = None,
-    right_terms: Terms | None = None, shrinkage: float = 0.0, own: npt.NDArray[np.int64] | None = None,
-    progress: Progress = silent, task: str = "neighbours",
-) -> sparse.csr_matrix:  # fmt: skip
+    left: sparse.csr_matrix,
+    right: sparse.csr_matrix,
+    k: int,
+    *,
+    left_terms: Terms | None = None,
+    right_terms: Terms | None = None,
+    shrinkage: float = 0.0,
+    own: npt.NDArray[np.int64] | None = None,
+    progress: Progress = silent,
+    task: str = "neighbours",
+) -> sparse.csr_matrix:
     """Return the k largest positive entries of each row of `left @ right`, made similarities by the terms.
 
     The result's rows are ordered best first (ties: lower column first); its indices are thus not sorted.
@@ -58,12 +70,28 @@ def best_of_product(
         keys = np.zeros((rows.size, k), np.uint64)
         sizes = np.zeros(rows.size, np.int64)
         kernels.best_products(
-            rows, *pointers(left), *pointers(right), plain_left.centre, plain_right.centre, plain_left.scale,
-            plain_right.scale, float(shrinkage), skipped, width, listing, threads, keys, sizes,
-        )  # fmt: skip
+            rows,
+            *pointers(left),
+            *pointers(right),
+            plain_left.centre,
+            plain_right.centre,
+            plain_left.scale,
+            plain_right.scale,
+            float(shrinkage),
+            skipped,
+            width,
+            listing,
+            threads,
+            keys,
+            sizes,
+        )
         parts.append(opened(keys, sizes))
         progress(task, int(rows[-1]) + 1, n)
-    value, column, size = (np.concatenate([*found, none]) for found, none in zip(zip(*parts, strict=True), NOTHING, strict=True)) if parts else NOTHING  # fmt: skip
+    value, column, size = (
+        (np.concatenate([*found, none]) for found, none in zip(zip(*parts, strict=True), NOTHING, strict=True))
+        if parts
+        else NOTHING
+    )
     return sparse.csr_matrix((value, column, np.concatenate([[0], np.cumsum(size)])), shape=(n, width))
 
 
@@ -79,7 +107,9 @@ def opened(keys: npt.NDArray[np.uint64], sizes: npt.NDArray[np.int64]) -> tuple[
     return (held >> np.uint64(32)).astype(np.uint32).view(np.float32), (LAST - (held & LAST)).astype(np.int32), sizes
 
 
-def neighbours(rows: sparse.csr_matrix, similarity: Similarity, k: int, progress: Progress = silent) -> sparse.csr_matrix:  # fmt: skip
+def neighbours(
+    rows: sparse.csr_matrix, similarity: Similarity, k: int, progress: Progress = silent
+) -> sparse.csr_matrix:
     """Return each row's k most similar other rows, `(rows, rows)`, best first (ties: lower row first)."""
     rows = csr(rows)
     terms = similarity.terms(rows)
@@ -87,17 +117,32 @@ def neighbours(rows: sparse.csr_matrix, similarity: Similarity, k: int, progress
     k = min(k, max(n, 1))
     if threads * n * k > HEAPS:  # no room for every thread's best of every row
         return best_of_product(
-            rows, csr(rows.T), k, left_terms=terms, right_terms=terms, shrinkage=similarity.shrinkage,
-            own=np.arange(n), progress=progress,
-        )  # fmt: skip
+            rows,
+            csr(rows.T),
+            k,
+            left_terms=terms,
+            right_terms=terms,
+            shrinkage=similarity.shrinkage,
+            own=np.arange(n),
+            progress=progress,
+        )
     left, right = pointers(rows), pointers(csr(rows.T))
     after = kernels.places_after(left[0], left[1], right[0])
     keys, sizes = np.zeros((threads, n, k), np.uint64), np.zeros((threads, n), np.int64)
     for begin in range(0, n, BLOCK):
         block = np.arange(begin, min(begin + BLOCK, n))
         kernels.best_pairs(
-            block, *left, after, *right, terms.centre, terms.scale, float(similarity.shrinkage), positive(rows), keys, sizes
-        )  # fmt: skip
+            block,
+            *left,
+            after,
+            *right,
+            terms.centre,
+            terms.scale,
+            float(similarity.shrinkage),
+            positive(rows),
+            keys,
+            sizes,
+        )
         progress("neighbours", int(block[-1]) + 1, n)
     kernels.merged(keys, sizes)
     value, column, size = opened(keys[0], sizes[0])

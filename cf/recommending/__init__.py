@@ -6,6 +6,13 @@ from cf.recommending.ranking import Recommendations, Rules, goes_with, recommend
 from cf.recommending.similar import similar_items
 
 __all__ = [
-    "Diversity", "Explanation", "Recommendations", "Rules", "explain", "goes_with", "recommend", "recommend_all",
+    "Diversity",
+    "Explanation",
+    "Recommendations",
+    "Rules",
+    "explain",
+    "goes_with",
+    "recommend",
+    "recommend_all",
     "similar_items",
-]  # fmt: skip
+]

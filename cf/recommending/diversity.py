@@ -40,7 +40,14 @@ class Diversity:
         """Return how many items to look through."""
         return min(n * self.pool_factor, max(width, n))
 
-    def pick(self, items: npt.NDArray[np.int32], scores: npt.NDArray[np.float32], n: int, catalogue: Ids, first: npt.NDArray[np.int64]) -> tuple[npt.NDArray[np.int32], npt.NDArray[np.float32]]:  # fmt: skip
+    def pick(
+        self,
+        items: npt.NDArray[np.int32],
+        scores: npt.NDArray[np.float32],
+        n: int,
+        catalogue: Ids,
+        first: npt.NDArray[np.int64],
+    ) -> tuple[npt.NDArray[np.int32], npt.NDArray[np.float32]]:
         """Return the first n of each row that keep the limit beside those that come `first` of all."""
         codes, _ = pd.factorize(np.asarray(self.category, object))
         place = self.items.find(catalogue.values)

@@ -82,9 +82,13 @@ def blocks(users: Numbers, width: int) -> Iterator[Numbers]:
 
 
 def recommend(
-    model: Model, history: Interactions, users: npt.ArrayLike | None = None, n: int = 10, rules: Rules | None = None,
+    model: Model,
+    history: Interactions,
+    users: npt.ArrayLike | None = None,
+    n: int = 10,
+    rules: Rules | None = None,
     progress: Progress = silent,
-) -> Recommendations:  # fmt: skip
+) -> Recommendations:
     """Return the best n items for users of a history.
 
     Users of whom the model knows nothing get what is popular, and so do those for whom it has fewer than n items. Memory
@@ -173,7 +177,9 @@ def ranked(
     return items, values
 
 
-def recommend_all(model: SparseModel, history: Interactions, n: int = 10, progress: Progress = silent) -> sparse.csr_matrix:  # fmt: skip
+def recommend_all(
+    model: SparseModel, history: Interactions, n: int = 10, progress: Progress = silent
+) -> sparse.csr_matrix:
     """Return the n best positive scores of every user, `(users, items)`, best first: the fast way for sparse models."""
     at_least_one(n=n)
     known = history.aligned(model.items)

@@ -153,15 +153,16 @@ def shrunk(bought: npt.NDArray[np.bool_], scopes: Scopes, later: Interactions) -
     return ((bought.sum(axis=0) + PRIOR * np.minimum(average, 0.5)) / (users + PRIOR)).astype(np.float32)
 
 
-def crowd_of(
-    reference: Interactions, scopes: Scopes, window: float, seed: int, past: Past | None = None
-) -> Crowd:  # fmt: skip
+def crowd_of(reference: Interactions, scopes: Scopes, window: float, seed: int, past: Past | None = None) -> Crowd:
     """Learn from what the reference users had before `reference.now`; `window` is in days.
 
     `past`: of the same users (perhaps beyond `now`), where crowds of several moments are made.
     """
     now, step = reference.now, int(window * DAY)
-    spans = [reference.between(np.datetime64(now - step * (n + 1), "s"), np.datetime64(now - step * n, "s")) for n in range(3)]  # fmt: skip
+    spans = [
+        reference.between(np.datetime64(now - step * (n + 1), "s"), np.datetime64(now - step * n, "s"))
+        for n in range(3)
+    ]
     rates = []
     bought_lately = np.zeros((reference.n_users, len(scopes)), bool)
     first = int(reference.time.min()) if len(reference) else now
@@ -190,20 +191,34 @@ def crowd_of(
     some.sort()
     told = foretelling(past or Past(reference, scopes, window, seed), now, scopes, rare, factors)
     return Crowd(
-        now=now, days=days, recent=rates[0], usual=np.mean(rates, axis=0).astype(np.float32),
+        now=now,
+        days=days,
+        recent=rates[0],
+        usual=np.mean(rates, axis=0).astype(np.float32),
         level=float(np.average([rate.mean() for rate in rates], weights=SMOOTHING[: len(rates)])),
         pace=pair[..., 3].mean(axis=0) / recall * window,
-        loyalty=loyalty_of(reference, scopes, bought_lately, step, pair), basket_odds=told.basket_odds,
+        loyalty=loyalty_of(reference, scopes, bought_lately, step, pair),
+        basket_odds=told.basket_odds,
         links=linear_model((pair[..., 0] > 0).astype(np.float32), BIN_PENALTY),
-        log_links=linear_model(held_log(pair), LOG_PENALTY), profiles=csr(profile[some].T),
-        terms=Cosine().terms(profile[some]), names=Ids(reference.users.values[some]), habits=habits[some],
-        lately=bought_lately[some].astype(np.float32), rarity=rare, factors=factors,
-        to_scope=np.linalg.solve(gram, scores.T @ habits).astype(np.float32), full=told.full, basket=told.basket,
-        telling=told.telling, lifts=told.lifts,
-    )  # fmt: skip
+        log_links=linear_model(held_log(pair), LOG_PENALTY),
+        profiles=csr(profile[some].T),
+        terms=Cosine().terms(profile[some]),
+        names=Ids(reference.users.values[some]),
+        habits=habits[some],
+        lately=bought_lately[some].astype(np.float32),
+        rarity=rare,
+        factors=factors,
+        to_scope=np.linalg.solve(gram, scores.T @ habits).astype(np.float32),
+        full=told.full,
+        basket=told.basket,
+        telling=told.telling,
+        lifts=told.lifts,
+    )
 
 
-def loyalty_of(reference: Interactions, scopes: Scopes, bought: npt.NDArray[np.bool_], step: int, pair: Floats) -> Floats:  # fmt: skip
+def loyalty_of(
+    reference: Interactions, scopes: Scopes, bought: npt.NDArray[np.bool_], step: int, pair: Floats
+) -> Floats:
     """Return how those who bought before, earlier or never bought in the last window, and paces, `(scopes, 5)`; see `Crowd`."""
     before = reference.before(np.datetime64(reference.now - step, "s"))
     held = sums(before, scopes).pair

@@ -91,9 +91,15 @@ def features(history: Interactions, scopes: Scopes, crowd: Crowd, window: float)
     visits = np.maximum(user[:, 0], 1.0)
     out[..., 24:28] = np.log(user[:, 1:5] / steady * window + 0.05)[:, None]
     for place, column in enumerate(
-        (user[:, 5], np.minimum(known, LONGEST), np.log1p(user[:, 7] / visits), np.log1p(user[:, 8]),
-         np.log1p(user[:, 9] / visits), np.log1p(np.minimum(user[:, 0], 50.0)))
-    ):  # fmt: skip
+        (
+            user[:, 5],
+            np.minimum(known, LONGEST),
+            np.log1p(user[:, 7] / visits),
+            np.log1p(user[:, 8]),
+            np.log1p(user[:, 9] / visits),
+            np.log1p(np.minimum(user[:, 0], 50.0)),
+        )
+    ):
         out[..., 28 + place] = column[:, None]
     held = count > 0
     recent = held & (pair[..., 5] <= window)

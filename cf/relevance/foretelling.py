@@ -133,9 +133,12 @@ def full_inputs(found: Sums) -> Floats:
     paces = [np.log1p(3.0 * pair[..., place]) for place in (2, 3, 4)]
     visits = np.maximum(user[:, :1], 1.0)
     activity = [
-        np.log(user[:, 1:5] + 0.05), np.log1p(np.maximum(user[:, 5:6], 0.0)), np.log1p(user[:, 8:9]),
-        np.log1p(user[:, 7:8] / visits), np.log1p(user[:, 9:10] / visits),
-    ]  # fmt: skip
+        np.log(user[:, 1:5] + 0.05),
+        np.log1p(np.maximum(user[:, 5:6], 0.0)),
+        np.log1p(user[:, 8:9]),
+        np.log1p(user[:, 7:8] / visits),
+        np.log1p(user[:, 9:10] / visits),
+    ]
     return np.concatenate([*paces, *activity], axis=1).astype(np.float32)
 
 

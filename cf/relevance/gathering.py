@@ -33,9 +33,18 @@ def sums(history: Interactions, scopes: Scopes) -> Sums:
     money = history.money if history.money is not None else np.zeros(0, np.float32)
     covers = scopes.covers
     kernels.gather(
-        history.start[:-1], history.start[1:], history.item, history.time, money, covers.indptr.astype(np.int64),
-        covers.indices.astype(np.int32), len(scopes), history.now, pair, user,
-    )  # fmt: skip
+        history.start[:-1],
+        history.start[1:],
+        history.item,
+        history.time,
+        money,
+        covers.indptr.astype(np.int64),
+        covers.indices.astype(np.int32),
+        len(scopes),
+        history.now,
+        pair,
+        user,
+    )
     return Sums(pair, user)
 
 
@@ -46,9 +55,15 @@ def outcomes(later: Interactions, scopes: Scopes) -> tuple[npt.NDArray[np.bool_]
     money = later.money if later.money is not None else np.zeros(0, np.float32)
     covers = scopes.covers
     kernels.outcomes(
-        later.start[:-1], later.start[1:], later.item, money, covers.indptr.astype(np.int64),
-        covers.indices.astype(np.int32), bought, spent,
-    )  # fmt: skip
+        later.start[:-1],
+        later.start[1:],
+        later.item,
+        money,
+        covers.indptr.astype(np.int64),
+        covers.indices.astype(np.int32),
+        bought,
+        spent,
+    )
     return bought, spent
 
 

@@ -38,11 +38,16 @@ class Judgement:
             f"calibration error {self.calibration_error:.4f}",
             "   pairs  foretold  happened  95 % interval",
         ]
-        lines += [f"{row.pairs:8,}  {row.foretold:8.4f}  {row.happened:8.4f}  [{row.low:.4f}, {row.high:.4f}]" for row in self.table]  # fmt: skip
+        lines += [
+            f"{row.pairs:8,}  {row.foretold:8.4f}  {row.happened:8.4f}  [{row.low:.4f}, {row.high:.4f}]"
+            for row in self.table
+        ]
         return "\n".join(lines)
 
 
-def judge(foretold: Foretold, history: Interactions, later: Interactions, scopes: Scopes, repeats: int = 200, seed: int = 0) -> Judgement:  # fmt: skip
+def judge(
+    foretold: Foretold, history: Interactions, later: Interactions, scopes: Scopes, repeats: int = 200, seed: int = 0
+) -> Judgement:
     """Hold probabilities against what came.
 
     Parameters
@@ -69,9 +74,13 @@ def judge(foretold: Foretold, history: Interactions, later: Interactions, scopes
 
     low, high = middle([never(bought[rows], chance[rows], before[rows]) for rows in draws])
     return Judgement(
-        interval(log_loss), interval(auc), Interval(never(bought, chance, before), low, high), interval(brier),
-        calibration_error(bought, chance), tuple(calibration(bought, chance)),
-    )  # fmt: skip
+        interval(log_loss),
+        interval(auc),
+        Interval(never(bought, chance, before), low, high),
+        interval(brier),
+        calibration_error(bought, chance),
+        tuple(calibration(bought, chance)),
+    )
 
 
 def middle(values: Sequence[float]) -> tuple[float, float]:

@@ -104,7 +104,9 @@ def logistic(inputs: Floats, targets: npt.NDArray[np.bool_], penalty: float) -> 
     weights = np.zeros((table.shape[1], targets.shape[1]), np.float32)
     for _ in range(STEPS):
         slope, total = excess(table, targets, weights, base)
-        weights -= linalg.cho_solve(factor, slope + np.float32(penalty) * weights, check_finite=False).astype(np.float32)  # fmt: skip
+        weights -= linalg.cho_solve(factor, slope + np.float32(penalty) * weights, check_finite=False).astype(
+            np.float32
+        )
         base -= total / np.float32(CURVATURE * len(table))
     whole = (weights if turn is None else turn @ weights) / scale[:, None]
     return np.concatenate([whole, (base - middle @ whole)[None]]).astype(np.float32)

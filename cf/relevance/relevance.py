@@ -114,12 +114,19 @@ class Relevance:
             return rule.fit(rows.features[chosen], target[chosen], objective, seed)
 
         with ThreadPoolExecutor(WORKERS) as pool:  # LightGBM lets go of the interpreter while it works
-            main = [pool.submit(fit, self.boosting, np.sort(part), rows.bought, "binary", self.seed + number) for number, part in enumerate(shared)]  # fmt: skip
+            main = [
+                pool.submit(fit, self.boosting, np.sort(part), rows.bought, "binary", self.seed + number)
+                for number, part in enumerate(shared)
+            ]
             mixed = rows.bought[few].any() and not rows.bought[few].all()
             short = (
                 pool.submit(fit, self.short, np.flatnonzero(few), rows.bought, "binary", self.seed) if mixed else None
             )
-            spend = pool.submit(fit, self.spending, np.flatnonzero(paid), rows.spent, "gamma", self.seed) if money and paid.any() else None  # fmt: skip
+            spend = (
+                pool.submit(fit, self.spending, np.flatnonzero(paid), rows.spent, "gamma", self.seed)
+                if money and paid.any()
+                else None
+            )
             chance = []
             for number, job in enumerate(main):
                 progress("boosting", number, self.models)
@@ -167,7 +174,9 @@ class Relevance:
         begins = [sample.now - step - step * n // STARTS for n in range(STARTS * (self.past_windows - 1) + 1)]
         begins = [begin for begin in begins if begin - step >= first]
         if not begins:
-            raise UsageError(f"the events span less than two windows of {self.window:g} days; give a longer history or a shorter window")  # fmt: skip
+            raise UsageError(
+                f"the events span less than two windows of {self.window:g} days; give a longer history or a shorter window"
+            )
         share = self.most_rows / (len(begins) * sample.n_users * len(scopes))
         cut_share = self.most_short_rows / (len(begins) * self.cut * sample.n_users * len(scopes)) if self.cut else 0.0
         past = Past(sample, scopes, self.window, self.seed)
@@ -203,9 +212,14 @@ class Rows:
 
 
 def drawn(
-    known: Interactions, later: Interactions, scopes: Scopes, crowd: Crowd, window: float, share: float,
+    known: Interactions,
+    later: Interactions,
+    scopes: Scopes,
+    crowd: Crowd,
+    window: float,
+    share: float,
     rng: np.random.Generator,
-) -> Iterator[Rows]:  # fmt: skip
+) -> Iterator[Rows]:
     """Give a random share of the pairs of users with some history, in blocks; where few, of a share of the users."""
     users = np.flatnonzero(np.diff(known.start))
     asked = min(1.0, SPARE * share)  # features are made of all pairs of a user
@@ -294,9 +308,12 @@ class RelevanceModel:
         return replace(self, crowd=replace(self.crowd, profiles=profiles, names=Ids()))
 
     def predict(
-        self, history: Interactions, users: npt.ArrayLike | None = None, scopes: Scopes | None = None,
+        self,
+        history: Interactions,
+        users: npt.ArrayLike | None = None,
+        scopes: Scopes | None = None,
         progress: Progress = silent,
-    ) -> Foretold:  # fmt: skip
+    ) -> Foretold:
         """Foretell the window that begins at the model's `now`.
 
         Parameters

@@ -35,7 +35,9 @@ class Scopes:
 
     def __post_init__(self) -> None:
         if self.covers.shape != (len(self.items), len(self.names)):
-            raise UsageError(f"covers is {self.covers.shape}; there are {len(self.items)} items and {len(self.names)} scopes")  # fmt: skip
+            raise UsageError(
+                f"covers is {self.covers.shape}; there are {len(self.items)} items and {len(self.names)} scopes"
+            )
         if not self.names:
             raise UsageError("there are no scopes")
 

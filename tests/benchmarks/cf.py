@@ -90,9 +90,11 @@ def journey() -> Journey:
     tables = get_data(["transactions", "products", "coupons"])
     lines = tables["transactions"]
     events = cf.Events(
-        lines["household_id"].to_numpy(), lines["product_id"].to_numpy(),
-        pd.to_datetime(lines["transaction_timestamp"]).to_numpy(), money=lines["sales_value"].to_numpy(),
-    )  # fmt: skip
+        lines["household_id"].to_numpy(),
+        lines["product_id"].to_numpy(),
+        pd.to_datetime(lines["transaction_timestamp"]).to_numpy(),
+        money=lines["sales_value"].to_numpy(),
+    )
     x = cf.Interactions.of(events, keep_duplicates=True)
     print(f"Complete Journey: {len(x):,} events of {x.n_users:,} households and {x.n_items:,} products; {x.faults}")
     products = tables["products"].drop_duplicates("product_id").set_index("product_id")
@@ -216,9 +218,14 @@ def shapes() -> None:
     """Does the hybrid follow whichever single method is best? Films rated once, and a shop seen rarely."""
     once = cf.Weighting(repeats="once")
     single: dict[str, cf.Recommender] = {
-        "popularity": cf.Popularity(), "personal frequency": cf.Frequency(), "TIFU-kNN": cf.TifuKNN(),
-        "item-kNN": cf.ItemKNN(weighting=once), "user-kNN": cf.UserKNN(weighting=once), "EASE": cf.Ease(), "ALS": cf.Als(),
-    }  # fmt: skip
+        "popularity": cf.Popularity(),
+        "personal frequency": cf.Frequency(),
+        "TIFU-kNN": cf.TifuKNN(),
+        "item-kNN": cf.ItemKNN(weighting=once),
+        "user-kNN": cf.UserKNN(weighting=once),
+        "EASE": cf.Ease(),
+        "ALS": cf.Als(),
+    }
     unseen = cf.Rules(exclude_owned=True)
     for name, log, split, rules in (
         ("films", films(2_500, 1_800, 200_000), cf.RandomSplit(), unseen),

@@ -47,10 +47,14 @@ def synthetic(folder: Path, users: int, events: int, items: int) -> None:
         place = edges.searchsorted(
             np.where(rng.random(rows) < 0.6, own_place(user, rng.geometric(0.1, rows)), rng.random(rows))
         )
-        table = pa.table({
-            "user_id": user.astype(np.int32), "item_id": np.minimum(place, items - 1).astype(np.int32),
-            "time": (time[visit] * 86_400).astype("datetime64[s]"), "money": rng.gamma(2.0, 2.0, rows).astype(np.float32),
-        })  # fmt: skip
+        table = pa.table(
+            {
+                "user_id": user.astype(np.int32),
+                "item_id": np.minimum(place, items - 1).astype(np.int32),
+                "time": (time[visit] * 86_400).astype("datetime64[s]"),
+                "money": rng.gamma(2.0, 2.0, rows).astype(np.float32),
+            }
+        )
         pq.write_table(table, folder / f"{number:03}.parquet", row_group_size=1_000_000)
 
 

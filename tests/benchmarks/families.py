@@ -91,7 +91,9 @@ def read_mmkp(path: Path, best_known: float) -> Family:
             rows.append(numbers[at : at + 1 + resources])
             at += 1 + resources
     table = np.array(rows)
-    return Family(path.stem, np.array(user), np.array(coupon), table[:, 0], table[:, 1:].T.copy(), capacity, False, best_known)  # fmt: skip
+    return Family(
+        path.stem, np.array(user), np.array(coupon), table[:, 0], table[:, 1:].T.copy(), capacity, False, best_known
+    )
 
 
 def read_gap(path: Path, best_cost: float) -> Family:
@@ -122,7 +124,14 @@ def generated() -> list[Family]:
     ]
 
 
-GENERATED_GAP = (("c", 15, 150, 1), ("d", 10, 100, 2), ("d", 15, 200, 3), ("e", 10, 100, 4), ("e", 15, 200, 5), ("e", 20, 150, 6))  # fmt: skip
+GENERATED_GAP = (
+    ("c", 15, 150, 1),
+    ("d", 10, 100, 2),
+    ("d", 15, 200, 3),
+    ("e", 10, 100, 4),
+    ("e", 15, 200, 5),
+    ("e", 20, 150, 6),
+)
 GENERATED_MMKP = ((150, 10, 7, False), (70, 10, 8, True))
 
 

@@ -86,9 +86,17 @@ def _econml() -> Iterator[tuple[str, Learner]]:
             )
         ),
     )
-    yield "EconML CausalForestDML", learner(
-        lambda seed: CausalForestDML(
-            model_y=_boosting(seed), model_t=lots, discrete_treatment=True, n_estimators=200, min_samples_leaf=50,
-            random_state=seed, n_jobs=1,
-        )
-    )  # fmt: skip
+    yield (
+        "EconML CausalForestDML",
+        learner(
+            lambda seed: CausalForestDML(
+                model_y=_boosting(seed),
+                model_t=lots,
+                discrete_treatment=True,
+                n_estimators=200,
+                min_samples_leaf=50,
+                random_state=seed,
+                n_jobs=1,
+            )
+        ),
+    )

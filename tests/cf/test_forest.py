@@ -25,7 +25,9 @@ def test_every_row_falls_where_lightgbm_puts_it(objective: str, leaves: int) -> 
     features, target = rows()
     features[:, 3] = np.nan_to_num(features[:, 3])  # a column without missing values in training
     wanted = target if objective == "binary" else np.where(target, 3.0, 1.0)
-    trees = Boosting(rounds=12, leaves=leaves, rate=0.2, least_rows=5, share_of_columns=1.0).fit(features, wanted, objective, 0)  # fmt: skip
+    trees = Boosting(rounds=12, leaves=leaves, rate=0.2, least_rows=5, share_of_columns=1.0).fit(
+        features, wanted, objective, 0
+    )
     forest = forest_of(trees.text)
     assert forest is not None
     asked = features.copy()

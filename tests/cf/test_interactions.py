@@ -105,7 +105,9 @@ def test_bad_events_are_counted_by_kind_and_take_no_part() -> None:
 def test_kinds_weigh_what_they_are_given() -> None:
     events = Events(np.zeros(3, int), np.array([1, 1, 2]), np.arange(3), kind=np.array(["view", "purchase", "view"]))
     x = log(events, now=9)
-    assert x.matrix(Weighting(kinds={"view": 0.1, "purchase": 1.0})).toarray().tolist() == [[pytest.approx(1.1), pytest.approx(0.1)]]  # fmt: skip
+    assert x.matrix(Weighting(kinds={"view": 0.1, "purchase": 1.0})).toarray().tolist() == [
+        [pytest.approx(1.1), pytest.approx(0.1)]
+    ]
     assert x.matrix(Weighting(kinds={"purchase": 1.0})).nnz == 1
     assert len(x.of_kind("purchase")) == 1
     with pytest.raises(UsageError, match="'wish'"):
@@ -127,8 +129,14 @@ def test_time_cuts_are_half_open_and_now_moves_with_them() -> None:
 def test_parquet_in_batches_gives_what_arrays_give(tmp_path: Path) -> None:
     events = market()
     table = pa.table(
-        {"user_id": events.user, "item_id": events.item, "time": events.time, "money": events.money, "quantity": events.quantity}
-    )  # fmt: skip
+        {
+            "user_id": events.user,
+            "item_id": events.item,
+            "time": events.time,
+            "money": events.money,
+            "quantity": events.quantity,
+        }
+    )
     half = table.num_rows // 2
     pq.write_table(table.slice(0, half), tmp_path / "1.parquet", row_group_size=500)
     pq.write_table(table.slice(half), tmp_path / "2.parquet")

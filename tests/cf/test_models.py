@@ -33,9 +33,11 @@ from tests.cf.worlds import log, market, tiny
 
 ITEMS = np.arange(10, 70)
 ATTRIBUTES = Attributes.of(
-    np.arange(10, 75), categorical={"group": (np.arange(10, 75) - 10) % 6}, numeric={"price": np.arange(65.0)},
+    np.arange(10, 75),
+    categorical={"group": (np.arange(10, 75) - 10) % 6},
+    numeric={"price": np.arange(65.0)},
     text={"name": [f"item number {n % 9}" for n in range(65)]},
-)  # fmt: skip
+)
 SEGMENTS = Segments(Ids(np.arange(1_000, 1_300)), np.array(["north", "south"], object)[np.arange(300) % 2])
 
 RECOMMENDERS: dict[str, Recommender] = {
@@ -52,8 +54,15 @@ RECOMMENDERS: dict[str, Recommender] = {
     "ease": Ease(penalty=20.0, most_items=50),
     "als": Als(factors=8, passes=4, penalty=1.0),
     "content": Content(ATTRIBUTES),
-    "hybrid": Hybrid({"popular": Popularity(), "own": Frequency(), "als": Als(factors=8, passes=4, penalty=1.0), "near": UserKNN(k=20)}),
-}  # fmt: skip
+    "hybrid": Hybrid(
+        {
+            "popular": Popularity(),
+            "own": Frequency(),
+            "als": Als(factors=8, passes=4, penalty=1.0),
+            "near": UserKNN(k=20),
+        }
+    ),
+}
 
 
 @pytest.fixture(scope="module")

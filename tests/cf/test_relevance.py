@@ -82,7 +82,9 @@ def test_it_beats_the_base_rate_and_is_calibrated(shop: Interactions, scopes: Sc
     assert "calibration error" in str(said)
 
 
-def test_users_without_history_get_the_rate_and_unknown_users_too(shop: Interactions, scopes: Scopes, model: RelevanceModel) -> None:  # fmt: skip
+def test_users_without_history_get_the_rate_and_unknown_users_too(
+    shop: Interactions, scopes: Scopes, model: RelevanceModel
+) -> None:
     known = shop.before(180)
     for found in (model.predict(known.last_visits(0)), model.predict(known, users=[5, 6])):
         assert np.array_equal(found.probability, np.broadcast_to(model.crowd.recent, found.probability.shape))

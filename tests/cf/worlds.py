@@ -11,10 +11,17 @@ from cf.interactions import Interactions
 def tiny() -> Events:
     """Three users, four items, days 0 to 40; `ann` buys milk again and again."""
     rows = [
-        ("ann", "milk", 1), ("ann", "bread", 1), ("ann", "milk", 8), ("ann", "milk", 15), ("ann", "bread", 30),
-        ("bob", "milk", 3), ("bob", "eggs", 3), ("bob", "bread", 20),
-        ("cat", "tea", 40), ("cat", "milk", 40),
-    ]  # fmt: skip
+        ("ann", "milk", 1),
+        ("ann", "bread", 1),
+        ("ann", "milk", 8),
+        ("ann", "milk", 15),
+        ("ann", "bread", 30),
+        ("bob", "milk", 3),
+        ("bob", "eggs", 3),
+        ("bob", "bread", 20),
+        ("cat", "tea", 40),
+        ("cat", "milk", 40),
+    ]
     user, item, day = zip(*rows, strict=True)
     price = {"milk": 1.0, "bread": 2.0, "eggs": 3.0, "tea": 5.0}
     return Events(

@@ -110,24 +110,34 @@ TAKEN: dict[str, Callable[[], Folder]] = {
     "nothing wrong, with a history": with_history,
     "nothing wrong, offers": with_offers,
     "users under another name": lambda: sound().put("users", lambda t: t.rename(columns={"user_id": "customer_id"})),
-    "users under another name, CSV": lambda: as_csv(sound().put("users", lambda t: t.rename(columns={"user_id": "household_key"}))),
-    "users under another name, offers": lambda: with_offers().put("users", lambda t: t.rename(columns={"user_id": "Customer"})),
+    "users under another name, CSV": lambda: as_csv(
+        sound().put("users", lambda t: t.rename(columns={"user_id": "household_key"}))
+    ),
+    "users under another name, offers": lambda: with_offers().put(
+        "users", lambda t: t.rename(columns={"user_id": "Customer"})
+    ),
     "a trial with dates": lambda: with_history().change("trial", start_date="2025-11-01"),
     "spend alone tells of purchases": lambda: sound().put("trial", lambda t: t.drop(columns=["purchased", "redeemed"])),
     "a coupon for nobody": lambda: campaign(sound(), FOR_NEW.replace("new", "none at all")),
     "a column in two tables": lambda: sound().change("trial", age=lambda t: t["user_id"] % 60),
-    "a column in two tables, numbers and text": lambda: sound().change("trial", segment=lambda t: np.where(t["user_id"] % 2, "a", "b")),
+    "a column in two tables, numbers and text": lambda: sound().change(
+        "trial", segment=lambda t: np.where(t["user_id"] % 2, "a", "b")
+    ),
     "a coupon for some": lambda: campaign(sound(), FOR_NEW),
     "gaps in an attribute": lambda: sound().put("users", lambda t: t.assign(age=first(t, "age", np.nan))),
-    "ids are text in transactions, all CSV": lambda: as_csv(with_history().put("transactions", lambda t: pd.concat([t, t.head(1).assign(user_id="guest")]))),
-}  # fmt: skip
+    "ids are text in transactions, all CSV": lambda: as_csv(
+        with_history().put("transactions", lambda t: pd.concat([t, t.head(1).assign(user_id="guest")]))
+    ),
+}
 
 REFUSED: dict[str, Callable[[], Folder]] = {
     "a user twice in the trial": lambda: sound().put("trial", lambda t: pd.concat([t, t.head(1)])),
     "a user twice in users": lambda: sound().put("users", lambda t: pd.concat([t, t.head(1)])),
     "a user twice in users, CSV": lambda: as_csv(sound().put("users", lambda t: pd.concat([t, t.head(1)]))),
     "a user twice in users, offers": lambda: with_offers().put("users", lambda t: pd.concat([t, t.head(1)])),
-    "a user without an id": lambda: sound().put("users", lambda t: t.assign(user_id=first(t.astype({"user_id": str}), "user_id", ""))),
+    "a user without an id": lambda: sound().put(
+        "users", lambda t: t.assign(user_id=first(t.astype({"user_id": str}), "user_id", ""))
+    ),
     "an infinite attribute": lambda: sound().put("users", lambda t: t.assign(age=first(t, "age", np.inf))),
     "an infinite feature": lambda: sound().change("trial", weight_kg=np.inf),
     "no control": lambda: sound().put("trial", lambda t: t[t["coupon"] != "control"]),
@@ -155,16 +165,24 @@ REFUSED: dict[str, Callable[[], Folder]] = {
     "nobody knows when": lambda: with_history(CAMPAIGN.replace("start = 2026-01-01\n", "")),
     "an attribute that is a profile's": lambda: with_history().change("users", recency=1.0),
     "no sound transaction": lambda: with_history().change("transactions", amount=-1.0),
-    "transactions of other users": lambda: with_history().put("transactions", lambda t: t.assign(user_id="u" + t["user_id"].astype(str))),
-    "items of two kinds": lambda: with_history().put("products", lambda t: t.assign(item_id="i" + t["item_id"].astype(str))),
-    "an item twice": lambda: with_history().put("products", lambda t: pd.concat([t, t.head(1).assign(department="DRUG")])),
+    "transactions of other users": lambda: with_history().put(
+        "transactions", lambda t: t.assign(user_id="u" + t["user_id"].astype(str))
+    ),
+    "items of two kinds": lambda: with_history().put(
+        "products", lambda t: t.assign(item_id="i" + t["item_id"].astype(str))
+    ),
+    "an item twice": lambda: with_history().put(
+        "products", lambda t: pd.concat([t, t.head(1).assign(department="DRUG")])
+    ),
     "a scope of nothing": lambda: with_history(FOR_MEAT.replace("MEAT", "BOOKS")),
     "a scope by no column": lambda: with_history(FOR_MEAT.replace("department", "aisle")),
-    "too short a past for a scope": lambda: with_history(FOR_MEAT).put("transactions", lambda t: t[t["time"] >= "2025-11-20"]),
+    "too short a past for a scope": lambda: with_history(FOR_MEAT).put(
+        "transactions", lambda t: t[t["time"] >= "2025-11-20"]
+    ),
     "offers of users who are not there": lambda: with_offers().put("users", lambda t: t.head(200)),
     "negative cost": lambda: with_offers().change("offers", cost=-1.0),
     "an offer twice": lambda: with_offers().put("offers", lambda t: pd.concat([t, t.head(1)])),
-}  # fmt: skip
+}
 
 
 def done(place: Path) -> AllocatorError | None:
@@ -220,7 +238,9 @@ def test_a_coupon_that_nobody_may_get_is_warned_of_by_check_and_by_score(tmp_pat
     words = "coupon '15off' is for users with segment = 'none at all', and no user is"
     assert any(words in warning for warning in checked(place).warnings)
     terms = load_campaign(place / "campaign.toml")
-    model = train(str(place / "trial.parquet"), campaign=terms, users=place / "users.parquet", candidates=default_candidates()[3:])  # fmt: skip
+    model = train(
+        str(place / "trial.parquet"), campaign=terms, users=place / "users.parquet", candidates=default_candidates()[3:]
+    )
     made = score_file(Scorer(model, terms), place / "users.parquet", place / "out.parquet")
     assert any(words in note for note in made.notes)
     assert made.coupons["15off"].offers == 0

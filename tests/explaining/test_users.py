@@ -186,8 +186,10 @@ def test_folders_of_other_versions_say_what_is_missing(every_rule: Path, planned
         explain_user(folder, 1)
     with pytest.raises(DataError, match="--offers"):
         explain_user(folder, 1, campaign=str(every_rule / "campaign.toml"))
-    moved = {part: str(every_rule / name) for part, name in
-             (("offers", "offers.parquet"), ("users", "users.csv"), ("campaign", "campaign.toml"))}  # fmt: skip
+    moved = {
+        part: str(every_rule / name)
+        for part, name in (("offers", "offers.parquet"), ("users", "users.csv"), ("campaign", "campaign.toml"))
+    }
     assert "is not known" in explain_user(folder, 1, **moved).notes[0]
     (every_rule / "campaign.toml").write_text('[campaign]\n[[limit]]\nname = "other"\nat_most = 1\n')
     with pytest.raises(DataError, match="limits are not those of the plan's summary"):

@@ -52,7 +52,9 @@ def folder(tmp_path: Path, request: pytest.FixtureRequest) -> Path:
     place.mkdir()
     rng = np.random.default_rng(0)
     users = pd.DataFrame({"user_id": np.arange(1, 601), "segment": rng.choice(["new", "loyal"], 600)})
-    offers = pd.DataFrame([(user, coupon) for user in range(1, 501) for coupon in ("10off", "15off")], columns=["user_id", "coupon"])  # fmt: skip
+    offers = pd.DataFrame(
+        [(user, coupon) for user in range(1, 501) for coupon in ("10off", "15off")], columns=["user_id", "coupon"]
+    )
     offers = offers.assign(value=np.where(offers["user_id"] <= 400, 2.0, -1.0), cost=1.0)
     tables = {
         "transactions": many(5_000),
@@ -104,7 +106,9 @@ def test_a_sound_campaign_is_understood(folder: Path) -> None:
     assert sum(arm["users"] for arm in arms) == 600
 
 
-def test_the_command_prints_it_or_one_json_document(folder: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch) -> None:  # fmt: skip
+def test_the_command_prints_it_or_one_json_document(
+    folder: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
     code, out, err = run(capsys, monkeypatch, "check", str(folder))
     assert (code, err) == (0, "")
     for words in ("5,000 rows, 5,000 sound", "Arms of the trial", "Who can get a coupon", "Sound."):
@@ -156,19 +160,47 @@ def test_a_wrong_campaign_file_and_wrong_data_are_both_told(folder: Path) -> Non
 
 
 ODD: dict[str, tuple[str, Any, str]] = {
-    "small arm": ("trial", lambda t: pd.concat([t[t["coupon"] != "10off"], t[t["coupon"] == "10off"].head(30)]), "arm '10off' has 30 users"),
-    "not by lot": ("trial", lambda t: t[(t["coupon"] == "control") | (t["age"] > 50)], "differ from control before the trial"),
+    "small arm": (
+        "trial",
+        lambda t: pd.concat([t[t["coupon"] != "10off"], t[t["coupon"] == "10off"].head(30)]),
+        "arm '10off' has 30 users",
+    ),
+    "not by lot": (
+        "trial",
+        lambda t: t[(t["coupon"] == "control") | (t["age"] > 50)],
+        "differ from control before the trial",
+    ),
     "leak": ("trial", lambda t: t.assign(bill=t["spend"] * 2), "'bill' goes with the outcome"),
-    "untried coupon": ("trial", lambda t: t[t["coupon"] != "15off"], "1 coupon of the campaign were never tried (15off)"),
-    "delivered twice": ("transactions", lambda t: pd.concat([t, t]), "5,000 rows repeat another in everything (50.0 %)"),
-    "returns": ("transactions", lambda t: t.assign(amount=np.where(t.index % 50 == 0, -1.0, t["amount"])), "2.0 % of the rows are left out"),
-    "a month is missing": ("transactions", lambda t: t[~pd.to_datetime(t["time"]).dt.month.eq(3)], "no row from 2025-03-01 to 2025-03-31 (31 days)"),
+    "untried coupon": (
+        "trial",
+        lambda t: t[t["coupon"] != "15off"],
+        "1 coupon of the campaign were never tried (15off)",
+    ),
+    "delivered twice": (
+        "transactions",
+        lambda t: pd.concat([t, t]),
+        "5,000 rows repeat another in everything (50.0 %)",
+    ),
+    "returns": (
+        "transactions",
+        lambda t: t.assign(amount=np.where(t.index % 50 == 0, -1.0, t["amount"])),
+        "2.0 % of the rows are left out",
+    ),
+    "a month is missing": (
+        "transactions",
+        lambda t: t[~pd.to_datetime(t["time"]).dt.month.eq(3)],
+        "no row from 2025-03-01 to 2025-03-31 (31 days)",
+    ),
     "short": ("transactions", lambda t: t[pd.to_datetime(t["time"]).dt.month.eq(3)], "31 days of history"),
     "unknown items": ("products", lambda t: t[t["item_id"] > 8], "8 items with 13."),
     "worthless": ("offers", lambda t: t.assign(value=-1.0), "100.0 % of the offers are worth nothing or less"),
     "a coupon without offers": ("offers", lambda t: t[t["coupon"] != "15off"], "'15off' has no offer"),
-    "impossible minimum": ("users", lambda t: t.assign(segment=np.where(t["user_id"] < 5, "new", "loyal")), "limit 'new users' wants at least 10 offers, but covers 4 users"),
-}  # fmt: skip
+    "impossible minimum": (
+        "users",
+        lambda t: t.assign(segment=np.where(t["user_id"] < 5, "new", "loyal")),
+        "limit 'new users' wants at least 10 offers, but covers 4 users",
+    ),
+}
 
 
 @pytest.mark.parametrize("what", list(ODD))
@@ -209,9 +241,17 @@ def test_who_may_get_a_coupon_is_counted_and_a_slip_in_it_told(folder: Path) -> 
     users = pd.read_csv(path) if path.suffix == ".csv" else pd.read_parquet(path)
     fresh = users[users["segment"] == "new"]
     assert report.parts["users"]["coupons"] == {"10off": len(fresh), "15off": len(fresh)}
-    assert [step.users for step in report.funnel] == [600, len(fresh), (fresh["user_id"] <= 500).sum(), (fresh["user_id"] <= 400).sum(), (fresh["user_id"] <= 400).sum()]  # fmt: skip
+    assert [step.users for step in report.funnel] == [
+        600,
+        len(fresh),
+        (fresh["user_id"] <= 500).sum(),
+        (fresh["user_id"] <= 400).sum(),
+        (fresh["user_id"] <= 400).sum(),
+    ]
     (folder / "campaign.toml").write_text(text.replace('users = { segment = "new" }', 'users = { segmnt = "new" }', 1))
-    assert "coupon '10off' is for users by 'segmnt', but there is no such column (did you mean 'segment'?)" in str(looked(folder).errors["eligibility"])  # fmt: skip
+    assert "coupon '10off' is for users by 'segmnt', but there is no such column (did you mean 'segment'?)" in str(
+        looked(folder).errors["eligibility"]
+    )
 
 
 @pytest.mark.parametrize(
@@ -244,7 +284,9 @@ def test_inputs_may_be_named_one_by_one_and_win_over_the_folder(folder: Path, tm
     assert check(inputs).parts["campaign"]["name"] == "other"
 
 
-def test_nothing_to_check_is_a_usage_error(tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch) -> None:  # fmt: skip
+def test_nothing_to_check_is_a_usage_error(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
     assert run(capsys, monkeypatch, "check")[0] == 2
     with pytest.raises(UsageError, match=r"neither campaign\.toml nor a table"):
         find_inputs(tmp_path)
@@ -256,7 +298,9 @@ def test_nothing_to_check_is_a_usage_error(tmp_path: Path, capsys: pytest.Captur
         find_inputs(tmp_path)
 
 
-def test_what_init_writes_passes_check(tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch) -> None:  # fmt: skip
+def test_what_init_writes_passes_check(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
     monkeypatch.chdir(tmp_path)
     assert run(capsys, monkeypatch, "init", "new")[0] == 0
     assert run(capsys, monkeypatch, "check", "new")[:2][0] == 0
@@ -275,7 +319,9 @@ def test_what_init_writes_passes_check(tmp_path: Path, capsys: pytest.CaptureFix
     assert campaign.budget == pytest.approx(0.01 * many().query("time > '2025-10-03'")["amount"].sum(), rel=0.1)
 
 
-def test_init_keeps_what_is_there_unless_forced(tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch) -> None:  # fmt: skip
+def test_init_keeps_what_is_there_unless_forced(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
     place = tmp_path / "spring"
     place.mkdir()
     (place / "users.csv").write_text("user_id\n1\n")
@@ -292,13 +338,17 @@ def test_init_keeps_what_is_there_unless_forced(tmp_path: Path, capsys: pytest.C
     assert run(capsys, monkeypatch, "init", str(tmp_path / "file"))[0] == 2
 
 
-def test_init_from_broken_data_writes_nothing(tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch) -> None:  # fmt: skip
+def test_init_from_broken_data_writes_nothing(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
     path = write(many(100).assign(amount=-1.0), tmp_path / "t.csv")
     assert run(capsys, monkeypatch, "init", str(tmp_path / "new"), "--from", path)[0] == 3
     assert not (tmp_path / "new").exists()
 
 
-def test_init_says_which_rows_it_left_out(tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch) -> None:  # fmt: skip
+def test_init_says_which_rows_it_left_out(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
     sold = many(100)
     sold.loc[sold.index[:3], "amount"] = -1.0
     code, _, err = run(capsys, monkeypatch, "init", str(tmp_path / "new"), "--from", write(sold, tmp_path / "t.csv"))
@@ -319,8 +369,12 @@ def test_a_trial_of_other_coupons_is_understood_by_a_file_of_its_own(folder: Pat
     assert f"--campaign {folder / 'trial.toml'}" in after_check(report.inputs.given, True)
 
 
-@pytest.mark.parametrize("name", ['a "quoted" name', "back\\slash", "two\nlines", "tab\t", "Käse & Wein", "del\x7f", "'", "#", "7"])  # fmt: skip
-def test_any_category_can_be_proposed(tmp_path: Path, name: str, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch) -> None:  # fmt: skip
+@pytest.mark.parametrize(
+    "name", ['a "quoted" name', "back\\slash", "two\nlines", "tab\t", "Käse & Wein", "del\x7f", "'", "#", "7"]
+)
+def test_any_category_can_be_proposed(
+    tmp_path: Path, name: str, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
     goods = departments().assign(department=lambda t: np.where(t["item_id"] < 40, name, "OTHER"))
     goods = goods.rename(columns={"department": "my category"})
     bought, catalogue = write(many(2_000), tmp_path / "t.parquet"), write(goods, tmp_path / "p.parquet")
@@ -382,6 +436,8 @@ def test_inspection_counts_what_products_lack(tmp_path: Path) -> None:
 
 
 @pytest.mark.skipif(os.geteuid() == 0, reason="root may write anywhere")
-def test_a_folder_that_cannot_be_written_is_told(tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch) -> None:  # fmt: skip
+def test_a_folder_that_cannot_be_written_is_told(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
     tmp_path.chmod(0o500)
     assert "permission denied" in run(capsys, monkeypatch, "init", str(tmp_path / "x"))[2]

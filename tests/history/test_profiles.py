@@ -23,7 +23,9 @@ from allocator.history.adding import InAnyOrder, InOrder
 from tests.history.worlds import NOW, departments, many, products, three_visits, trial, write
 
 
-def made(folder: Path, table: pd.DataFrame, goods: pd.DataFrame | None = None, ending: str = "parquet", **options: object) -> Profiles:  # fmt: skip
+def made(
+    folder: Path, table: pd.DataFrame, goods: pd.DataFrame | None = None, ending: str = "parquet", **options: object
+) -> Profiles:
     catalogue = None if goods is None else read_products(write(goods, folder / "p.csv"))
     return profiles(read_transactions(write(table, folder / f"t.{ending}"), now=NOW), catalogue, **options)  # type: ignore[arg-type]
 
@@ -170,7 +172,15 @@ def test_lines_in_order_need_no_set_of_baskets(tmp_path: Path, monkeypatch: pyte
 
 def test_more_baskets_at_one_moment_than_can_be_remembered_are_still_told_apart(tmp_path: Path) -> None:
     n = InOrder(1, 1)._ring.shape[1] + 3
-    table = pd.DataFrame({"user_id": 1, "item_id": 1, "time": pd.Timestamp("2025-05-01"), "amount": 1.0, "basket_id": [*range(n), *range(n)]})  # fmt: skip
+    table = pd.DataFrame(
+        {
+            "user_id": 1,
+            "item_id": 1,
+            "time": pd.Timestamp("2025-05-01"),
+            "amount": 1.0,
+            "basket_id": [*range(n), *range(n)],
+        }
+    )
     assert made(tmp_path, table)["visits"] == n
 
 

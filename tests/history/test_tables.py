@@ -32,7 +32,10 @@ def test_a_trial_is_read_with_control_first(tmp_path: Path, ending: str) -> None
 @pytest.mark.parametrize("ending", ["csv", "parquet"])
 def test_control_may_be_written_in_several_ways(tmp_path: Path, word: str | None, ending: str) -> None:
     table = trial().replace({"coupon": {"control": word}})
-    assert read_trial(write(table, tmp_path / f"t.{ending}")).counts.tolist() == read_trial(write(trial(), tmp_path / "u.csv")).counts.tolist()  # fmt: skip
+    assert (
+        read_trial(write(table, tmp_path / f"t.{ending}")).counts.tolist()
+        == read_trial(write(trial(), tmp_path / "u.csv")).counts.tolist()
+    )
 
 
 def test_chances_of_every_arm_give_that_of_the_arm_received(tmp_path: Path) -> None:
@@ -65,7 +68,9 @@ def test_chances_of_every_arm_give_that_of_the_arm_received(tmp_path: Path) -> N
     ],
 )
 @pytest.mark.parametrize("ending", ["csv", "parquet"])
-def test_a_trial_that_says_something_impossible_is_refused(tmp_path: Path, change: dict[str, Any], words: str, ending: str) -> None:  # fmt: skip
+def test_a_trial_that_says_something_impossible_is_refused(
+    tmp_path: Path, change: dict[str, Any], words: str, ending: str
+) -> None:
     with pytest.raises(DataError, match=words):
         read_trial(write(trial().assign(**change), tmp_path / f"t.{ending}"))
 
@@ -80,7 +85,12 @@ def test_arms_by_lot_are_balanced_and_hand_picked_ones_are_not(tmp_path: Path) -
     assert not any(item.is_suspect for item in balance(by_lot))
     table = trial(6_000)
     old = (table["coupon"] == "10off") & (table["age"] > 60)
-    picked = read_trial(write(table[~((table["coupon"] == "control") & old | (table["coupon"] == "10off") & (table["age"] < 25))], tmp_path / "b.csv"))  # fmt: skip
+    picked = read_trial(
+        write(
+            table[~((table["coupon"] == "control") & old | (table["coupon"] == "10off") & (table["age"] < 25))],
+            tmp_path / "b.csv",
+        )
+    )
     suspects = [item for item in balance(picked) if item.is_suspect]
     assert [item.coupon for item in suspects] == ["10off"]
     assert suspects[0].largest[0].feature == "age"
@@ -118,7 +128,9 @@ def test_products_in_scope(tmp_path: Path, ending: str) -> None:
     meat = table["department"] == "MEAT"
     np.testing.assert_array_equal(found.in_scope({"department": "MEAT"}), meat)
     both = meat | (table["department"] == "GROCERY")
-    np.testing.assert_array_equal(found.in_scope({"department": ["MEAT", "GROCERY"], "shelf": 3}), both & (table["shelf"] == 3))  # fmt: skip
+    np.testing.assert_array_equal(
+        found.in_scope({"department": ["MEAT", "GROCERY"], "shelf": 3}), both & (table["shelf"] == 3)
+    )
     np.testing.assert_array_equal(found.in_scope({"organic": True}), table["organic"])
     np.testing.assert_array_equal(found.in_scope({"item_id": [1, 2]}), table["item_id"] <= 2)
     for scope, words in [

@@ -96,7 +96,9 @@ def test_every_kind_of_fault_is_counted_with_rows_and_none_is_counted_twice(tmp_
         (["2026-01-05 09:30:15.250", "2026-01-05"], ["2026-01-05T09:30:15", "2026-01-05"]),
     ],
 )
-def test_dates_are_read_as_the_clock_of_the_place_shows_them(tmp_path: Path, texts: list[str], expected: list[str]) -> None:  # fmt: skip
+def test_dates_are_read_as_the_clock_of_the_place_shows_them(
+    tmp_path: Path, texts: list[str], expected: list[str]
+) -> None:
     table = three_visits().head(2).assign(time=texts)
     assert (read_all(write(table, tmp_path / "t.csv"))["time"].to_numpy() == np.array(expected, "datetime64[s]")).all()
 
@@ -133,7 +135,9 @@ def test_no_sound_row_is_an_error_where_lines_are_needed(tmp_path: Path) -> None
         ({"amount": ["a", "b", "c", "d"]}, "must hold numbers"),
     ],
 )
-def test_a_column_of_the_wrong_type_is_refused_before_any_row_is_read(tmp_path: Path, change: dict[str, list[object]], words: str) -> None:  # fmt: skip
+def test_a_column_of_the_wrong_type_is_refused_before_any_row_is_read(
+    tmp_path: Path, change: dict[str, list[object]], words: str
+) -> None:
     with pytest.raises(DataError, match=words):
         read_transactions(write(three_visits().assign(**change), tmp_path / "t.parquet"))
 
@@ -186,7 +190,13 @@ def test_codes_and_views_and_large_texts_are_ids_too(tmp_path: Path) -> None:
 
 
 def test_moments_are_read_in_every_form() -> None:
-    same = ["2026-01-31", pd.Timestamp("2026-01-31"), np.datetime64("2026-01-31"), pd.Timestamp("2026-01-31").date(), 1769817600]  # fmt: skip
+    same = [
+        "2026-01-31",
+        pd.Timestamp("2026-01-31"),
+        np.datetime64("2026-01-31"),
+        pd.Timestamp("2026-01-31").date(),
+        1769817600,
+    ]
     assert {moment(form) for form in same} == {1769817600}
     for wrong in ("yesterday", "1931-01-01", -5, float("nan"), None):
         with pytest.raises(UsageError, match="moment"):
@@ -213,7 +223,9 @@ def test_odd_types_of_parquet_are_data_errors(tmp_path: Path, column: str, kind:
 def test_texts_of_any_width_are_dates(tmp_path: Path) -> None:
     table = pa.Table.from_pandas(three_visits(), preserve_index=False)
     for kind in (pa.large_string(), pa.string_view(), pa.dictionary(pa.int32(), pa.string())):
-        texts = pa.array(["2026-01-05", "2026-01-05", "soon", None]).cast(kind if not pa.types.is_dictionary(kind) else pa.string())  # fmt: skip
+        texts = pa.array(["2026-01-05", "2026-01-05", "soon", None]).cast(
+            kind if not pa.types.is_dictionary(kind) else pa.string()
+        )
         texts = texts.dictionary_encode() if pa.types.is_dictionary(kind) else texts
         pq.write_table(table.set_column(2, "time", texts), tmp_path / "t.parquet")
         assert read_transactions(tmp_path / "t.parquet", now=NOW).faults().total == 2

@@ -56,9 +56,13 @@ def scoring(place: Path, *more: str) -> subprocess.Popen[str]:
         "offers.parquet",
     ]
     return subprocess.Popen(
-        [sys.executable, "-m", "allocator", *words, *more], cwd=place, env=ENVIRONMENT, text=True,
-        stdout=subprocess.PIPE, stderr=subprocess.PIPE,
-    )  # fmt: skip
+        [sys.executable, "-m", "allocator", *words, *more],
+        cwd=place,
+        env=ENVIRONMENT,
+        text=True,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+    )
 
 
 def wait_for_parts(place: Path, run: subprocess.Popen[str], number: int) -> None:

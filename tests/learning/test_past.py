@@ -120,9 +120,13 @@ def test_nothing_after_the_start_is_looked_at(model: Model, shop: Path, campaign
     lines = pd.read_parquet(shop / "transactions.parquet")
     lines[lines["time"] < START].to_parquet(tmp_path / "before.parquet")
     again = train(
-        str(shop / "trial.csv"), campaign=campaign, transactions=tmp_path / "before.parquet",
-        products=shop / "products.csv", users=shop / "users.csv", candidates=CANDIDATES,
-    )  # fmt: skip
+        str(shop / "trial.csv"),
+        campaign=campaign,
+        transactions=tmp_path / "before.parquet",
+        products=shop / "products.csv",
+        users=shop / "users.csv",
+        candidates=CANDIDATES,
+    )
     assert again.card == model.card
 
 
@@ -146,8 +150,10 @@ def model_ids() -> object:
 
 def test_past_campaigns_without_a_trial_give_observational_effects(shop: Path, tmp_path: Path) -> None:
     rng = np.random.default_rng(1)
-    waves = [pd.DataFrame({"household_id": rng.choice(600, 200, replace=False), "coupon": "tea", "time": day})
-             for day in ("2025-08-01", "2025-10-01", "2025-11-10")]  # fmt: skip
+    waves = [
+        pd.DataFrame({"household_id": rng.choice(600, 200, replace=False), "coupon": "tea", "time": day})
+        for day in ("2025-08-01", "2025-10-01", "2025-11-10")
+    ]
     pd.concat(waves).to_csv(tmp_path / "sent.csv", index=False)
     made = train(
         sent=tmp_path / "sent.csv",
@@ -193,9 +199,17 @@ def moved(model: Model, shop: Path, tmp_path: Path) -> Path:
 
 def score_there(allocate: Allocate, folder: Path, *more: str) -> Run:
     return allocate(
-        "score", "--model", str(folder / "model"), "--users", str(folder / "users.csv"),
-        "--campaign", str(folder / "campaign.toml"), "-o", str(folder / "o.parquet"), *more,
-    )  # fmt: skip
+        "score",
+        "--model",
+        str(folder / "model"),
+        "--users",
+        str(folder / "users.csv"),
+        "--campaign",
+        str(folder / "campaign.toml"),
+        "-o",
+        str(folder / "o.parquet"),
+        *more,
+    )
 
 
 def test_purchases_of_the_training_are_used_where_none_are_given(moved: Path, allocate: Allocate) -> None:
@@ -205,9 +219,14 @@ def test_purchases_of_the_training_are_used_where_none_are_given(moved: Path, al
     assert f"profiles are as of {START}, the campaign's start" in run.err
     assert "100 of 700 users have no purchase before then" in run.err
     named = score_there(
-        allocate, moved, "--force", "--transactions", str(moved / "transactions.parquet"),
-        "--products", str(moved / "products.csv"),
-    )  # fmt: skip
+        allocate,
+        moved,
+        "--force",
+        "--transactions",
+        str(moved / "transactions.parquet"),
+        "--products",
+        str(moved / "products.csv"),
+    )
     assert named.code == 0, named.err
     assert "trained with" not in named.err
     assert named.out == run.out
@@ -240,9 +259,17 @@ def test_purchases_that_changed_since_are_not_used_silently(
 
 def test_a_plan_says_which_purchases_it_was_made_from(moved: Path, allocate: Allocate) -> None:
     run = allocate(
-        "--budget", "100", "--model", str(moved / "model"), "--users", str(moved / "users.csv"),
-        "--campaign", str(moved / "campaign.toml"), "-o", str(moved / "plan"),
-    )  # fmt: skip
+        "--budget",
+        "100",
+        "--model",
+        str(moved / "model"),
+        "--users",
+        str(moved / "users.csv"),
+        "--campaign",
+        str(moved / "campaign.toml"),
+        "-o",
+        str(moved / "plan"),
+    )
     assert run.code == 0, run.err
     assert read_plan_folder(moved / "plan").input("transactions") == str(moved / "transactions.parquet")
 
@@ -269,7 +296,10 @@ def test_relevance_is_learned_in_training_kept_and_told_of(
         raise AssertionError("relevance was learned anew")
 
     monkeypatch.setattr("cf.Relevance.fit", never)
-    asked = parse_campaign(CAMPAIGN + '[[coupon]]\nid = "coffee"\nkind = "percent"\namount = 10\nvalid_days = 14\nscope = { category = "coffee" }\n')  # fmt: skip
+    asked = parse_campaign(
+        CAMPAIGN
+        + '[[coupon]]\nid = "coffee"\nkind = "percent"\namount = 10\nvalid_days = 14\nscope = { category = "coffee" }\n'
+    )
     scorer = Scorer(kept, asked, past=Past.read(shop / "transactions.parquet", shop / "products.csv"))
     offers = scorer.score(pd.read_csv(shop / "users.csv").head(600)).to_pandas()
     uplift = (offers["purchase_with"] - offers["purchase_without"]).abs()
@@ -303,9 +333,12 @@ def test_too_short_a_past_for_relevance_is_noted_and_trained_without(
     lines = pd.read_parquet(shop / "transactions.parquet")
     lines[(lines["time"] >= "2025-10-15") & (lines["time"] < START)].to_parquet(tmp_path / "t.parquet")
     made = train(
-        str(shop / "trial.csv"), campaign=campaign, transactions=tmp_path / "t.parquet", products=shop / "products.csv",
+        str(shop / "trial.csv"),
+        campaign=campaign,
+        transactions=tmp_path / "t.parquet",
+        products=shop / "products.csv",
         candidates=CANDIDATES,
-    )  # fmt: skip
+    )
     assert made.relevance is None and made.card.relevance is None
     assert any(
         "relevance to scopes is not learned: it takes two windows of 14 days" in note for note in made.card.notes

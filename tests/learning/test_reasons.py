@@ -63,11 +63,15 @@ def shop(tmp_path: Path) -> Path:
     """Write purchases of users 1000 and 1001, and products."""
     lines = pd.DataFrame(
         [
-            (1000, "m1", "2026-01-02", 2.0), (1000, "m1", "2026-01-20", 3.0), (1000, "b1", "2026-01-09", 1.5),
-            (1000, "w1", "2026-01-21", 9.0), (1000, "m1", "2026-02-10", 7.0), (1001, "w1", "2026-01-05", 9.0),
+            (1000, "m1", "2026-01-02", 2.0),
+            (1000, "m1", "2026-01-20", 3.0),
+            (1000, "b1", "2026-01-09", 1.5),
+            (1000, "w1", "2026-01-21", 9.0),
+            (1000, "m1", "2026-02-10", 7.0),
+            (1001, "w1", "2026-01-05", 9.0),
         ],
         columns=["user_id", "item_id", "time", "amount"],
-    )  # fmt: skip
+    )
     lines.to_csv(tmp_path / "transactions.csv", index=False)
     products = pd.DataFrame({"item_id": ["m1", "b1", "w1"], "department": ["FOOD", "FOOD", "WINE"]})
     products["name"] = ["Milk", "Bread", "Red [wine]"]
@@ -93,9 +97,7 @@ def planned(folder: Path, tmp_path: Path) -> Path:
     """Plan with a model: score and solve in one go."""
     worlds.users(200, 3).to_parquet(tmp_path / "users.parquet", index=False)
     (tmp_path / "campaign.toml").write_text(worlds.CAMPAIGN, encoding="utf-8")
-    source = Source(
-        40.0, None, tmp_path / "campaign.toml", str(tmp_path / "users.parquet"), model=str(folder)
-    )  # fmt: skip
+    source = Source(40.0, None, tmp_path / "campaign.toml", str(tmp_path / "users.parquet"), model=str(folder))
     assert plan(source, Effort(), Output(tmp_path / "plan", False, True, False), Screen(quiet=True, verbose=False)) == 0
     return tmp_path / "plan"
 

@@ -117,8 +117,11 @@ def counted_up(found: dict[str, list[tuple[bool, float]]]) -> list[Coverage]:
     """Count how many intervals held the truth; each item: whether, and by how many standard errors the estimate was off."""
     return [
         Coverage(
-            name, len(items), sum(inside for inside, _ in items), float(np.mean([z for _, z in items])),
+            name,
+            len(items),
+            sum(inside for inside, _ in items),
+            float(np.mean([z for _, z in items])),
             float(np.std([z for _, z in items])),
         )
         for name, items in found.items()
-    ]  # fmt: skip
+    ]

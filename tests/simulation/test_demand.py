@@ -87,11 +87,18 @@ def test_quantiles_are_those_of_the_moments() -> None:
 
 
 def test_what_a_plan_sells_is_read_from_its_offers(tmp_path: Path) -> None:
-    table = pa.table({
-        "user_id": [1, 2, 3], "coupon": ["all", "milk", "milk"], "value": [1.0, 1.0, 1.0], "cost": [1.0, 1.0, 1.0],
-        "purchase_without": [0.2, 0.5, 0.5], "purchase_with": [0.5, 0.6, 0.4],
-        "redeem_probability": [0.3, 0.4, 0.2], "relevance": [0.0, 0.25, 0.5],
-    })  # fmt: skip
+    table = pa.table(
+        {
+            "user_id": [1, 2, 3],
+            "coupon": ["all", "milk", "milk"],
+            "value": [1.0, 1.0, 1.0],
+            "cost": [1.0, 1.0, 1.0],
+            "purchase_without": [0.2, 0.5, 0.5],
+            "purchase_with": [0.5, 0.6, 0.4],
+            "redeem_probability": [0.3, 0.4, 0.2],
+            "relevance": [0.0, 0.25, 0.5],
+        }
+    )
     folder, campaign = PlanFolder(tmp_path, table, {}, {}), parse_campaign("")
     sales = Sales(np.ones((1, 12)), 100, {"milk": 20}, {"milk": np.ones(1)})
     found = baskets_of(folder, campaign, sales)
@@ -105,10 +112,16 @@ def test_what_a_plan_sells_is_read_from_its_offers(tmp_path: Path) -> None:
 
 
 def test_sales_are_added_up_by_week_row_and_scope(tmp_path: Path) -> None:
-    lines = pa.table({
-        "user_id": [1, 1, 2, 2, 3], "item_id": [1, 3, 1, 2, 9], "time": pa.array([19_000, 19_000, 19_006, 18_990, 19_001], pa.int32()).cast(pa.date32()),
-        "amount": [1.0] * 5, "quantity": [2, 1, 3, 4, 5], "basket_id": [7, 7, 8, 9, 10],
-    })  # fmt: skip
+    lines = pa.table(
+        {
+            "user_id": [1, 1, 2, 2, 3],
+            "item_id": [1, 3, 1, 2, 9],
+            "time": pa.array([19_000, 19_000, 19_006, 18_990, 19_001], pa.int32()).cast(pa.date32()),
+            "amount": [1.0] * 5,
+            "quantity": [2, 1, 3, 4, 5],
+            "basket_id": [7, 7, 8, 9, 10],
+        }
+    )
     parquet.write_table(lines, tmp_path / "t.parquet")
     start = np.datetime64(19_007, "D")
     sold = read_transactions(tmp_path / "t.parquet")
@@ -123,7 +136,15 @@ def test_sales_are_added_up_by_week_row_and_scope(tmp_path: Path) -> None:
 
 def test_returns_are_not_sold_and_are_told(tmp_path: Path) -> None:
     day = pa.array([19_000, 19_001, 19_001, 19_010], pa.int32()).cast(pa.date32())
-    lines = pa.table({"user_id": [1, 1, 2, 2], "item_id": [1] * 4, "time": day, "amount": [3.0, -3.0, 2.0, 2.0], "quantity": [2, 2, 1, 9]})  # fmt: skip
+    lines = pa.table(
+        {
+            "user_id": [1, 1, 2, 2],
+            "item_id": [1] * 4,
+            "time": day,
+            "amount": [3.0, -3.0, 2.0, 2.0],
+            "quantity": [2, 2, 1, 9],
+        }
+    )
     parquet.write_table(lines, tmp_path / "t.parquet")
     held = Stock("kind", ("tea", "milk"), np.zeros(2), np.full(2, np.nan), np.array([0, 0, 1], np.int32))
     start = np.datetime64(19_007, "D")
@@ -158,7 +179,10 @@ def test_a_markets_history_foretells_its_last_weeks(tmp_path: Path) -> None:
     """Users visit at rates of their own, come and go: sales of a category still lie within the intervals."""
     market = Market.draw(4_000, seed=6)
     market.write(tmp_path / "shop")
-    goods, sold = (read(tmp_path / "shop" / f"{name}.parquet") for read, name in ((read_products, "products"), (read_transactions, "transactions")))  # fmt: skip
+    goods, sold = (
+        read(tmp_path / "shop" / f"{name}.parquet")
+        for read, name in ((read_products, "products"), (read_transactions, "transactions"))
+    )
     names, rows = np.unique(np.arange(len(goods.item_ids)) % 400, return_inverse=True)  # 400 rows of 7 items each
     held = Stock("row", tuple(map(str, names)), np.zeros(400), np.full(400, np.nan), rows.astype(np.int32))
     cut = market.first_day(-1)
@@ -208,8 +232,12 @@ def test_a_forecast_is_told_as_a_table() -> None:
 def test_a_limit_on_expected_redemptions_keeps_a_plan_within_a_stock() -> None:
     chance = np.full((50, 2), 0.4)
     problem = Problem.from_arrays(
-        np.tile([3.0, 2.0], (50, 1)), np.ones((50, 2)), coupons=["a", "b"], columns={"redeem_probability": chance},
-        limits=[Limit("stock of a", "redeem_probability", at_most=6.0, coupons=["a"])], budget=1_000.0,
-    )  # fmt: skip
+        np.tile([3.0, 2.0], (50, 1)),
+        np.ones((50, 2)),
+        coupons=["a", "b"],
+        columns={"redeem_probability": chance},
+        limits=[Limit("stock of a", "redeem_probability", at_most=6.0, coupons=["a"])],
+        budget=1_000.0,
+    )
     plan = solve(problem).plan
     assert np.count_nonzero(plan.coupon == 0) == 15, "15 offers of 0.4 expected units are 6"

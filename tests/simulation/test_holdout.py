@@ -142,9 +142,7 @@ def write_market(folder: Path) -> Source:
     users = {"user_id": [f"u{i}" for i in range(USERS)], "segment": np.array(SEGMENTS)[made.segment]}
     pd.DataFrame(users).to_parquet(folder / "users.parquet")
     (folder / "campaign.toml").write_text('[campaign]\nname = "spring"\n', encoding="utf-8")
-    return Source(
-        made.budget, str(folder / "offers.parquet"), folder / "campaign.toml", str(folder / "users.parquet")
-    )  # fmt: skip
+    return Source(made.budget, str(folder / "offers.parquet"), folder / "campaign.toml", str(folder / "users.parquet"))
 
 
 def test_the_plan_folder_says_who_was_held_out_and_what_that_costs(tmp_path: Path) -> None:
@@ -181,9 +179,19 @@ def measured(seed: int) -> tuple[bool, int]:
     base = rng.gamma(1.0, 20.0, 3_000) * (1 + made.value.max(axis=1))  # those who are worth most spend most anyway
     columns = {"spend": base + effect}
     planned = Assignment(
-        pa.array(np.arange(3_000)), drawn.planned.astype(np.int64), drawn.coupons, np.zeros(3_000, np.int64), ("",),
-        drawn.stratum.astype(np.int64), drawn.strata, drawn.held, drawn.randomised, drawn.value, drawn.cost, 0.15,
-    )  # fmt: skip
+        pa.array(np.arange(3_000)),
+        drawn.planned.astype(np.int64),
+        drawn.coupons,
+        np.zeros(3_000, np.int64),
+        ("",),
+        drawn.stratum.astype(np.int64),
+        drawn.strata,
+        drawn.held,
+        drawn.randomised,
+        drawn.value,
+        drawn.cost,
+        0.15,
+    )
     rows = np.flatnonzero(drawn.planned > 0)
     found = Sample.of(columns, rows, planned, Money(0.32, 0.0, False)).effects(0.95).lift
     truth = effect[rows][~drawn.held[rows]].mean()

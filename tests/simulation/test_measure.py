@@ -103,7 +103,10 @@ BAD: dict[str, tuple[Changed, str]] = {
     "double rows": (lambda t: pd.concat([t, t.head(2)]), r"2 rows repeat a user_id \(rows 4,001, 4,002: users 0, 1\)"),
     "strangers only": (lambda t: t.assign(user_id=t.user_id + 10**6), "all 4,000 rows are of users"),
     "absent users": (lambda t: t.iloc[3:], r"3 users of the campaign \(e.g. 0, 1, 2\) have no row.*--absent zero"),
-    "early": (lambda t: t.assign(time=["2026-02-27"] + ["2026-03-05"] * (USERS - 1)), r"1 row is dated.*\(row 1: 2026-02-27"),
+    "early": (
+        lambda t: t.assign(time=["2026-02-27"] + ["2026-03-05"] * (USERS - 1)),
+        r"1 row is dated.*\(row 1: 2026-02-27",
+    ),
     "no date": (lambda t: t.assign(time="soon"), "holds no dates"),
     "no spend": (lambda t: t.drop(columns="spend"), "column 'spend' is missing"),
     "empty spend": (lambda t: t.assign(spend=t.spend.where(t.user_id != 7)), "'spend' is empty or NaN in 1 row"),
@@ -112,7 +115,7 @@ BAD: dict[str, tuple[Changed, str]] = {
     "purchased twice": (lambda t: t.assign(purchased=2), "neither 0 nor 1 in 4,000 rows"),
     "negative discount": (lambda t: t.assign(discount=-1.0), "'discount' is negative"),
     "other ids": (lambda t: t.assign(user_id=t.user_id.astype(str) + "x"), "write both the same way"),
-}  # fmt: skip
+}
 
 
 @pytest.mark.parametrize("name", BAD)

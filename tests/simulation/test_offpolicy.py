@@ -22,9 +22,7 @@ def log() -> worlds.Logs:
 def made(log: worlds.Logs) -> tuple[Log, np.ndarray]:
     index, predicted = np.arange(N), offpolicy.fit_rewards(log.features, log.arm, log.reward, 3)
     match = (log.arm == log.want).astype(float)
-    return Log.of(
-        log.reward, log.propensity, match, predicted[index, log.arm], predicted[index, log.want]
-    ), predicted  # fmt: skip
+    return Log.of(log.reward, log.propensity, match, predicted[index, log.arm], predicted[index, log.want]), predicted
 
 
 def test_estimates_are_those_of_open_bandit_pipelines_formulas(log: worlds.Logs) -> None:

@@ -38,7 +38,12 @@ def offers(n: int = 400, coupons: int = 3, seed: int = 0) -> Issued:
 
 
 def plan(tmp_path: Path, campaign: str | None = None, **columns: object) -> PlanFolder:
-    base: dict[str, object] = {"user_id": [1, 2, 3], "coupon": ["a", "b", "a"], "value": [3.0, 2.0, 1.0], "cost": [1.0, 0.6, 0.5]}  # fmt: skip
+    base: dict[str, object] = {
+        "user_id": [1, 2, 3],
+        "coupon": ["a", "b", "a"],
+        "value": [3.0, 2.0, 1.0],
+        "cost": [1.0, 0.6, 0.5],
+    }
     return PlanFolder(tmp_path, pa.table(base | columns), {"budget": 2.0}, {"campaign": campaign})
 
 
@@ -101,9 +106,16 @@ def test_the_budget_is_overrun_as_often_as_the_shock_says() -> None:
     """With very many small offers only the shock is left: P(overrun) is its tail."""
     n = 20_000
     issued = Issued(
-        np.arange(n).astype(np.uint64), np.zeros(n, np.int32), np.full(n, 0.3), np.ones(n), np.zeros(n), np.ones(n),
-        np.ones(n), ("a",), np.array([28]),
-    )  # fmt: skip
+        np.arange(n).astype(np.uint64),
+        np.zeros(n, np.int32),
+        np.full(n, 0.3),
+        np.ones(n),
+        np.zeros(n),
+        np.ones(n),
+        np.ones(n),
+        ("a",),
+        np.array([28]),
+    )
     budget, cv = 1.3 * 0.3 * n, 0.2
     found = simulate(issued, runs=1_000, seed=5, redemption_shock=cv, budget=budget)
     spread = np.sqrt(np.log1p(cv**2))
@@ -143,7 +155,12 @@ def test_the_fan_ends_where_the_spend_ends_and_never_falls() -> None:
 
 
 def test_a_plan_says_what_its_offers_cost_and_bring_in(tmp_path: Path) -> None:
-    columns = {"redeem_probability": [0.5, 0.1, 0.0], "liability": [1.8, 5.0, 4.0], "purchase_without": [0.2, 0.2, 0.2], "purchase_with": [0.9, 0.25, 0.1]}  # fmt: skip
+    columns = {
+        "redeem_probability": [0.5, 0.1, 0.0],
+        "liability": [1.8, 5.0, 4.0],
+        "purchase_without": [0.2, 0.2, 0.2],
+        "purchase_with": [0.9, 0.25, 0.1],
+    }
     issued = issued_of(plan(tmp_path, **columns))
     np.testing.assert_allclose(issued.redeem_probability * issued.paid + issued.contact, [1.0, 0.6, 0.5])
     np.testing.assert_allclose(issued.paid[:2], [1.8, 5.0])
@@ -244,12 +261,18 @@ def test_runs_are_written_beside_the_report(tmp_path: Path, monkeypatch: pytest.
 def test_a_kept_simulation_shows_its_fan_in_the_plans_report(allocate: Allocate, tmp_path: Path) -> None:
     plan, rng = tmp_path / "plan", np.random.default_rng(0)
     parquet.write_table(
-        pa.table({
-            "user_id": np.arange(900), "coupon": ["a", "b", "c"] * 300, "value": rng.gamma(2.0, 2.0, 900),
-            "cost": rng.gamma(2.0, 0.5, 900), "redeem_probability": rng.uniform(0.05, 0.5, 900), "liability": np.full(900, 5.0),
-        }),
+        pa.table(
+            {
+                "user_id": np.arange(900),
+                "coupon": ["a", "b", "c"] * 300,
+                "value": rng.gamma(2.0, 2.0, 900),
+                "cost": rng.gamma(2.0, 0.5, 900),
+                "redeem_probability": rng.uniform(0.05, 0.5, 900),
+                "liability": np.full(900, 5.0),
+            }
+        ),
         tmp_path / "offers.parquet",
-    )  # fmt: skip
+    )
     assert allocate("--budget", 200, "--offers", tmp_path / "offers.parquet", "-o", plan, "-q").code == 0
     before = (plan / "report.html").read_text()
     assert "What could happen?" not in before

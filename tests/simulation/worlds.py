@@ -77,9 +77,19 @@ def campaign(n_users: int, share: float, rng: np.random.Generator, *, observed: 
     if not observed:
         del columns["discount"]
     assignment = Assignment(
-        pa.array(at), coupon, COUPONS, np.where(held, 0, coupon), COUPONS, stratum, tuple(map(str, range(12))), held,
-        np.ones(n_users, bool), score, np.full(n_users, 2.0), share,
-    )  # fmt: skip
+        pa.array(at),
+        coupon,
+        COUPONS,
+        np.where(held, 0, coupon),
+        COUPONS,
+        stratum,
+        tuple(map(str, range(12))),
+        held,
+        np.ones(n_users, bool),
+        score,
+        np.full(n_users, 2.0),
+        share,
+    )
     return World(assignment, spend, both, columns, Money(MARGIN, CONTACT if observed else 0.0, observed))
 
 

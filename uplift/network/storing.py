@@ -217,8 +217,10 @@ def _forest(document: dict[str, Any]) -> Forest:
 
 
 _BOOSTED = {"codes": np.float64, "roots": np.int64, "feature": np.int64, "cut": np.float64} | {
-    "left": np.int64, "right": np.int64, "leaf": np.float64
-}  # fmt: skip
+    "left": np.int64,
+    "right": np.int64,
+    "leaf": np.float64,
+}
 
 
 def _boosted_document(fit: Boosted) -> dict[str, Any]:

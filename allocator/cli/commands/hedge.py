@@ -102,17 +102,29 @@ def _job(source: Source, rule: str, steps: int, effort: Effort, output: Output, 
         draws = draws_of(data.problem, rows)
     with screen.stage("solve"):
         found = trade_off(
-            data.problem, rows, care, steps=steps, time_limit=effort.time_limit, threads=effort.threads,
+            data.problem,
+            rows,
+            care,
+            steps=steps,
+            time_limit=effort.time_limit,
+            threads=effort.threads,
             seed=effort.seed,
-        )  # fmt: skip
+        )
     if isinstance(found, Result):
         return _no_plan(data, found, output, screen)
     certificate, strategies = _checked(data, draws, found, effort, screen)
     result = as_result(data.problem, found[-1], screen.seconds["solve"])
     summary = summaries.summarise(
-        data.problem, result, data.terms, certificate=certificate, strategies=strategies, seconds=seconds_of(screen, result),
-        findings=_findings(data, result, output, screen), risk=risk_of(data, result), hedge=_line(rule, draws, found, result),
-    )  # fmt: skip
+        data.problem,
+        result,
+        data.terms,
+        certificate=certificate,
+        strategies=strategies,
+        seconds=seconds_of(screen, result),
+        findings=_findings(data, result, output, screen),
+        risk=risk_of(data, result),
+        hedge=_line(rule, draws, found, result),
+    )
     if output.path is not None:
         curve = {
             "schema_version": 1,
@@ -163,9 +175,16 @@ def _checked(
     with screen.stage("verify"):
         for item in found:
             verify_hedged(
-                data.problem, draws, share=item.care.share, weight=item.care.weight, offers=item.plan.offer,
-                objective=item.objective, bound=item.bound, weights=item.weights, prices=item.prices,
-            )  # fmt: skip
+                data.problem,
+                draws,
+                share=item.care.share,
+                weight=item.care.weight,
+                offers=item.plan.offer,
+                objective=item.objective,
+                bound=item.bound,
+                weights=item.weights,
+                prices=item.prices,
+            )
             certificate = verify(*weighted(data.problem, draws, item))
     with screen.stage("strategies"):
         mean = weighted_problem(data.problem, draws, np.full(draws.shape[0], 1.0 / draws.shape[0]))

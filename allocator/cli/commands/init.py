@@ -21,7 +21,11 @@ CAMPAIGN, README = "campaign.toml", "README.md"
 
 def register(app: typer.Typer) -> None:
     """Add the command."""
-    app.command("init", short_help="Begin: a campaign.toml with every key explained.", epilog="Example: allocate init spring/ --from transactions.parquet --products products.parquet")(init)  # fmt: skip
+    app.command(
+        "init",
+        short_help="Begin: a campaign.toml with every key explained.",
+        epilog="Example: allocate init spring/ --from transactions.parquet --products products.parquet",
+    )(init)
 
 
 def init(

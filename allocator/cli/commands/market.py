@@ -60,8 +60,15 @@ def market(
 
 
 def _make(
-    folder: Path, users: float, campaign: Path | None, misspecified: bool, seed: int, as_json: bool, force: bool, screen: Screen
-) -> int:  # fmt: skip
+    folder: Path,
+    users: float,
+    campaign: Path | None,
+    misspecified: bool,
+    seed: int,
+    as_json: bool,
+    force: bool,
+    screen: Screen,
+) -> int:
     from allocator.campaign import load_campaign
     from allocator.simulation import Market, Settings
     from allocator.simulation.terms import DEFAULT_COUPONS

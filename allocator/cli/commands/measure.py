@@ -128,9 +128,24 @@ def measure(
     def job() -> int:
         named = dict(name_pair(words) for words in column or ())
         asked = Asked(
-            plan, outcomes, logged, other, users, tuple(by or ()), absent, margin, start, clip, confidence, seed, named, control,
-            output, force, as_json,
-        )  # fmt: skip
+            plan,
+            outcomes,
+            logged,
+            other,
+            users,
+            tuple(by or ()),
+            absent,
+            margin,
+            start,
+            clip,
+            confidence,
+            seed,
+            named,
+            control,
+            output,
+            force,
+            as_json,
+        )
         return _run(asked, Screen(quiet=quiet, verbose=verbose))
 
     exits.leave(job, verbose=verbose)
@@ -201,9 +216,14 @@ def _logged(asked: Asked, screen: Screen) -> int:
 
     with screen.stage("measure"):
         found = value_on_log(
-            asked.plan, asked.logged, clip=asked.clip, confidence=asked.confidence, seed=asked.seed, columns=asked.columns,
+            asked.plan,
+            asked.logged,
+            clip=asked.clip,
+            confidence=asked.confidence,
+            seed=asked.seed,
+            columns=asked.columns,
             control=asked.control,
-        )  # fmt: skip
+        )
     if asked.output is not None:
         _write(asked.output, measured.logged_page(found, asked.plan.name), asked.force, screen)
     if asked.as_json:

@@ -59,7 +59,10 @@ def scenario(
             sys.stdout.write(json.dumps({"schema_version": 1, **asdict(found)}, indent=2) + "\n")
             return 0
         lines = [f"{found.name}, {percent(found.share, 2)} of its full size"]
-        lines += [f"  {key.replace('_', ' ')}: {number:,.4g}" if number < 1e4 else f"  {key.replace('_', ' ')}: {number:,.0f}" for key, number in found.figures.items()]  # fmt: skip
+        lines += [
+            f"  {key.replace('_', ' ')}: {number:,.4g}" if number < 1e4 else f"  {key.replace('_', ' ')}: {number:,.0f}"
+            for key, number in found.figures.items()
+        ]
         if found.extrapolated:
             lines.append("at full size, extrapolated in proportion and not measured:")
             lines += [f"  {key.replace('_', ' ')}: {number:,.4g}" for key, number in found.extrapolated.items()]

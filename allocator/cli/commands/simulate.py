@@ -105,9 +105,15 @@ def _run(asked: Asked, screen: Screen) -> int:
     assumed = campaign.campaign.redemption_shock if asked.shock is None else asked.shock
     with screen.stage("simulate"):
         found = run(
-            issued, runs=asked.runs, seed=asked.seed, redemption_shock=assumed, budget=folder.summary.get("budget"),
-            stock=units, threads=asked.threads, progress=screen.progress,
-        )  # fmt: skip
+            issued,
+            runs=asked.runs,
+            seed=asked.seed,
+            redemption_shock=assumed,
+            budget=folder.summary.get("budget"),
+            stock=units,
+            threads=asked.threads,
+            progress=screen.progress,
+        )
     name = str(folder.summary.get("campaign", campaign.name))
     currency = str(folder.summary.get("currency", campaign.currency))
     document = {"campaign": name, "currency": currency, **found.document()}

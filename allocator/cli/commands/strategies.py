@@ -73,9 +73,13 @@ def strategies(
         settings = Settings(odd=0.8) if misspecified else Settings()
         with screen.stage("contest"):
             found = run(
-                Contest(n_users, settings, budget=budget), logistic() if quick else Learned(),
-                markets=markets, runs=runs, seed=seed, progress=screen.progress,
-            )  # fmt: skip
+                Contest(n_users, settings, budget=budget),
+                logistic() if quick else Learned(),
+                markets=markets,
+                runs=runs,
+                seed=seed,
+                progress=screen.progress,
+            )
         text = to_json(found.document())
         if output is not None:
             write_file(output, text, force=force)

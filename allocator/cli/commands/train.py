@@ -179,7 +179,9 @@ def _train(
     sys.stdout.write(json.dumps(document, indent=2, allow_nan=False) + "\n" if as_json else model.card.text() + "\n")
     screen.note(f"Written to {output}")
     users, file = options["users"] or "users.parquet", campaign or "campaign.toml"
-    screen.note(f"Next: {steps.command(budget='50000' if terms is None or terms.budget is None else None, model=output, users=users, campaign=file, o='plan')}")  # fmt: skip
+    screen.note(
+        f"Next: {steps.command(budget='50000' if terms is None or terms.budget is None else None, model=output, users=users, campaign=file, o='plan')}"
+    )
     return 0
 
 
