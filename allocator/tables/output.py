@@ -23,6 +23,7 @@ Content = Callable[[Path], None] | bytes | str
 MANIFEST = "manifest.json"  # a folder without it is not one of ours
 # Programs of every kind write a manifest.json: what tells our folders apart is the file that is what they are for.
 MARKS = {"plan": "plan.parquet", "model": "model.json", "market": "truth.parquet", "simulation": "simulation.json"}
+PAGES = (".html", ".htm")
 WRITING = {
     errno.ENOSPC: "the disk is full; free some space, or choose another place",
     errno.EDQUOT: "the disk quota is used up; free some space, or choose another place",

@@ -16,8 +16,6 @@ from allocator.cli.options import AsJson, Force, Quiet, Verbose
 from allocator.cli.screen import Screen
 from allocator.errors import UsageError
 
-PAGES = (".html", ".htm")
-
 
 @dataclass(frozen=True)
 class Asked:
@@ -152,7 +150,7 @@ def measure(
 
 
 def _run(asked: Asked, screen: Screen) -> int:
-    from allocator.tables.output import check_file
+    from allocator.tables.output import PAGES, check_file
 
     if asked.output is not None:
         check_file(asked.output, PAGES, asked.force)

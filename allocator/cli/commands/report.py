@@ -43,9 +43,11 @@ def report(
 
 def _make(plan: Path, output: Path | None, *, force: bool, show: bool, quiet: bool) -> int:
     from allocator.reporting.remaking import report_of
-    from allocator.tables.output import write_file
+    from allocator.tables.output import PAGES, check_file, write_file
     from allocator.tables.plan_folder import read_plan_folder
 
+    if output is not None:
+        check_file(output, PAGES, force)
     folder = read_plan_folder(plan)
     html = report_of(folder)
     target = folder.path / REPORT if output is None else output
