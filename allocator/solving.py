@@ -23,12 +23,13 @@ from allocator.result import Diagnosis, LimitUse, Prices, Proof, Result, Status
 from allocator.solvers import candidates, core, ties
 from allocator.solvers.boxes import Box
 from allocator.solvers.folding import fold
+from allocator.solvers.knapsacks import MOST_USERS
 from allocator.solvers.piece import Piece
 from allocator.solvers.prices import Prices as Minimum
 from allocator.solvers.prices import Search
 from allocator.solvers.relaxation import limit_matrix
 from allocator.solvers.tally import Tally
-from allocator.solvers.warming import small_problems, warm
+from allocator.solvers.warming import small_problems, warm, warm_knapsacks
 
 CENT = 0.01  # currency; a gap below it counts as optimal
 PRICING = 2 / 3  # of the time, at most, for prices: a plan is wanted too
@@ -73,7 +74,7 @@ def solve(
     """
     if not time_limit > 0 or not gap >= 0 or (threads is not None and threads < 1):
         raise UsageError("time_limit must be above 0, gap at least 0 and threads at least 1")
-    compile_kernels()
+    compile_kernels(problem.offers.n_users)
     if problem.chance is not None:
         return solve_with_chance(problem, _tools(gap, threads, seed, progress), time_limit, gap)
     return _solved(problem, time_limit, gap, threads, seed, progress)
@@ -219,18 +220,25 @@ def _dual(problem: Problem, threads: int | None, seed: int) -> Dual:
 
 
 class _Compiled:
-    """Whether the kernels are compiled in this process."""
+    """Which kernels are compiled in this process."""
 
-    done = False
+    usual = False
+    knapsacks = False
 
 
-def compile_kernels() -> None:
-    """Have the kernels compiled, or loaded, before a clock starts: on a fresh machine that takes half a minute."""
-    if not _Compiled.done:
-        _Compiled.done = True
+def compile_kernels(n_users: int) -> None:
+    """Have the kernels that so many users may need compiled, or loaded, before a clock starts.
+
+    On a fresh machine that takes half a minute.
+    """
+    if not _Compiled.usual:
+        _Compiled.usual = True
         for problem in small_problems():
-            solve(problem)
+            _solved(problem, time_limit=60.0, gap=1e-9, threads=None, seed=0, progress=None)
             warm(problem, whole_piece(problem, None))
+    if n_users <= MOST_USERS and not _Compiled.knapsacks:
+        _Compiled.knapsacks = True
+        warm_knapsacks()
 
 
 def _last_attempt(

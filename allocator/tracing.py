@@ -72,7 +72,7 @@ def frontier(
     Each row's plan is within a millionth (or a cent) of its bound, unless `time_limit` (seconds, each budget's) ends it.
     Raises `UsageError` where the problem has no limit of that name, or a budget is not above 0.
     """
-    compile_kernels()
+    compile_kernels(problem.offers.n_users)
     at = problem.limit_index(limit)
     numbers = sorted({positive_budget(budget) for budget in budgets})
     if not numbers:

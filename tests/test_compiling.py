@@ -71,7 +71,7 @@ problems = [
     Problem.from_arrays(value, cost, budget=90.0, limits=[Limit("return", measure={"value": 1.0, "cost": -0.9}, at_least=0.0)]),
     Problem.from_offers(offers, limits=limits),
 ]
-compile_kernels()
+compile_kernels(400)
 modules = [importlib.import_module(f"allocator.kernels.{m.name}") for m in pkgutil.iter_modules(allocator.kernels.__path__)]
 kernels = {name: f for module in modules for name, f in vars(module).items() if hasattr(f, "signatures")}
 before = {name: len(f.signatures) for name, f in kernels.items()}

@@ -90,7 +90,7 @@ class Knapsacks:
         if (amounts != np.round(amounts)).any() or (amounts < 0).any() or (tops >= EXACT).any() or (tops < 0).any():
             return None
         entries = (tops + 1.0) * np.bincount(uses.indices, minlength=n_limits)
-        if n_users > MOST_USERS or entries.sum() > MOST_WORK or entries.max() > LARGEST:
+        if entries.sum() > MOST_WORK or entries.max() > LARGEST:
             return None
         owner = np.repeat(np.arange(n_users), np.diff(states.start))
         limit, use = np.full(owner.size, n_limits), np.zeros(owner.size, np.int64)

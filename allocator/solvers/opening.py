@@ -12,7 +12,7 @@ from allocator.problem import Problem
 from allocator.solvers.assigning import Assigning
 from allocator.solvers.candidates import CorePlan, Effort, reach_of, required_value
 from allocator.solvers.ejection import States, states_of
-from allocator.solvers.knapsacks import Knapsacks
+from allocator.solvers.knapsacks import MOST_USERS, Knapsacks
 from allocator.solvers.part import Opened, Part, part_of
 from allocator.solvers.piece import Piece
 
@@ -99,6 +99,8 @@ class Field:
 
     def tightened(self, best: CorePlan, effort: Effort) -> Field:
         """Return the field with prices of users, where limits are knapsacks."""
+        if self.problem.offers.n_users > MOST_USERS:
+            return self
         opened = self.open(best)
         if best.offers is None or not opened.complete:
             return self

@@ -65,12 +65,11 @@ def warm(problem: Problem, piece: Piece) -> None:
     states = states_of(part.program, part.owner, prices)
     if states is not None:
         chain_round(states, states.best(), STYLES[0], 1.0, 0, np.zeros(1, np.uint8))
-    _warm_knapsacks()
     table = table_of(piece, prices, used, pool, np.ones(prices.size, dtype=bool), -np.inf, 0)
     aimed(table, pool.start(), np.inf, 1)
 
 
-def _warm_knapsacks() -> None:
+def warm_knapsacks() -> None:
     """Assign two users to two knapsacks."""
     program = Program(
         objective=np.array([3.0, 2.0, 4.0, 1.0]),
