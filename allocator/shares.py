@@ -24,9 +24,9 @@ def percent(share: float, digits: int | None = 1, *, sign: bool = False) -> str:
     return f"{number:{'+' if sign else ''},.{digits}f} %"
 
 
-def percent_of_digits(share: float, digits: int) -> str:
-    """Return a share as a percentage of so many digits that count: `53.4 %` and `0.573 %` of three."""
-    number = Decimal(f"{100.0 * share:.{digits}g}")  # which would write a hundred as 1e+02
+def percent_of_digits(share: float, digits: int, *, zeros: bool = False) -> str:
+    """Return a share as a percentage of so many digits that count: `53.4 %` and `0.573 %` of three; `zeros`: `50.0 %`, not `50 %`."""
+    number = Decimal(f"{100.0 * share:{'#' if zeros else ''}.{digits}g}")  # which would write a thousand as 1e+03
     return f"{number:,f} %"
 
 

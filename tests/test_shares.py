@@ -30,6 +30,7 @@ def test_a_small_share_keeps_digits_that_count_and_a_hundred_is_no_power_of_ten(
     assert percent_of_digits(0.53384, 3) == "53.4 %"
     assert percent_of_digits(0.0057312, 3) == "0.573 %"
     assert percent_of_digits(1.0, 2) == "100 %"
+    assert (percent_of_digits(0.5, 3), percent_of_digits(0.5, 3, zeros=True)) == ("50 %", "50.0 %")
 
 
 def test_what_is_typed_means_no_less_than_the_share() -> None:

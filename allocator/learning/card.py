@@ -262,7 +262,9 @@ class Card:
         lines += ["arm                        users  purchases  spend a user"]
         for arm in self.arms:
             spend = "" if arm.spend is None else f"{arm.spend:>12.4f}"
-            lines.append(f"{arm.coupon:<22}{arm.users:>10,}{percent_of_digits(arm.purchases, 3):>10}  {spend}".rstrip())
+            lines.append(
+                f"{arm.coupon:<22}{arm.users:>10,}{percent_of_digits(arm.purchases, 3, zeros=True):>10}  {spend}".rstrip()
+            )
         return lines
 
     def _overlap(self) -> list[str]:
