@@ -169,6 +169,8 @@ def interrupted(allocate: Allocate) -> Iterator[Callable[[list[Any], float], Run
     signal.signal(signal.SIGALRM, before)
 
 
+# A strike between the opening of a file and the block that closes it leaves closing to the collector, as the process' end would.
+@pytest.mark.filterwarnings("ignore::ResourceWarning", "ignore::pytest.PytestUnraisableExceptionWarning")
 @pytest.mark.fuzz
 @pytest.mark.skipif(not hasattr(signal, "setitimer"), reason="this system has no timer")
 @pytest.mark.parametrize("name", sorted(FILES))
@@ -204,6 +206,24 @@ def test_a_strike_while_files_are_written_leaves_nothing(
     code, _, err = allocate(*stage.words(name, tmp_path / "out"))
     assert (code, "interrupted; nothing was written" in err) == (130, True)
     assert list(tmp_path.iterdir()) == []
+
+
+@pytest.mark.parametrize("last", ["rmdir", "unlink"])
+def test_a_strike_in_the_line_that_removes_a_temporary_name_leaves_nothing(
+    last: str, stage: Stage, allocate: Allocate, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    struck, real = [], getattr(Path, last)
+
+    def strike(path: Path, **options: Any) -> None:
+        if path.name.startswith(".allocate-") and not struck:
+            struck.append(path)
+            raise KeyboardInterrupt
+        real(path, **options)
+
+    monkeypatch.setattr(Path, last, strike)
+    assert allocate(*stage.words("demand", tmp_path / "out")).code == 130
+    assert struck
+    assert [path for path in tmp_path.iterdir() if path.name != "out.csv"] == []
 
 
 @pytest.mark.parametrize("name", sorted(FILES))

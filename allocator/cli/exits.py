@@ -26,7 +26,11 @@ OF_STATUS = {Status.OPTIMAL: 0, Status.FEASIBLE: 0, Status.INFEASIBLE: 4, Status
 def leave(job: Callable[[], int], *, verbose: bool) -> NoReturn:
     """Run a command's job and exit with its code, or with the code of what went wrong."""
     placing.forget()
-    raise SystemExit(_code(job, verbose))
+    try:
+        code = _code(job, verbose)
+    finally:
+        placing.sweep()
+    raise SystemExit(code)
 
 
 def catch_termination() -> None:

@@ -260,7 +260,7 @@ def _put(fresh: Path, target: Path) -> None:
     if not target.exists():
         fresh.rename(target)
         return
-    old = _temporary(target)
+    old = _hidden(target)  # no temporary one: until the new one is in its place, it is all there is
     try:
         target.rename(old)
         fresh.rename(target)
@@ -305,6 +305,10 @@ def _target(path: Path) -> Path:
 
 
 def _temporary(target: Path) -> Path:
+    return placing.lies_beside(_hidden(target))
+
+
+def _hidden(target: Path) -> Path:
     # In the same folder, hence on the same disk: only there is a rename a single step.
     return target.parent / f".allocate-{secrets.token_hex(8)}"
 

@@ -1,7 +1,8 @@
-"""What was put in its place, whole: known from the disk, whatever moment an interruption strikes at."""
+"""What was put in its place, whole, and what lies beside it meanwhile: known whatever moment an interruption strikes at."""
 
 from __future__ import annotations
 
+import shutil
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -17,6 +18,7 @@ class _Placing:
 
 
 _PLACING: list[_Placing] = []
+_BESIDE: list[Path] = []  # temporary names that were given out
 
 
 def note(fresh: Path, target: Path) -> None:
@@ -29,6 +31,23 @@ def note(fresh: Path, target: Path) -> None:
 def forget() -> None:
     """Begin to note anew."""
     _PLACING.clear()
+    _BESIDE.clear()
+
+
+def lies_beside(path: Path) -> Path:
+    """Note, and return, a temporary name, before anything is made under it."""
+    _BESIDE.append(path)
+    return path
+
+
+def sweep() -> None:
+    """Remove what still lies under a temporary name: an interruption can strike in the very line that was to remove it."""
+    while _BESIDE:
+        path = _BESIDE.pop()
+        if path.is_dir():
+            shutil.rmtree(path, ignore_errors=True)
+        else:
+            path.unlink(missing_ok=True)
 
 
 def placed() -> list[Path]:
