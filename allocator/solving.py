@@ -229,7 +229,7 @@ class _Compiled:
 def compile_kernels(n_users: int) -> None:
     """Have the kernels that so many users may need compiled, or loaded, before a clock starts.
 
-    On a fresh machine that takes half a minute.
+    On a fresh machine that takes most of a minute.
     """
     if not _Compiled.usual:
         _Compiled.usual = True
