@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import re
 import signal
+import threading
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from types import FrameType
@@ -274,3 +275,20 @@ def test_the_same_seed_gives_the_same_bytes_whatever_the_threads(
         assert run.code == 0, run.err
     assert set(contents(outs[0])) == FILES[name]
     assert contents(outs[0]) == contents(outs[1])
+
+
+def test_a_lock_that_a_strike_tore_from_a_waiting_thread_is_no_internal_error(
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    from allocator.cli.exits import leave
+
+    def job() -> int:
+        lock = threading.Lock()
+        with lock:
+            lock.release()  # as `Condition.wait` does, where the strike comes before it has the lock again
+            raise KeyboardInterrupt
+
+    with pytest.raises(SystemExit) as end:
+        leave(job, verbose=False)
+    assert end.value.code == 130
+    assert "interrupted; nothing was written" in capsys.readouterr().err

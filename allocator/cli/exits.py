@@ -123,11 +123,15 @@ def _code(job: Callable[[], int], verbose: bool) -> int:
 
 
 def _of_interrupt(error: BaseException) -> bool:
-    """Tell whether Ctrl-C is behind an error: compiled code that it ends passes it on under errors of its own."""
+    """Tell whether Ctrl-C is behind an error.
+
+    Compiled code that it ends passes it on under errors of its own, and a lock that it tore from a waiting thread cannot be
+    released any more.
+    """
     behind: BaseException | None = error
-    while isinstance(behind, SystemError):
+    while behind is not None and not isinstance(behind, KeyboardInterrupt):
         behind = behind.__cause__ or behind.__context__
-    return isinstance(behind, KeyboardInterrupt)
+    return behind is not None
 
 
 def _internal(error: Exception, verbose: bool) -> int:
