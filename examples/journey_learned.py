@@ -23,9 +23,8 @@ import pandas as pd
 
 COUPONS = 8  # categories of campaign 18 that past coupons took most off
 WINDOW = 28  # days in which the purchases after a mailing count
-FIRST = pd.Timestamp(
-    "2017-06-28"
-)  # of the campaigns learned from: half a year of purchases is known, and none began 28 days before
+# Of the campaigns learned from: half a year of purchases is known, and none began 28 days before.
+FIRST = pd.Timestamp("2017-06-28")
 FITTING = 3  # coupons a household may get: past campaigns mailed each its most relevant ones, and what they changed is of those
 BUDGET = 60.0  # USD
 

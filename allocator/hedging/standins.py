@@ -16,12 +16,8 @@ from allocator.problem import Problem
 from allocator.risk import SpendDistribution, SpendParts, spend_parts
 from allocator.risk.surrogate import ROUNDING, Box, Stand, Surrogate
 
-MEAN, GROWING, VARIANCE, WORST = (
-    "[spend]",
-    "[redeemed]",
-    "[variance]",
-    "[worst]",
-)  # no column of a file is likely to be called so
+# No column of a file is likely to be called so.
+MEAN, GROWING, VARIANCE, WORST = "[spend]", "[redeemed]", "[variance]", "[worst]"
 
 ROOM = 1e-9  # relative: no rounding may leave a plan outside the largest box
 

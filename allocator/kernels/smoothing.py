@@ -144,9 +144,8 @@ def soft_choices(  # type: ignore[no-untyped-def]
     cover = Cover(weights, wide_start, wide_limit, pair_start, pair_limit, class_of, n_classes)
     used_wide = np.zeros(wide.shape)
     used_narrow = np.zeros(narrow.shape)
-    size = (0, 0) if listed else (max(1, narrow.shape[0]), n_limits - n_shared)
     shared = np.zeros((0, 0) if listed else (n_shared, n_shared))
-    own = np.zeros((size[0], size[1], n_limits))
+    own = np.zeros((0, 0, 0) if listed else (max(1, narrow.shape[0]), n_limits - n_shared, n_limits))
     rows = new_rows(1024)
     longest = longest_chunk(first, last, start, width)
     reduced, base = np.empty(longest), 0

@@ -8,10 +8,8 @@ from typing import Any
 from allocator.shares import percent, percent_of_digits
 
 Z95 = 1.959963984540054
-LEAST, MOST = (
-    0.05,
-    0.95,
-)  # chances beyond which nearly everybody alike is on one side (Crump et al. 2009, 10.1093/biomet/asn055)
+# Chances beyond which nearly everybody alike is on one side (Crump et al. 2009, 10.1093/biomet/asn055).
+LEAST, MOST = 0.05, 0.95
 
 
 @dataclass(frozen=True)

@@ -25,10 +25,8 @@ REACH = 9.0  # standard deviations; beyond it a normal distribution has 1e-19
 COARSE = 65  # points of log S at which the moments are tabulated, to find the window
 NODES = 64  # of Gauss and Legendre inside each panel of the window,
 FEWER_NODES = 16  # where many panels end at bends
-MOST_PANELS, PER_PANEL = (
-    16,
-    1 << 17,
-)  # panels, where there are so few offers that each one's clipping shows: offers x panels
+# Panels, where there are so few offers that each one's clipping shows; offers x panels.
+MOST_PANELS, PER_PANEL = 16, 1 << 17
 FEW = 200  # offers up to which panels end where one is clipped: the integrand has a bend there
 GRADES, MOST_GRADED = 40, 10  # halvings of a distance, bends
 LOOKED_AT = 500  # points, to find the others

@@ -91,7 +91,7 @@ class Assigning:
         Most users are in one of them; the others are placed anew, together with ever more at random.
         """
         sacks = self.knapsacks
-        taken = sacks.filled(self.proven.prices)
+        _, taken = sacks.filled(self.proven.prices)
         single = np.bincount(sacks.user[taken], minlength=sacks.n_users) == 1
         taken = taken[single[sacks.user[taken]]]
         placed = items.copy()
@@ -146,14 +146,13 @@ class Assigning:
         # Whole values leave room for specks that lead from a plan to another as good.
         speck = SPECK * self.gain / size if self.whole else 0.0
         rounds = 0
-        limit = np.repeat(np.arange(sacks.capacity.size), np.diff(sacks.start))
         while work > 0.0 and not stop[0]:
             kind = rounds % KINDS
             rounds += 1
             if told and self.value(told[-1]) > self.value(items):
                 items = told[-1]
             now = self.value(items)
-            free = self._freed(rng, items, limit[items], int(widths[kind]), kind)
+            free = self._freed(rng, items, sacks.limit[items], int(widths[kind]), kind)
             gap = self.proven.bound - now
             reach = max(FEWEST_GAINS * self.gain, gap * REACHES[rounds // KINDS % len(REACHES)])
             within = self.proven.loss <= min(gap, reach)
@@ -196,7 +195,7 @@ class Assigning:
         """
         sacks = self.knapsacks
         kept = items[~free]
-        limit = np.repeat(np.arange(sacks.capacity.size), np.diff(sacks.start))
+        limit = sacks.limit
         room = sacks.capacity - np.bincount(limit[kept], sacks.use[kept], sacks.capacity.size).astype(np.int64)
         open_ = np.flatnonzero(within & free[sacks.user] & (sacks.use <= room[limit]))
         users = np.flatnonzero(free)

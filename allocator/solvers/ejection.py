@@ -11,6 +11,7 @@ from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from dataclasses import dataclass
+from functools import cached_property
 from threading import TIMEOUT_MAX, Timer
 from time import monotonic
 
@@ -38,12 +39,13 @@ class Style:
     hardest: float
 
 
+# No one of them is best on every family.
 STYLES = (
     Style(2, 0.5, 0.05, 1.5, 10.0),
     Style(3, 0.5, 0.1, 1.05, 3.0),
     Style(3, 0.3, 0.05, 1.5, 5.0),
     Style(4, 0.5, 0.1, 1.1, 1.6),
-)  # no one of them is best on every family
+)
 
 
 @dataclass(frozen=True, eq=False)
@@ -78,19 +80,22 @@ class States:
     penalty: np.ndarray
     worth: np.ndarray
 
+    @cached_property
+    def owner(self) -> np.ndarray:
+        """`(n_states,)` whose each state is."""
+        return np.repeat(np.arange(self.start.size - 1), np.diff(self.start))
+
     @property
     def typical(self) -> float:
         """Median over users of what their second best state loses, currency."""
-        owner = np.repeat(np.arange(self.start.size - 1), np.diff(self.start))
-        order = np.lexsort((self.loss, owner))
+        order = np.lexsort((self.loss, self.owner))
         second = self.start[:-1][np.diff(self.start) > 1] + 1
         losses = self.loss[order][second]
         return float(np.median(losses[losses > 0])) if (losses > 0).any() else 1.0
 
     def best(self) -> np.ndarray:
         """Return each user's state `(n_users,)` of the least loss, the first of equals."""
-        owner = np.repeat(np.arange(self.start.size - 1), np.diff(self.start))
-        return np.lexsort((self.loss, owner))[self.start[:-1]]
+        return np.lexsort((self.loss, self.owner))[self.start[:-1]]
 
     def near(self, most: float, kept: np.ndarray) -> States:
         """Return the states that lose at most `most`, fewer where there are too many, and the `kept` ones."""
@@ -116,10 +121,9 @@ class States:
         """Return each user's state `(n_users,)` at a point of the program."""
         taken = np.append(x > 0.5, False)[self.column]
         empty = self.column < 0
-        owner = np.repeat(np.arange(self.start.size - 1), np.diff(self.start))
         current = np.full(self.start.size - 1, -1)
-        current[owner[empty]] = np.flatnonzero(empty)
-        current[owner[taken]] = np.flatnonzero(taken)
+        current[self.owner[empty]] = np.flatnonzero(empty)
+        current[self.owner[taken]] = np.flatnonzero(taken)
         return current
 
     def point(self, current: np.ndarray, n_columns: int) -> np.ndarray:

@@ -12,6 +12,7 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass
+from functools import cached_property
 from time import monotonic
 
 import numpy as np
@@ -92,7 +93,7 @@ class Knapsacks:
         entries = (tops + 1.0) * np.bincount(uses.indices, minlength=n_limits)
         if entries.sum() > MOST_WORK or entries.max() > LARGEST:
             return None
-        owner = np.repeat(np.arange(n_users), np.diff(states.start))
+        owner = states.owner
         limit, use = np.full(owner.size, n_limits), np.zeros(owner.size, np.int64)
         limit[held > 0], use[held > 0] = uses.indices, amounts.astype(np.int64)
         idle = np.flatnonzero(held == 0)
@@ -118,17 +119,21 @@ class Knapsacks:
             item,
         )
 
-    def filled(self, prices: np.ndarray) -> np.ndarray:
-        """Return the items that fill the knapsacks best at these prices of users, `(n_users,)`."""
+    @cached_property
+    def limit(self) -> np.ndarray:
+        """`(n_items,)` each item's knapsack."""
+        return np.repeat(np.arange(self.capacity.size), np.diff(self.start))
+
+    def filled(self, prices: np.ndarray) -> tuple[float, np.ndarray]:
+        """Return what fills the knapsacks best at these prices of users, `(n_users,)`: its worth after prices, and the items."""
         taken = np.zeros(self.state.size, np.uint8)
-        kernels.relaxed(prices, self.start, self.user, self.use, self.value, self.capacity, taken)
-        return np.flatnonzero(taken)
+        worth = kernels.relaxed(prices, self.start, self.user, self.use, self.value, self.capacity, taken)
+        return worth, np.flatnonzero(taken)
 
     def bound(self, prices: np.ndarray) -> tuple[float, np.ndarray]:
         """Return what no plan exceeds at these prices of users, `(n_users,)`, and how many states each has too few."""
-        taken = np.zeros(self.state.size, np.uint8)
-        filled = kernels.relaxed(prices, self.start, self.user, self.use, self.value, self.capacity, taken)
-        return float(prices.sum()) + filled, 1.0 - np.bincount(self.user[taken > 0], minlength=self.n_users)
+        worth, taken = self.filled(prices)
+        return float(prices.sum()) + worth, 1.0 - np.bincount(self.user[taken], minlength=self.n_users)
 
     def tightened(self, prices: np.ndarray, least: float, deadline: float) -> Tightened:
         """Lower the bound from these prices of users, and return it with what items lose; a plan is worth `least`."""

@@ -49,7 +49,7 @@ class Proven:
     @classmethod
     def of(cls, part: Part, states: States, loss: np.ndarray, bound: float) -> Proven:
         """Return it in terms of offers; `loss` `(n_states,)`, `bound` of the problem."""
-        owner = np.repeat(np.arange(states.start.size - 1), np.diff(states.start))
+        owner = states.owner
         order = np.lexsort((loss, owner))
         least = order[states.start[:-1]]
         several = np.diff(states.start) > 1
@@ -157,11 +157,9 @@ class Field:
         if states is None or self.proven is None:
             return states
         at = self.proven.at(part.piece.shard.originals(part.free))
-        n_users = states.start.size - 1
-        idle = np.full(n_users, np.inf)
+        idle = np.full(states.start.size - 1, np.inf)
         idle[part.owner] = self.proven.idle[at]
-        owner = np.repeat(np.arange(n_users), np.diff(states.start))
         held = states.column >= 0
-        loss = idle[owner]
+        loss = idle[states.owner]
         loss[held] = self.proven.loss[at][states.column[held]]
         return dataclasses.replace(states, loss=loss)
