@@ -5,10 +5,10 @@ from __future__ import annotations
 import dataclasses
 import math
 from collections.abc import Callable
-from time import monotonic
 
 import numpy as np
 
+from allocator.clock import working_time
 from allocator.diagnosis.attempts import plan_on_the_edge
 from allocator.diagnosis.conflicts import diagnose
 from allocator.errors import UsageError
@@ -23,13 +23,11 @@ from allocator.result import Diagnosis, LimitUse, Prices, Proof, Result, Status
 from allocator.solvers import candidates, core, ties
 from allocator.solvers.boxes import Box
 from allocator.solvers.folding import fold
-from allocator.solvers.knapsacks import MOST_USERS
 from allocator.solvers.piece import Piece
 from allocator.solvers.prices import Prices as Minimum
 from allocator.solvers.prices import Search
 from allocator.solvers.relaxation import limit_matrix
 from allocator.solvers.tally import Tally
-from allocator.solvers.warming import small_problems, warm, warm_knapsacks
 
 CENT = 0.01  # currency; a gap below it counts as optimal
 PRICING = 2 / 3  # of the time, at most, for prices: a plan is wanted too
@@ -74,7 +72,6 @@ def solve(
     """
     if not time_limit > 0 or not gap >= 0 or (threads is not None and threads < 1):
         raise UsageError("time_limit must be above 0, gap at least 0 and threads at least 1")
-    compile_kernels(problem.offers.n_users)
     if problem.chance is not None:
         return solve_with_chance(problem, _tools(gap, threads, seed, progress), time_limit, gap)
     return _solved(problem, time_limit, gap, threads, seed, progress)
@@ -90,7 +87,7 @@ def _solved(
     start: np.ndarray | None = None,
 ) -> Result:
     """As `solve`, of a problem without a chance limit; `start`: prices of a problem much like it."""
-    begin = monotonic()
+    begin = working_time()
     report = progress or (lambda stage, share: None)
     broken = _broken_rules(problem)
     if broken:
@@ -98,7 +95,7 @@ def _solved(
     piece = whole_piece(problem, threads)
     search, tau = price_search(problem, piece, begin + PRICING * time_limit, seed, report)
     minimum = search.run(np.zeros(piece.folding.n_limits), tau) if start is None else search.run(start, tau * WARM)
-    priced = monotonic()
+    priced = working_time()
     passes = piece.executor.counter
     bound = minimum.value + candidates.required_value(problem)
     if minimum.infeasible:
@@ -113,7 +110,7 @@ def _solved(
         prices, bound = (prices, other) if other < bound else (minimum.prices, bound)
     if found.offers is None and not found.infeasible:
         found = _last_attempt(problem, piece, prices, begin + time_limit, seed)
-    seconds = {"prices": priced - begin, "integer": monotonic() - priced, "total": monotonic() - begin}
+    seconds = {"prices": priced - begin, "integer": working_time() - priced, "total": working_time() - begin}
     if found.offers is None:
         return _explained(problem, piece, None, begin, time_limit, seed, report, known=found.infeasible)
     return _with_plan(problem, prices, bound, found, passes.passes, seconds, gap)
@@ -132,10 +129,10 @@ def near_bound(
 ) -> tuple[np.ndarray, candidates.CorePlan]:
     """Return a plan near the bound, and the prices that it comes from (those of `minimum`, unless ties had to be broken)."""
     piece, deadline = search.whole, begin + time_limit
-    tied = not minimum.exact and monotonic() < search.deadline
+    tied = not minimum.exact and working_time() < search.deadline
     if minimum.exact and minimum.plan is None and ties.is_tied(minimum.piece, minimum.prices):
         # Ties may not matter: offers that use and earn the same are as good as one.
-        effort = candidates.Effort(tolerance, monotonic(), deadline, deadline, seed)
+        effort = candidates.Effort(tolerance, working_time(), deadline, deadline, seed)
         best = core.first_plan(problem, piece, minimum.piece, minimum.prices, bound, effort)
         tied = not effort.spent(bound, best)
         if not tied:
@@ -146,7 +143,7 @@ def near_bound(
         other = apart.run(*start)
         if not other.infeasible:
             piece, minimum, bound = apart.whole, other, other.value + candidates.required_value(problem)
-    now = monotonic()
+    now = working_time()
     found = core.search(
         problem,
         piece,
@@ -173,7 +170,7 @@ def _tools(gap: float, threads: int | None, seed: int, progress: Progress | None
             return Priced(np.zeros(len(problem.limits)), -math.inf, hopeless=True, chosen=np.empty(0, np.int64))
         piece = whole_piece(problem, threads)
         search, tau = price_search(
-            problem, piece, max(deadline, monotonic() + LEAST_SECONDS), seed, lambda stage, share: None
+            problem, piece, max(deadline, working_time() + LEAST_SECONDS), seed, lambda stage, share: None
         )
         # Where the ranges of a box leave no plan, the dual has no minimum; inside bounds it has, and they can move.
         center = np.zeros(piece.folding.n_limits) if start is None else start
@@ -217,28 +214,6 @@ def _dual(problem: Problem, threads: int | None, seed: int) -> Dual:
         return bend * (piece.shard.n_users / few.shard.n_users) if isinstance(bend, np.ndarray) else None
 
     return Dual(value, curvature)
-
-
-class _Compiled:
-    """Which kernels are compiled in this process."""
-
-    usual = False
-    knapsacks = False
-
-
-def compile_kernels(n_users: int) -> None:
-    """Have the kernels that so many users may need compiled, or loaded, before a clock starts.
-
-    On a fresh machine that takes most of a minute.
-    """
-    if not _Compiled.usual:
-        _Compiled.usual = True
-        for problem in small_problems():
-            _solved(problem, time_limit=60.0, gap=1e-9, threads=None, seed=0, progress=None)
-            warm(problem, whole_piece(problem, None))
-    if n_users <= MOST_USERS and not _Compiled.knapsacks:
-        _Compiled.knapsacks = True
-        warm_knapsacks()
 
 
 def _last_attempt(
@@ -375,7 +350,7 @@ def _without_plan(
         proof=proof,
         plan=Plan.of(problem, np.empty(0, np.int64)),
         passes=passes,
-        seconds={"prices": monotonic() - begin, "integer": 0.0, "total": monotonic() - begin},
+        seconds={"prices": working_time() - begin, "integer": 0.0, "total": working_time() - begin},
         diagnosis=diagnosis,
     )
 

@@ -6,11 +6,11 @@ import dataclasses
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass
-from time import monotonic
 from typing import TYPE_CHECKING
 
 import numpy as np
 
+from allocator.clock import working_time
 from allocator.problem import Problem
 from allocator.problem.intake import positive_budget
 from allocator.solvers import candidates
@@ -18,7 +18,7 @@ from allocator.solvers.curve import Curve, Point
 from allocator.solvers.exchange import exchanged_inside
 from allocator.solvers.prices import Search
 from allocator.solvers.tally import Tally
-from allocator.solving import CENT, compile_kernels, near_bound, price_search, solve, whole_piece
+from allocator.solving import CENT, near_bound, price_search, solve, whole_piece
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -72,7 +72,6 @@ def frontier(
     Each row's plan is within a millionth (or a cent) of its bound, unless `time_limit` (seconds, each budget's) ends it.
     Raises `UsageError` where the problem has no limit of that name, or a budget is not above 0.
     """
-    compile_kernels(problem.offers.n_users)
     at = problem.limit_index(limit)
     numbers = sorted({positive_budget(budget) for budget in budgets})
     if not numbers:
@@ -82,7 +81,7 @@ def frontier(
         return Frontier(tuple(each[float(budget)] for budget in budgets))
     problem = problem.with_bounds(limit, at_least=problem.limits[at].at_least, at_most=numbers[-1])
     piece = whole_piece(problem, threads)
-    search, tau = price_search(problem, piece, monotonic() + time_limit, seed, lambda stage, share: None)
+    search, tau = price_search(problem, piece, working_time() + time_limit, seed, lambda stage, share: None)
     curve = Curve(search, problem, at, tolerance=_tolerance)
     rows: dict[float, FrontierRow] = {}
     for point in curve.points(numbers, np.zeros(piece.folding.n_limits), tau):
@@ -91,7 +90,7 @@ def frontier(
         rows[budget] = _row(changed, point, at, seed) or _row_at_length(
             changed, search, point, at, time_limit, tau, seed
         )
-        search.deadline = monotonic() + time_limit
+        search.deadline = working_time() + time_limit
     return Frontier(tuple(rows[float(budget)] for budget in budgets))
 
 
@@ -121,8 +120,8 @@ def _row_at_length(
     """Return the row of a budget by all that a solve does."""
     minimum = point.exactly()
     bound = minimum.value + candidates.required_value(problem)
-    here = dataclasses.replace(search, whole=point.whole, deadline=monotonic() + time_limit)
-    _, found = near_bound(problem, here, minimum, bound, _tolerance(bound), monotonic(), time_limit, tau, seed)
+    here = dataclasses.replace(search, whole=point.whole, deadline=working_time() + time_limit)
+    _, found = near_bound(problem, here, minimum, bound, _tolerance(bound), working_time(), time_limit, tau, seed)
     price, bound = float(minimum.prices[at]), min(bound, found.bound)
     if found.offers is None:
         return FrontierRow(float(problem.limits[at].at_most or 0.0), math.nan, bound, 0.0, 0, price)

@@ -174,9 +174,10 @@ def risk_of(data: Input, result: Result) -> SpendRisk | None:
 
 
 def seconds_of(screen: Screen, result: Result) -> dict[str, float]:
-    """Return the wall time of each part of a job, as the summary tells it."""
+    """Return the time of each part of a job, as the summary tells it."""
     times = screen.seconds
     named = {
+        "compile": screen.compiling,
         "read": times["read"],
         **({"holdout": times["holdout"]} if "holdout" in times else {}),
         "prices": result.seconds["prices"],

@@ -10,6 +10,7 @@ from time import monotonic
 from rich.console import Console
 from rich.status import Status as Spinner
 
+from allocator.clock import stood_still, working_time
 from allocator.shares import percent
 
 STAGES = {
@@ -42,25 +43,30 @@ class Screen:
     Attributes
     ----------
     seconds
-        Wall time of each stage that has ended.
+        Time of each stage that has ended, without what it spent on compiling.
     """
 
     def __init__(self, *, quiet: bool, verbose: bool) -> None:
         self.seconds: dict[str, float] = {}
-        self._begin = monotonic()
+        self._begin, self._stood = monotonic(), stood_still()
         self._quiet, self._verbose = quiet, verbose
         self._spinner: Spinner | None = None
         self._stage = ""
 
     @property
     def total(self) -> float:
-        """Seconds since the command began."""
+        """Wall time since the command began, seconds."""
         return monotonic() - self._begin
+
+    @property
+    def compiling(self) -> float:
+        """How much of that went into compiling or loading kernels, seconds."""
+        return stood_still() - self._stood
 
     @contextmanager
     def stage(self, name: str) -> Iterator[None]:
         """Time a stage and show it while it runs."""
-        begin = monotonic()
+        begin = working_time()
         console = Console(stderr=True, highlight=False)
         if console.is_terminal and not self._quiet and not self._verbose:
             self._spinner = console.status(f"{STAGES[name]} ...")
@@ -72,7 +78,7 @@ class Screen:
             if self._spinner is not None:
                 self._spinner.stop()
                 self._spinner = None
-            self.seconds[name] = monotonic() - begin
+            self.seconds[name] = working_time() - begin
         if self._verbose and not self._quiet:
             sys.stderr.write(f"{STAGES[name]}: {self.seconds[name]:.2f} s\n")
 

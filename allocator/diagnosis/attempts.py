@@ -5,10 +5,10 @@ from __future__ import annotations
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass
-from time import monotonic
 
 import numpy as np
 
+from allocator.clock import working_time
 from allocator.diagnosis.mixtures import GOLDEN, Mixture, Pool
 from allocator.diagnosis.sides import UNIT, Side, aiming_at, counts_offers, keeping, sides_of
 from allocator.executors.local import Tables
@@ -172,12 +172,12 @@ def plan_on_the_edge(
         attempt = workshop.attempt(others, goal, share(deadline, len(priced) - tried))
         if attempt.offers is not None and candidates.keeps_limits(problem, attempt.offers):
             return attempt.offers
-        if monotonic() > deadline:
+        if working_time() > deadline:
             break
     return None
 
 
 def share(deadline: float, jobs: int) -> float:
     """Return the moment until which the next of so many jobs may run."""
-    now = monotonic()
+    now = working_time()
     return now + max(0.0, deadline - now) / max(1, jobs)

@@ -14,10 +14,10 @@ import dataclasses
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass
-from time import monotonic
 
 import numpy as np
 
+from allocator.clock import working_time
 from allocator.diagnosis import wording
 from allocator.diagnosis.attempts import Attempt, Workshop, keeps, share
 from allocator.diagnosis.mixtures import Pool
@@ -68,7 +68,7 @@ def diagnose(
     known
         Whether the problem is known to have no plan; else `None` is returned where no proof of it is found.
     deadline
-        Of the monotonic clock; what was found until then is returned, and says that it may not be all.
+        Of `working_time`; what was found until then is returned, and says that it may not be all.
     """
     workshop = Workshop(problem, Pool(piece), seed)
     sides = sides_of(problem)
@@ -80,7 +80,7 @@ def diagnose(
     conflicts, complete = _repairs(workshop, first, sides, deadline)
     further: list[Diagnosis] = []
     rest = _without(sides, first.sides)
-    while rest and not any(conflict.repair is not None for conflict in conflicts) and monotonic() < deadline:
+    while rest and not any(conflict.repair is not None for conflict in conflicts) and working_time() < deadline:
         other_ray = workshop.pool.ray(rest, deadline)
         if other_ray is None and not workshop.attempt(rest, None, deadline).infeasible:
             break
@@ -112,7 +112,7 @@ def _smallest(workshop: Workshop, sides: Sequence[Side], ray: np.ndarray | None,
                 left = _support(fewer, lighter)
     minimal, without = True, dict[Side, Attempt]()
     for tried, side in enumerate(left):
-        if monotonic() > deadline:
+        if working_time() > deadline:
             return Smallest(left, minimal=False, without=without)
         # Towards the side itself: the plan found tells the repair too. Where real plans conflict that mixtures do not,
         # most sides will go, and any plan will do.
@@ -134,7 +134,7 @@ def _repairs(
     """Work out the smallest change of each side, for its conflict and for every limit; tell whether all are known."""
     conflicts, complete = [], True
     for tried, side in enumerate(found.sides):
-        if monotonic() > deadline:
+        if working_time() > deadline:
             conflicts.append(_conflict(workshop.problem, side, UNTRIED, UNTRIED))
             complete = False
             continue

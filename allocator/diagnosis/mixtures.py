@@ -12,11 +12,11 @@ from __future__ import annotations
 import dataclasses
 from collections.abc import Sequence
 from dataclasses import dataclass, field
-from time import monotonic
 
 import numpy as np
 import scipy.sparse as sp
 
+from allocator.clock import working_time
 from allocator.diagnosis.sides import Side
 from allocator.solvers.piece import Piece
 from allocator.solvers.programs import Ending, Program, solve_linear
@@ -86,7 +86,7 @@ class Pool:
         missed: np.ndarray | None = None  # by the first mixture that keeps the sides, but for rounding
         best = Mixture(None, nothing, np.inf, np.ones(1))
         while True:
-            master = self._master(sides, goal, missed, max(0.1, deadline - monotonic()))
+            master = self._master(sides, goal, missed, max(0.1, deadline - working_time()))
             if master is None:
                 return dataclasses.replace(best, shares=self._padded(best.shares))
             best = dataclasses.replace(best, shares=master.shares)
@@ -112,7 +112,7 @@ class Pool:
             if known:  # then the mixture is the best there is, but for rounding
                 self.prices.pop()
                 self.used.pop()
-            if done or known or monotonic() > deadline:
+            if done or known or working_time() > deadline:
                 return dataclasses.replace(best, shares=self._padded(best.shares))
 
     def _padded(self, shares: np.ndarray) -> np.ndarray:

@@ -11,10 +11,10 @@ import dataclasses
 import math
 from collections.abc import Callable
 from dataclasses import dataclass
-from time import monotonic
 
 import numpy as np
 
+from allocator.clock import working_time
 from allocator.hedging.covering import Cover, Dual, Leaf
 from allocator.hedging.standins import MEAN, StandIns
 from allocator.plan import Plan
@@ -72,18 +72,18 @@ class Found:
 
 def solve_with_chance(problem: Problem, tools: Tools, time_limit: float, gap: float) -> Result:
     """Return the best plan found that keeps the limit with the asked probability, and a bound on all that do."""
-    begin = monotonic()
+    begin = working_time()
     standins = StandIns.of(problem)
     root = tools.price(standins.with_stand(standins.loosest, standins.budget), None, begin + time_limit, -math.inf)
     found, last = _plan(standins, root, tools, begin, time_limit, gap)
     if found is None and last.status is Status.INFEASIBLE:
-        return _explained(problem, standins, tools, last, time_limit - (monotonic() - begin))
+        return _explained(problem, standins, tools, last, time_limit - (working_time() - begin))
     best = None if found is None else found.result
     least = -math.inf if best is None else best.objective
     enough = least - CLEARLY * abs(least) if best is not None else -math.inf
     worst = tools.price(standins.with_worst(), None, begin + time_limit, enough)
     if worst.bound > least:
-        sure = tools.solve(standins.with_worst(), max(0.1, time_limit - (monotonic() - begin)), worst.prices)
+        sure = tools.solve(standins.with_worst(), max(0.1, time_limit - (working_time() - begin)), worst.prices)
         if sure.status in (Status.OPTIMAL, Status.FEASIBLE) and sure.objective > least:
             best = sure
         worst = dataclasses.replace(worst, bound=min(worst.bound, sure.price_bound)) if sure.plan else worst
@@ -108,7 +108,7 @@ def _plan(
         stand = tangent(standins.surrogate, standins.point(standins.covered(Plan.of(standins.plain, root.chosen))))
     best, number_kept, before = None, -math.inf, math.nan
     for turn in range(PLANS):
-        left = PATIENCE * time_limit - (monotonic() - begin)
+        left = PATIENCE * time_limit - (working_time() - begin)
         if turn and left <= 0:
             break
         found = tools.solve(standins.with_stand(stand, number), max(0.1, FIRST_SHARE * left), start)
@@ -217,7 +217,7 @@ def _result(
             float(prices[n]),
         )
     )
-    seconds = {**best.seconds, "total": monotonic() - begin}
+    seconds = {**best.seconds, "total": working_time() - begin}
     seconds["prices"] = max(0.0, seconds["total"] - seconds["integer"])
     return Result(
         status=Status.OPTIMAL if optimal else Status.FEASIBLE,

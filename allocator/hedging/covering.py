@@ -16,10 +16,10 @@ import itertools
 import math
 from collections.abc import Callable
 from dataclasses import dataclass, field
-from time import monotonic
 
 import numpy as np
 
+from allocator.clock import working_time
 from allocator.hedging.standins import StandIns
 from allocator.risk.surrogate import Box, Grid, Stand
 
@@ -118,7 +118,7 @@ class Cover:
         order = itertools.count()
         heap = [(-root.bound, next(order), root)]
         done: list[Leaf] = []
-        while heap and len(heap) + len(done) < MOST_PIECES and monotonic() < self.deadline:
+        while heap and len(heap) + len(done) < MOST_PIECES and working_time() < self.deadline:
             leaf = heap[0][2]
             if leaf.bound <= self.target:
                 break
@@ -138,7 +138,7 @@ class Cover:
         best = self.known(box, grid)
         for _ in range(STEPS):
             excess = best.bound - self.target
-            if excess <= 0 or monotonic() > self.deadline:
+            if excess <= 0 or working_time() > self.deadline:
                 return best
             promised, kept = self.stepped(best)
             if promised < HELPS * excess and self.loose(best) >= HELPS * excess:

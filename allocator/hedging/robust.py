@@ -14,11 +14,11 @@ import dataclasses
 import math
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from time import monotonic
 
 import numpy as np
 import scipy
 
+from allocator.clock import working_time
 from allocator.errors import DataError, UsageError
 from allocator.plan import Plan
 from allocator.problem import Problem
@@ -171,7 +171,7 @@ def solve_hedged(
     if problem.chance is not None:
         raise UsageError("a plan can be careful about its budget or about its effects, not yet both; leave one out")
     search = _Search(problem, draws, care)
-    deadline = monotonic() + time_limit
+    deadline = working_time() + time_limit
     for plan in known:
         search.add(plan)
     n = draws.shape[0]
@@ -182,7 +182,7 @@ def solve_hedged(
     while rounds < ROUNDS:
         rounds += 1
         # Weights on the way need prices, whose bound is as good as any; only the last plan must be near its best.
-        result = solve(search.weighted(weights), max(0.5, deadline - monotonic()), NEAR if alone else ROUGH)
+        result = solve(search.weighted(weights), max(0.5, deadline - working_time()), NEAR if alone else ROUGH)
         if result.status not in (Status.OPTIMAL, Status.FEASIBLE):
             if search.best is None:
                 return result
@@ -194,11 +194,11 @@ def solve_hedged(
             radius = min(GROWTH * radius, care.cap(n))
         else:
             radius *= SHRINK
-        if alone or search.gap <= CLOSE * abs(search.objective) or monotonic() > deadline or radius < LEAST_RADIUS:
+        if alone or search.gap <= CLOSE * abs(search.objective) or working_time() > deadline or radius < LEAST_RADIUS:
             break
         weights = search.next_weights(center, radius)
     if not alone and search.proof[0].size:
-        last = solve(search.weighted(search.proof[0]), max(0.5, deadline - monotonic()), NEAR)
+        last = solve(search.weighted(search.proof[0]), max(0.5, deadline - working_time()), NEAR)
         if last.status in (Status.OPTIMAL, Status.FEASIBLE):
             search.add(Plan.of(problem, last.plan.offer))
     assert search.best is not None and at_mean is not None

@@ -227,7 +227,7 @@ class Assigning:
 
 
 def assigned(search: Assigning, items: np.ndarray, deadline: float) -> tuple[np.ndarray, float]:
-    """Search on two threads until the deadline (monotonic clock); return the best plan, `(n_users,)` items, and a bound.
+    """Search on two threads until the deadline (`working_time`); return the best plan, `(n_users,)` items, and a bound.
 
     Where the first search shows that its plan is the best, what the other came to meanwhile does not matter.
     """

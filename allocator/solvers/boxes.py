@@ -7,10 +7,10 @@ exact: a trust-region method (Conn, Gould & Toint, *Trust-Region Methods*, SIAM 
 from __future__ import annotations
 
 from dataclasses import dataclass
-from time import monotonic
 
 import numpy as np
 
+from allocator.clock import working_time
 from allocator.solvers import newton
 from allocator.solvers.folding import Folding
 from allocator.solvers.piece import Piece
@@ -169,7 +169,7 @@ def walk(
     quota = np.full(prices.size, max(SEVERAL, WALKING // max(1, prices.size)))
     inside, small, before_value = piece, is_small(piece), np.inf
     for _ in range(MOST_STEPS):
-        if monotonic() > deadline:
+        if working_time() > deadline:
             break
         found = (piece, outer, radius) if small else opened or _narrowed(piece, outer, prices, radius)
         opened = None
@@ -177,7 +177,7 @@ def walk(
             break
         inside, box, radius = found
         kinds = None if is_small(inside) else distinct_users(inside.shard)
-        optimum = minimise_in_box(inside, prices, box.low, box.high, max(1.0, deadline - monotonic()), kinds)
+        optimum = minimise_in_box(inside, prices, box.low, box.high, max(1.0, deadline - working_time()), kinds)
         if optimum is None:
             break
         before, prices = prices, optimum.prices

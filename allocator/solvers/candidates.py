@@ -5,10 +5,10 @@ from __future__ import annotations
 import math
 from collections.abc import Callable
 from dataclasses import dataclass
-from time import monotonic
 
 import numpy as np
 
+from allocator.clock import working_time
 from allocator.kernels.sums import exact_sum
 from allocator.problem import Problem
 from allocator.solvers.part import Part
@@ -43,7 +43,7 @@ class CorePlan:
 
 @dataclass(frozen=True)
 class Effort:
-    """How close to the bound a search must come (currency), and until when it may run (monotonic clock, seconds)."""
+    """How close to the bound a search must come (currency), and until when it may run (`working_time`, seconds)."""
 
     tolerance: float
     begin: float
@@ -58,11 +58,11 @@ class Effort:
     def one_core(self, best: CorePlan) -> float:
         """Return when the core that begins now must end."""
         seconds = min(LONGEST_CORE * (self.deadline - self.begin), CORE_SECONDS)
-        return min(self.until(best), monotonic() + seconds)
+        return min(self.until(best), working_time() + seconds)
 
     def spent(self, bound: float, best: CorePlan) -> bool:
         """Tell whether the plan is close enough, or the time is over."""
-        return min(bound, best.bound) - best.objective <= self.tolerance or monotonic() > self.until(best)
+        return min(bound, best.bound) - best.objective <= self.tolerance or working_time() > self.until(best)
 
 
 @dataclass(frozen=True, eq=False)
@@ -111,7 +111,7 @@ def solve_part(
     for _ in range(MOST_CUTS):
         answer = method(
             program,
-            time_limit=until - monotonic(),
+            time_limit=until - working_time(),
             absolute_gap=0.4 * effort.tolerance,
             seed=effort.seed,
             nodes=nodes,
@@ -131,7 +131,11 @@ def solve_part(
         # Less room finds a plan but proves nothing: it also rules out plans that use a limit to the last cent.
         tighter = tightened(part.program, part.piece.folding.n_limits, 10.0**-digits)
         answer = solve_integer(
-            tighter, time_limit=until - monotonic(), absolute_gap=0.4 * effort.tolerance, seed=effort.seed, nodes=nodes
+            tighter,
+            time_limit=until - working_time(),
+            absolute_gap=0.4 * effort.tolerance,
+            seed=effort.seed,
+            nodes=nodes,
         )
         if answer.x is not None and keeps_limits(problem, plan_at(problem, part, answer.x)):
             return Found(plan_at(problem, part, answer.x), proven, Ending.FEASIBLE)

@@ -9,10 +9,10 @@ from __future__ import annotations
 
 import math
 from enum import Enum
-from time import monotonic
 
 import numpy as np
 
+from allocator.clock import working_time
 from allocator.kernels.sums import exact_sum
 from allocator.problem import Problem
 from allocator.solvers.candidates import CorePlan, Effort, best_of, keeps_limits, reach_of, solve_part
@@ -65,7 +65,7 @@ def search(
     it has no plan by then, at `patience`. It begins with the plan `start` (the problem's offers, required ones left out) where
     there is one.
     """
-    effort = Effort(tolerance, monotonic(), deadline, min(deadline, patience), seed)
+    effort = Effort(tolerance, working_time(), deadline, min(deadline, patience), seed)
     best = CorePlan(None, -math.inf, math.inf)
     if start is not None:
         best = best_of(problem, best, [np.concatenate([start, problem.required])], math.inf)

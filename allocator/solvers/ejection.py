@@ -12,12 +12,12 @@ from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import cached_property
-from threading import TIMEOUT_MAX, Timer
-from time import monotonic
+from threading import TIMEOUT_MAX, Event, Thread
 
 import numpy as np
 import scipy.sparse as sp
 
+from allocator.clock import working_time
 from allocator.kernels import ejection
 from allocator.solvers.programs import Program
 
@@ -240,7 +240,7 @@ def first_rounds(
 ) -> tuple[float, np.ndarray]:
     """Walk from `current` once in every style, on two threads; return the best, the first of equals.
 
-    What comes out depends on the seed alone, unless the deadline (monotonic clock) cuts it short.
+    What comes out depends on the seed alone, unless the deadline (`working_time`) cuts it short.
     """
     stop = np.zeros(1, np.uint8)
     with stopped_at(deadline, stop), ThreadPoolExecutor(2) as pool:
@@ -254,11 +254,18 @@ def first_rounds(
 
 @contextmanager
 def stopped_at(deadline: float, stop: np.ndarray) -> Iterator[None]:
-    """Set the flag at the deadline (monotonic clock): a kernel has no clock of its own."""
-    timer = Timer(min(max(0.0, deadline - monotonic()), TIMEOUT_MAX), stop.fill, (1,))
-    timer.daemon = True
-    timer.start()
+    """Set the flag at the deadline (`working_time`): a kernel has no clock of its own."""
+    over = Event()
+
+    def watch() -> None:
+        # The clock may have stood still meanwhile: then there is time left, and the wait goes on.
+        while (left := deadline - working_time()) > 0:
+            if over.wait(min(left, TIMEOUT_MAX)):
+                return
+        stop.fill(1)
+
+    Thread(target=watch, daemon=True).start()
     try:
         yield
     finally:
-        timer.cancel()
+        over.set()

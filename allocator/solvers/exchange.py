@@ -185,7 +185,7 @@ def exchanged_inside(
 
     Only offers whose flip loses at most `most` change, and at most so many `offers`. Begins with the plan `start` (the problem's offers) where it differs
     from the best choices in such offers only, else with the best choices. Stops within `tolerance` (currency) of the
-    bound at `prices`, when the `effort` is spent or at the `deadline` (monotonic clock). The sums are not exact: the caller checks the limits.
+    bound at `prices`, when the `effort` is spent or at the `deadline` (`working_time`). The sums are not exact: the caller checks the limits.
     """
     _, used, choices = piece.exact(prices)
     pool = pool_of(piece, prices, choices.picked, most, start, offers)

@@ -13,10 +13,10 @@ from __future__ import annotations
 import math
 from dataclasses import dataclass
 from functools import cached_property
-from time import monotonic
 
 import numpy as np
 
+from allocator.clock import working_time
 from allocator.kernels import knapsacks as kernels
 from allocator.solvers.ejection import EXACT, States
 
@@ -168,7 +168,7 @@ class Knapsacks:
                 aim, record, waited = 0.5 * aim, best, 0
                 prices, direction = kept, np.zeros(self.n_users)
                 continue
-            if not lacking.any() or aim <= finest or monotonic() > deadline:
+            if not lacking.any() or aim <= finest or working_time() > deadline:
                 break
             direction = lacking + KEPT * direction
             length = float(direction @ direction)

@@ -12,11 +12,11 @@ import dataclasses
 from collections.abc import Callable
 from dataclasses import dataclass
 from threading import Lock
-from time import monotonic
 
 import numpy as np
 import scipy.sparse as sp
 
+from allocator.clock import working_time
 from allocator.solvers.ejection import REACH, ROUND_WORK, STYLES, States, chain_round, stopped_at
 from allocator.solvers.programs import Ending, Halt, Program, solve_integer
 
@@ -100,7 +100,7 @@ class Neighbourhoods:
         close = float(np.partition(closest, min(CLOSE, closest.size) - 1)[min(CLOSE, closest.size) - 1])
         widths = [float(FIRST_USERS), float(FIRST_USERS)]  # of close users, and of any
         rounds = 0
-        while self.bound - value > self.tolerance and monotonic() < self.deadline and not halt:
+        while self.bound - value > self.tolerance and working_time() < self.deadline and not halt:
             if self.news is not None:
                 self.news.tell(x, value)
                 x, value = self.news.better(x, value)
@@ -115,7 +115,7 @@ class Neighbourhoods:
             opened = freed[self.owner] & ((self.loss <= most) | (x > 0.5))
             answer = solve_integer(
                 restricted(program, x, opened),
-                time_limit=min(LONGEST_ROUND, self.deadline - monotonic()),
+                time_limit=min(LONGEST_ROUND, self.deadline - working_time()),
                 absolute_gap=0.4 * self.tolerance,
                 seed=self.seed,
                 nodes=ROUND_NODES,

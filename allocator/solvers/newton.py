@@ -4,10 +4,10 @@ from __future__ import annotations
 
 import dataclasses
 from dataclasses import dataclass
-from time import monotonic
 
 import numpy as np
 
+from allocator.clock import working_time
 from allocator.solvers.piece import Curvature, Piece
 from allocator.solvers.quadratic import minimise_listed, minimise_quadratic
 
@@ -63,7 +63,7 @@ def minimise(
 
     `scale` `(n_limits,)` is the typical size of each limit's number for an offer: a step is cut where it would move a
     reduced value by more than a trust radius. Stops early once the dual falls below `floor` (no plan is that bad, so no
-    plan exists), and at `deadline` (monotonic clock).
+    plan exists), and at `deadline` (`working_time`).
     """
     trust, damping = 10.0 * tau, 1e-6
     neglected, enough = (NEGLIGIBLE_OF_MANY, ENOUGH_OF_MANY) if piece.folding.is_listed else (NEGLIGIBLE, ENOUGH)
@@ -76,7 +76,7 @@ def minimise(
         gradient = np.where(moving, gradient, 0.0)
         target = newton_target(hessian, gradient, moving, damping, prices, low, high, trust / scale)
         promised = -float(gradient @ (target - prices))
-        if promised <= enough * tau * max(1, int(moving.sum())) or value < floor or monotonic() > deadline:
+        if promised <= enough * tau * max(1, int(moving.sum())) or value < floor or working_time() > deadline:
             break
         candidate, candidate_used, candidate_hessian = piece.soft(target, tau)
         if candidate <= value - 0.05 * promised:

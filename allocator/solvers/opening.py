@@ -4,10 +4,10 @@ from __future__ import annotations
 
 import dataclasses
 from dataclasses import dataclass
-from time import monotonic
 
 import numpy as np
 
+from allocator.clock import working_time
 from allocator.problem import Problem
 from allocator.solvers.assigning import Assigning
 from allocator.solvers.candidates import CorePlan, Effort, reach_of, required_value
@@ -109,7 +109,7 @@ class Field:
         if states is None or knapsacks is None:
             return self
         outside = opened.part.fixed + required_value(self.problem)
-        now = monotonic()
+        now = working_time()
         until = now + LONGEST * (effort.deadline - now)
         found = knapsacks.tightened(states.worth, best.objective - outside, until)
         whole = self.problem.whole_values

@@ -7,10 +7,10 @@ import functools
 import math
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
-from time import monotonic
 
 import numpy as np
 
+from allocator.clock import working_time
 from allocator.kernels.sums import exact_sum
 from allocator.problem import Problem
 from allocator.solvers.assigning import assigned
@@ -147,7 +147,7 @@ def _branched(
     """
     problem, part, hint = field.problem, opened.part, None
     size = CLOSEST * (int(part.owner.max(initial=-1)) + 1)
-    until = monotonic() + CLOSEST_SHARE * (effort.deadline - monotonic())
+    until = working_time() + CLOSEST_SHARE * (effort.deadline - working_time())
 
     def told(few: Part) -> Callable[..., Answer]:
         def tell(x: np.ndarray) -> None:
@@ -157,7 +157,7 @@ def _branched(
 
         return functools.partial(branch, found=tell)
 
-    while size < SMALLER * part.free.size and monotonic() < until and not halt:
+    while size < SMALLER * part.free.size and working_time() < until and not halt:
         few = opened.closest(size)
         found = solve_part(problem, few, effort, until, None, None, halt, told(few))
         if found.offers is None and found.ending is Ending.INFEASIBLE:

@@ -15,12 +15,12 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass
-from time import monotonic
 
 import numpy as np
 import scipy.linalg as la
 import scipy.sparse as sp
 
+from allocator.clock import working_time
 from allocator.solvers import boxes, newton
 from allocator.solvers.piece import Curvature, Piece
 from allocator.solvers.transport import transport_of
@@ -116,11 +116,11 @@ class Search:
         piece, outer, size = piece or self.whole, outer or self.signs, max(FIRST_SAMPLE, USERS_FOR_EACH * prices.size)
         size = size if piece.folding.is_listed else min(size, ENOUGH_USERS)
         error = np.zeros(prices.size)
-        while size * 3 < piece.shard.n_users and monotonic() < self.deadline:
+        while size * 3 < piece.shard.n_users and working_time() < self.deadline:
             sample = piece.sample(size, self.rng)
             floor = self.floor * size / piece.shard.n_users
             survey = self.cool(sample, outer, prices, tau, floor, error)
-            if monotonic() > self.deadline:
+            if working_time() > self.deadline:
                 prices, tau = survey.prices, survey.tau
                 break
             result, _ = self.descend(sample, outer, survey.prices, survey.tau / COOLING, floor)
@@ -168,7 +168,7 @@ class Search:
             error = np.where(near, np.sqrt(np.maximum((root @ spread @ root).diagonal(), 0.0)), error)
             smooth = (tau * descent.hessian.diagonal() <= SMOOTH_ENOUGH * size * spread.diagonal())[near].all()
             tied = self.is_cold(tau, descent.value, sample)  # equal users stay undecided together, however cold it is
-            if descent.value < floor or smooth or tied or monotonic() > self.deadline:
+            if descent.value < floor or smooth or tied or working_time() > self.deadline:
                 return Survey(prices, descent.value, tau, spread, error)
             tau /= COOLING
 
@@ -191,7 +191,7 @@ class Search:
         several = np.full(prices.size, boxes.SEVERAL)
         for _ in range(MOST_BOXES):
             result, pressed = self.descend(piece, outer, prices, tau, self.floor)
-            if result.exact or result.infeasible or not outer.is_bounded or monotonic() > self.deadline:
+            if result.exact or result.infeasible or not outer.is_bounded or working_time() > self.deadline:
                 break
             least = boxes.radius_by_users(self.whole, result.prices, several, self.scale)
             outer = self.signs.within(result.prices, outer.next_radius(prices, result.prices, pressed, least))
@@ -206,7 +206,7 @@ class Search:
         Returns the prices, and where they press against `outer`.
         """
         radius, opened = np.tile(outer.high - outer.low, (2, 1)), None
-        while not boxes.is_small(piece) and monotonic() <= self.deadline:
+        while not boxes.is_small(piece) and working_time() <= self.deadline:
             descent = newton.minimise(
                 piece, prices, tau, self.scale, outer.low, outer.high, floor=floor, deadline=self.deadline
             )
@@ -223,7 +223,7 @@ class Search:
             told = piece.folding.is_listed or descent.informative.sum() >= TELLING * descent.free.sum()
             cold = not told or self.is_cold(tau, descent.value, piece)
             opened = (smaller, inner, radius) if boxes.is_small(smaller) else None
-            if opened or cold or monotonic() > self.deadline:
+            if opened or cold or working_time() > self.deadline:
                 break
             tau /= COOLING
             if smaller.shard.n_users <= 0.5 * piece.shard.n_users:
@@ -234,7 +234,7 @@ class Search:
         walk = boxes.walk(piece, outer, prices, radius, self.scale, floor, self.deadline, opened)
         result = self.settle(walk.piece, walk.prices, floor, exact=walk.exact)
         lost = not walk.exact and not walk.pressed.any() and not result.infeasible and not boxes.is_small(piece)
-        if lost and not self.is_cold(tau, result.value, piece) and monotonic() < self.deadline:
+        if lost and not self.is_cold(tau, result.value, piece) and working_time() < self.deadline:
             # The walk met more ties than the linear program takes. Smoothed, they do no harm.
             return self.descend(piece, outer, walk.prices, tau / COOLING, floor)
         return result, walk.pressed

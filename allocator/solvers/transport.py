@@ -10,12 +10,12 @@ meet is the next price to try (Kelley, *The cutting-plane method*, J. SIAM 8(4),
 from __future__ import annotations
 
 from dataclasses import dataclass
-from time import monotonic
 
 import numpy as np
 import scipy.sparse as sp
 from scipy.sparse.csgraph import connected_components
 
+from allocator.clock import working_time
 from allocator.kernels.transport import supporting_prices
 from allocator.solvers.loading import flow_builder
 from allocator.solvers.piece import Piece
@@ -140,7 +140,7 @@ class Transport:
 
         `None` where there is too little time, or the flows' solver gives up.
         """
-        flows = self.flows(tolerance, deadline) if deadline - monotonic() > SECONDS * self.offer.size else []
+        flows = self.flows(tolerance, deadline) if deadline - working_time() > SECONDS * self.offer.size else []
         if not flows:
             return None
         best = min(flows, key=lambda flow: flow.dual)
@@ -159,7 +159,7 @@ class Transport:
             return [] if below is None else [below]
         above, price = None, float(np.median(self.value / np.maximum(self.use, 1e-9)))
         found = [below]
-        while len(found) < MOST_FLOWS and monotonic() < deadline:
+        while len(found) < MOST_FLOWS and working_time() < deadline:
             flow = self.at(price)
             if flow is None:
                 return []
