@@ -41,7 +41,8 @@ class _Cache(FunctionCache):  # type: ignore[misc]  # numba has no types
 
     def save_overload(self, sig: Any, data: Any) -> None:
         try:
-            super().save_overload(sig, data)
+            with standing_still():
+                super().save_overload(sig, data)
         except OSError:
             self.disable()
 
