@@ -69,8 +69,9 @@ Confidence = Annotated[
     float | None,
     typer.Option(
         "--confidence",
+        parser=parse_share,
         metavar="SHARE",
-        help="Keep the budget with this probability, such as 0.95, instead of for expected spend alone; overrides the campaign's.",
+        help="Keep the budget with this probability, such as 95%, instead of for expected spend alone; overrides the campaign's.",
     ),
 ]
 TimeLimit = Annotated[

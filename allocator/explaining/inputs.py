@@ -113,7 +113,7 @@ class Opened:
     @property
     def is_demo(self) -> bool:
         """Whether the plan is one of the built-in demo campaign."""
-        return self.given.offers is None and _is_demo(self.folder)
+        return self.given.offers is None and self.folder.is_demo
 
     @property
     def has_users(self) -> bool:
@@ -259,7 +259,7 @@ def open_plan(plan: str | Path | PlanFolder, given: Given) -> Opened:
 
 
 def _rules(folder: PlanFolder, headline: Facts, given: Given, notes: list[str]) -> Rules:
-    if given.campaign is None and given.offers is None and _is_demo(folder):
+    if given.campaign is None and given.offers is None and folder.is_demo:
         made = _demo()
         limits = (Limit("budget", "cost", at_most=headline.budget), *made.limits)
         return Rules(headline.coupons, limits, 1, (), made.face_values)
@@ -287,10 +287,6 @@ def _campaign(folder: PlanFolder, given: Given, notes: list[str]) -> Campaign:
         f"{folder.path / MANIFEST} does not hold the campaign that the plan was made with (another version wrote it); "
         "give it with --campaign"
     )
-
-
-def _is_demo(folder: PlanFolder) -> bool:
-    return "source" in folder.manifest and folder.input("offers") is None
 
 
 def _locate(folder: PlanFolder, name: str, part: str) -> str:

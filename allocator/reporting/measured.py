@@ -9,7 +9,7 @@ from dataclasses import replace
 from allocator.errors import counted
 from allocator.reporting.charts import Chart, Line, Panel
 from allocator.reporting.markup import Cell, Column, Row, count, label, noted, number, plain, section, table, text
-from allocator.reporting.measurement import NAMES, checks, ends, headline, interval, ranking, verdict
+from allocator.reporting.measurement import NAMES, as_share, checks, ends, headline, interval, ranking, verdict
 from allocator.reporting.pages import Page, cards, span
 from allocator.shares import percent
 from allocator.simulation.effects import LEAST_SHOWN, Effects
@@ -106,7 +106,7 @@ def _cards(measured: Measurement) -> str:
                 "Lift, each",
                 f"{whole.lift.value:,.2f}",
                 unit,
-                f"{ends(whole.lift)}; {percent(whole.share.value, sign=True)}",
+                f"{ends(whole.lift)}{as_share(whole)}",
                 "lead",
             ),
             (

@@ -80,8 +80,13 @@ def headline(measured: Measurement, *, named: bool = True) -> str:
         lift, word = dataclasses.replace(lift, value=-lift.value, low=-lift.high, high=-lift.low), "less"
     return (f"{measured.campaign}: " if named else "") + (
         f"{whole.treated:,} users with a coupon spent {interval(lift)} {currency} each {word} than the "
-        f"{whole.control:,} held out of the same strata ({percent(whole.share.value, sign=True)})."
+        f"{whole.control:,} held out of the same strata{as_share(whole)}."
     )
+
+
+def as_share(whole: Effects) -> str:
+    """Return ` (+12.3 %)`, the lift as a share of what the held-out users spent; empty where they spent nothing."""
+    return f" ({percent(whole.share.value, sign=True)})" if math.isfinite(whole.share.value) else ""
 
 
 def verdict(measured: Measurement) -> str:

@@ -163,7 +163,7 @@ def _percent(estimate: Estimate) -> str:
 
 
 def _number(estimate: Estimate, digits: int = 2) -> str:
-    low, high = (f"{end:,.{digits}f}" for end in (estimate.low, estimate.high))
+    low, high = (f"{end:,.{digits}f}" if np.isfinite(end) else "no bound" for end in (estimate.low, estimate.high))
     return f"{estimate.value:,.{digits}f} [{low} to {high}]"
 
 

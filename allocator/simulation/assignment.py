@@ -6,12 +6,14 @@ from dataclasses import dataclass
 
 import numpy as np
 import pyarrow as pa
+import pyarrow.compute as pc
 import pyarrow.parquet as parquet
 
 from allocator.errors import DataError, counted
 from allocator.simulation.outcomes import examples_of
 from allocator.tables.faults import in_words
-from allocator.tables.frames import one_chunk
+from allocator.tables.files import same_ids
+from allocator.tables.frames import decoded, is_text, one_chunk
 from allocator.tables.plan_folder import PlanFolder
 
 PROPENSITIES = "propensities.parquet"
@@ -109,3 +111,27 @@ def _codes(column: pa.ChunkedArray, blank_first: bool = True) -> tuple[np.ndarra
     index = {name: place for place, name in enumerate(ordered)}
     code = coded.indices.to_numpy(zero_copy_only=False).astype(np.int64)
     return np.array([index[name] for name in names], np.int64)[code], tuple(ordered)
+
+
+def coupons_of(folder: PlanFolder, user_ids: pa.Array, source: str) -> np.ndarray:
+    """Return what a plan gives each of these users, `(n_users,)` objects: coupons joined by `+`, or an empty text.
+
+    `source` is where the users come from. Raises `DataError` where it writes them in another way than the plan.
+    """
+    plan, users = same_ids(folder.plan.select(["user_id", "coupon"]), pa.table({"user_id": user_ids}))
+    if is_text(plan["user_id"].type) != is_text(users["user_id"].type):
+        raise DataError(
+            f"{folder.path}: user_id is {plan['user_id'].type} there but {users['user_id'].type} in {source}; write both the same way"
+        )
+    kind = users["user_id"].type
+    place = pc.index_in(one_chunk(plan["user_id"].cast(kind)), value_set=one_chunk(users["user_id"]))
+    place = place.fill_null(-1).to_numpy(zero_copy_only=False).astype(np.int64)
+    coupons = decoded(plan["coupon"]).to_numpy(zero_copy_only=False)
+    gives = np.full(len(user_ids), "", object)
+    order = np.argsort(place, kind="stable")
+    order = order[place[order] >= 0]
+    repeated = np.diff(place[order], prepend=-1) == 0
+    gives[place[order[~repeated]]] = coupons[order[~repeated]]
+    for row in order[repeated].tolist():  # users with several coupons are the exception
+        gives[place[row]] = f"{gives[place[row]]}+{coupons[row]}"
+    return gives

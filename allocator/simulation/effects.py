@@ -157,13 +157,14 @@ class Sample:
         return cls(columns, treated, stratum, before, theta, assigned.value[rows], assigned.cost[rows], money)
 
     def of_rows(self, rows: np.ndarray) -> Sample:
-        """Return a part of the sample, with the slopes of the whole."""
+        """Return a part of the sample, with the slopes of the whole; levels are those of the part's own users."""
+        before = None if self.before is None else self.before[rows] - self.before[rows].mean()
         return dataclasses.replace(
             self,
             columns={name: column[rows] for name, column in self.columns.items()},
             treated=self.treated[rows],
             stratum=self.stratum[rows],
-            before=None if self.before is None else self.before[rows],
+            before=before,
             value=self.value[rows],
             cost=self.cost[rows],
         )
@@ -178,11 +179,16 @@ class Sample:
         column = self.columns[name]
         return column if self.before is None else column - self.theta[name] * self.before
 
+    def net(self) -> np.ndarray:
+        """Return each user's margin less cost, as it came; the expected cost where discounts are not observed."""
+        return self.columns["gain"] - self._costs(self.columns.get("paid"))
+
     def adjusted_net(self) -> np.ndarray:
-        """Return each user's margin less cost, adjusted; the expected cost where discounts are not observed."""
-        if self.money.observed:
-            return self.adjusted("gain") - self.adjusted("paid")
-        return self.adjusted("gain") - np.where(self.treated, self.cost, 0.0)
+        """Return the same less the part that the pre-period tells."""
+        return self.adjusted("gain") - self._costs(self.adjusted("paid") if self.money.observed else None)
+
+    def _costs(self, paid: np.ndarray | None) -> np.ndarray:
+        return np.where(self.treated, self.cost, 0.0) if paid is None else paid
 
     def balance(self, confidence: float) -> Estimate | None:
         """Return the difference of pre-period spend between the arms."""
@@ -205,7 +211,7 @@ class Sample:
             treated=found.treated,
             control=found.control,
             lift=lift,
-            share=self._share(lift, confidence),
+            share=self._share(lift, float(found.degrees[at["spend"]]), confidence),
             control_spend=control,
             revenue=lift.scaled(found.treated),
             purchases=found.estimate(at["purchased"], confidence).scaled(found.treated) if "purchased" in at else None,
@@ -219,11 +225,11 @@ class Sample:
             variance_kept=float(found.variance_kept[at["spend"]]),
         )
 
-    def _share(self, lift: Estimate, confidence: float) -> Estimate:
+    def _share(self, lift: Estimate, degrees: float, confidence: float) -> Estimate:
         """Return the lift as a share of the control's spend, with Fieller's interval."""
         means = _control_mean(self.adjusted("spend"), self.treated, self.stratum)
         # lift = treated mean - control mean, so that its covariance with the control mean is minus the latter's variance.
-        return fieller(lift.value, means[0], lift.standard_error**2, means[1], -means[1], confidence=confidence)
+        return fieller(lift.value, means[0], lift.standard_error**2, means[1], -means[1], degrees, confidence)
 
     def _money(self, found: Difference, at: Mapping[str, int], confidence: float) -> tuple[float, Estimate, Estimate]:
         """Return the cost in all, the net gain in all, and net per cost."""

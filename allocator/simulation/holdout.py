@@ -31,6 +31,7 @@ from allocator.limit import Limit
 from allocator.plan import Plan
 from allocator.problem import Problem
 from allocator.result import Status
+from allocator.shares import percent
 from allocator.solving import Progress, solve
 from allocator.tables.user_columns import Attribute
 
@@ -170,7 +171,7 @@ def hold_out(
     drawn = Holdout(share, seed, held, randomised, stratum, planned, value, cost, strata, coupons)
     if drawn.controls < LEAST_CONTROLS:
         raise UsageError(
-            f"a holdout of {share:.3g} of {problem.n_users:,} users leaves {drawn.controls} to compare with those who get "
+            f"a holdout of {percent(share, None)} of {problem.n_users:,} users leaves {drawn.controls} to compare with those who get "
             f"one of the {int((planned > 0).sum()):,} planned coupons; hold out more (`allocate design` says how many)"
         )
     return drawn
@@ -179,7 +180,9 @@ def hold_out(
 def check_share(share: float) -> None:
     """Raise `UsageError` unless the share is above 0 and at most 0.5."""
     if not 0.0 < share <= 0.5:
-        raise UsageError(f"the holdout is {share:g} of the users; it must be above 0 and at most 0.5, such as 0.05")
+        raise UsageError(
+            f"the holdout is {percent(share, None)} of the users; it must be above 0 and at most 50 %, such as 5%"
+        )
 
 
 def without_held(problem: Problem, holdout: Holdout) -> Problem:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 
 import numpy as np
@@ -10,6 +11,7 @@ import pyarrow as pa
 
 from allocator.campaign import Campaign
 from allocator.campaign.reading import parse_campaign
+from allocator.demo import builtin
 from allocator.errors import DataError, counted
 from allocator.tables.plan_folder import PlanFolder
 
@@ -78,8 +80,9 @@ def campaign_of(folder: PlanFolder) -> Campaign:
 def issued_of(folder: PlanFolder) -> Issued:
     """Read the issued offers of a plan folder.
 
-    What is paid if an offer is redeemed is its `liability`; without that column, what its cost leaves after the
-    campaign's contact cost. The rest of the cost is contact.
+    What is paid if an offer is redeemed is its `liability`; without that column, its coupon's face value, as in the plan's
+    own summary; where neither is known, what its cost leaves after the campaign's contact cost. The rest of the cost is
+    contact.
 
     Raises
     ------
@@ -95,7 +98,7 @@ def issued_of(folder: PlanFolder) -> Issued:
     value, cost = columns.number("value"), columns.number("cost", least=0.0)
     names, coupon = np.unique(columns.text("coupon"), return_inverse=True)
     said: list[str] = []
-    liability = columns.number("liability", least=0.0) if "liability" in table.column_names else None
+    liability = _liabilities(columns, names, coupon, face_values_of(folder, campaign), said)
     if "redeem_probability" in table.column_names:
         chance = columns.number("redeem_probability", least=0.0, most=1.0)
     else:
@@ -119,11 +122,28 @@ def issued_of(folder: PlanFolder) -> Issued:
     )
 
 
-def _implied_chance(cost: np.ndarray, liability: np.ndarray | None, columns: PlanColumns) -> np.ndarray:
-    if liability is None:
+def face_values_of(folder: PlanFolder, campaign: Campaign) -> dict[str, float]:
+    """Return by coupon what its terms say that a redemption costs, currency; of the built-in demo too, which has no file."""
+    return builtin.campaign().face_values if folder.is_demo else campaign.face_values
+
+
+def _liabilities(
+    columns: PlanColumns, names: np.ndarray, coupon: np.ndarray, faces: Mapping[str, float], said: list[str]
+) -> np.ndarray:
+    """Return what each offer costs if it is redeemed, `(n_offers,)` currency; NaN where that is not known."""
+    if columns.has("liability"):
+        return columns.number("liability", least=0.0)
+    face = np.array([faces.get(name, np.nan) for name in names.tolist()])
+    if not np.isnan(face).all():
+        said.append("the plan has no liability: a redemption is taken to cost the coupon's face value")
+    return face[coupon]
+
+
+def _implied_chance(cost: np.ndarray, liability: np.ndarray, columns: PlanColumns) -> np.ndarray:
+    if np.isnan(liability).any():
         raise DataError(
-            f"{columns.place} has neither redeem_probability nor liability, so that nothing says how often an offer is "
-            "redeemed; add redeem_probability to the offers and make the plan again"
+            f"{columns.place} has neither redeem_probability nor liability (nor have all its coupons a face value), so that "
+            "nothing says how often an offer is redeemed; add redeem_probability to the offers and make the plan again"
         )
     columns.refuse(
         cost > liability + 1e-9, "cost", cost, "above liability, so that no probability fits; add redeem_probability"
@@ -132,22 +152,24 @@ def _implied_chance(cost: np.ndarray, liability: np.ndarray | None, columns: Pla
 
 
 def _split_cost(
-    cost: np.ndarray, chance: np.ndarray, liability: np.ndarray | None, campaign: Campaign, said: list[str]
+    cost: np.ndarray, chance: np.ndarray, liability: np.ndarray, campaign: Campaign, said: list[str]
 ) -> tuple[np.ndarray, np.ndarray]:
     """Return what issuing an offer costs and what its redemption does; chance x the latter + the former is the cost."""
-    if liability is not None:
-        contact = np.maximum(cost - chance * liability, 0.0)
-        odd = int(np.count_nonzero(chance * liability > cost * (1 + 1e-9) + 1e-9))
-        if odd:
-            said.append(
-                f"{counted(odd, 'offer has', 'offers have')} a liability above cost / redeem_probability: a redemption "
-                "is taken to cost the latter. The plan's summary, which counts on the worst, says that everyone's redemptions "
-                f"could spend {float((contact + liability).sum()):,.2f}"
-            )
-    else:
-        contact = np.minimum(campaign.campaign.contact_cost, cost)
+    unknown = np.isnan(liability)
+    contact = np.where(
+        unknown, np.minimum(campaign.campaign.contact_cost, cost), np.maximum(cost - chance * liability, 0.0)
+    )
+    odd = int(np.count_nonzero(chance * liability > cost * (1 + 1e-9) + 1e-9))
+    if odd:
         said.append(
-            "the plan has no liability: a redemption is taken to cost (cost - contact_cost) / redeem_probability"
+            f"{counted(odd, 'offer has', 'offers have')} a liability above cost / redeem_probability: a redemption "
+            "is taken to cost the latter. The plan's summary, which counts on the worst, says that everyone's redemptions "
+            f"could spend {float((contact + np.where(unknown, cost, liability)).sum()):,.2f}"
+        )
+    if unknown.any():
+        some = "" if unknown.all() else f" of {counted(int(unknown.sum()), 'offer', 'offers')}"
+        said.append(
+            f"no liability is known{some}: a redemption is taken to cost (cost - contact_cost) / redeem_probability"
         )
     contact = np.where(chance > 0, contact, cost)
     return contact, np.divide(cost - contact, chance, out=np.zeros_like(cost), where=chance > 0)

@@ -1,66 +1,35 @@
-"""Value of a plan on data that another campaign logged: its own holdout, or a trial with known propensities."""
+"""Value of a plan on a trial: users who were given coupons by lot, with known chances."""
 
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pyarrow as pa
-import pyarrow.compute as pc
 
 from allocator.errors import DataError, counted
 from allocator.history.trial import COLUMNS
 from allocator.history.trial_door import PROPENSITY_OF
-from allocator.shares import percent
 from allocator.simulation import offpolicy
-from allocator.simulation.assignment import Assignment
-from allocator.simulation.effects import Money, Sample
+from allocator.simulation.assignment import coupons_of
 from allocator.simulation.lift import Estimate, check_confidence, student
 from allocator.simulation.naming import renamed, without_coupon
 from allocator.simulation.offpolicy import Log, PolicyValue
-from allocator.simulation.outcomes import Outcomes, examples_of
+from allocator.simulation.outcomes import examples_of
 from allocator.tables.files import read_plain, same_ids
-from allocator.tables.frames import decoded, is_text, one_chunk, refuse_nulls, to_arrow
+from allocator.tables.frames import decoded, one_chunk, refuse_nulls, to_arrow
 from allocator.tables.origin import MOST_EXAMPLES, Origin
 from allocator.tables.plan_folder import PlanFolder, read_plan_folder
 
-MOST_INDICATORS = 30  # coupons that get a feature of their own in the reward model
+MOST_NAMED = 5  # arms in a message
 SUSPECT = 4.0  # standard errors by which weights may miss their mean of 1 before it is said
-INFORMED = 6.0  # standard errors between the arms that no plan made apart reaches by chance
 LEAST_EFFECTIVE = 100.0  # users that the log is worth, below which its normal intervals are not to be trusted
 ALIASES = {column.name: column.aliases for column in COLUMNS}
 NOT_FEATURES = {*ALIASES, "discount"}
-
-
-@dataclass(frozen=True)
-class OtherPlan:
-    """Value of another plan on this campaign's outcomes.
-
-    Attributes
-    ----------
-    users
-        Users on whom both plans can be compared: the other plan gives them what this one planned, or nothing.
-    different, new
-        Users to whom the other plan gives another coupon than this one planned, and users to whom this one planned none:
-        nobody like them got that coupon here, so no estimate can speak of them.
-    net
-        Net revenue per user by estimator, currency.
-    own
-        The same of this plan, doubly robust.
-    difference
-        Net of the other plan less that of this one, per user, doubly robust.
-    """
-
-    users: int
-    different: int
-    new: int
-    net: tuple[PolicyValue, ...]
-    own: PolicyValue
-    difference: Estimate
 
 
 @dataclass(frozen=True)
@@ -88,109 +57,6 @@ class LoggedValue:
     logged: Estimate
     weight_mean: Estimate
     notes: tuple[str, ...]
-
-
-def other_plan(
-    other: str | Path | PlanFolder, assignment: Assignment, found: Outcomes, money: Money, confidence: float, seed: int
-) -> OtherPlan:
-    """Estimate the net revenue of another plan from one that was run with a holdout.
-
-    Raises `DataError` where the two plans have no common ground, or the other one depends on who was held out here.
-    """
-    folder = other if isinstance(other, PlanFolder) else read_plan_folder(other)
-    theirs = _coupons_of(folder, assignment.user_ids)
-    names = np.array(assignment.planned_names, object)
-    ours = names[assignment.planned]
-    planned = (assignment.planned > 0) & assignment.randomised & found.known
-    agrees, nothing = theirs == ours, theirs == ""
-    rows = np.flatnonzero(planned & (agrees | nothing))
-    if min(int(assignment.held[rows].sum()), int((~assignment.held[rows]).sum())) < 2:
-        raise DataError(
-            f"{folder.path}: the other plan gives {rows.size:,} users what this one planned, or nothing; there is no common ground"
-        )
-    _refuse_informed(folder, nothing[rows], assignment.held[rows])
-    sample = Sample.of(found.columns, rows, assignment, money)
-    net, held = _net(sample), ~sample.treated
-    chance = np.where(held, assignment.share, 1.0 - assignment.share)
-    predicted = offpolicy.fit_rewards(
-        _features(sample, assignment.planned[rows]), sample.treated.astype(np.int64), net, 2, seed=seed
-    )
-    arm = sample.treated.astype(np.int64)
-    logged = predicted[np.arange(rows.size), arm]
-    gives = agrees[rows] & ~nothing[rows]
-    logs = [
-        Log.of(
-            net,
-            chance,
-            (policy == sample.treated).astype(float),
-            logged,
-            predicted[np.arange(rows.size), policy.astype(np.int64)],
-        )
-        for policy in (gives, np.ones(rows.size, bool))
-    ]
-    gap = offpolicy.dr_terms(logs[0]) - offpolicy.dr_terms(logs[1])
-    values = tuple(estimator(logs[0], confidence=confidence) for estimator in offpolicy.ESTIMATORS)
-    return OtherPlan(
-        users=rows.size,
-        different=int((planned & ~agrees & ~nothing).sum()),
-        new=int(((assignment.planned == 0) & ~nothing).sum()),
-        net=values,
-        own=offpolicy.dr(logs[1], confidence=confidence),
-        difference=student(float(gap.mean()), float(gap.std(ddof=1)) / math.sqrt(gap.size), gap.size - 1.0, confidence),
-    )
-
-
-def _refuse_informed(folder: PlanFolder, nothing: np.ndarray, held: np.ndarray) -> None:
-    """Refuse a plan that depends on the draw: its choices would be compared with themselves.
-
-    A plan made apart gives nothing to the held-out as often as to others.
-    """
-    shares, overall = (float(nothing[held].mean()), float(nothing[~held].mean())), float(nothing.mean())
-    spread = math.sqrt(max(overall * (1 - overall), 1e-12) * (1 / held.sum() + 1 / (~held).sum()))
-    if abs(shares[0] - shares[1]) > INFORMED * spread:
-        raise DataError(
-            f"{folder.path}: the plan knows who was held out here: it gives nothing to {percent(shares[0])} of them, and to "
-            f"{percent(shares[1])} of the others; make it for the same users without --holdout, or with another --seed"
-        )
-
-
-def _net(sample: Sample) -> np.ndarray:
-    """Return each user's margin less cost, as it came."""
-    if sample.money.observed:
-        return sample.columns["gain"] - sample.columns["paid"]
-    return sample.columns["gain"] - np.where(sample.treated, sample.cost, 0.0)
-
-
-def _features(sample: Sample, planned: np.ndarray) -> np.ndarray:
-    """Return what was known of each user before: the plan's numbers, the coupon, the pre-period."""
-    columns = [sample.value, sample.cost]
-    columns += [] if sample.before is None else [sample.before]
-    codes = np.unique(planned)
-    if codes.size <= MOST_INDICATORS:
-        columns += [(planned == code).astype(np.float64) for code in codes[1:]]
-    return np.column_stack(columns)
-
-
-def _coupons_of(folder: PlanFolder, user_ids: pa.Array) -> np.ndarray:
-    """Return what a plan gives each of these users, `(n_users,)` objects: coupons joined by `+`, or an empty text."""
-    plan, users = same_ids(folder.plan.select(["user_id", "coupon"]), pa.table({"user_id": user_ids}))
-    if is_text(plan["user_id"].type) != is_text(users["user_id"].type):
-        raise DataError(
-            f"{folder.path}: user_id is {plan['user_id'].type} there but {users['user_id'].type} here; plans of the same users "
-            "write them the same way"
-        )
-    kind = users["user_id"].type
-    place = pc.index_in(one_chunk(plan["user_id"].cast(kind)), value_set=one_chunk(users["user_id"]))
-    place = place.fill_null(-1).to_numpy(zero_copy_only=False).astype(np.int64)
-    coupons = decoded(plan["coupon"]).to_numpy(zero_copy_only=False)
-    gives = np.full(len(user_ids), "", object)
-    order = np.argsort(place, kind="stable")
-    order = order[place[order] >= 0]
-    repeated = np.concatenate([[False], np.diff(place[order]) == 0])
-    gives[place[order[~repeated]]] = coupons[order[~repeated]]
-    for row in order[repeated].tolist():  # users with several coupons are the exception
-        gives[place[row]] = f"{gives[place[row]]}+{coupons[row]}"
-    return gives
 
 
 def value_on_log(
@@ -234,7 +100,7 @@ def value_on_log(
     table, _ = same_ids(table, folder.plan.select(["user_id"]))
     ids = one_chunk(decoded(table["user_id"]))
     _refuse_doubles(ids, source, Origin.of(table))
-    ours = _coupons_of(folder, ids)
+    ours = coupons_of(folder, ids, source)
     if not (ours != "").any():
         raise DataError(f"{source}: no user of the trial gets a coupon by the plan; are these the same users?")
     got = decoded(table["coupon"]).cast(pa.string()).fill_null("").to_numpy(zero_copy_only=False).astype(object)
@@ -242,6 +108,7 @@ def value_on_log(
     reward, chance = _floats(table, outcome, source), _chances(table, got, source)
     arms, code = np.unique(np.concatenate([got, ours]).astype(str), return_inverse=True)
     arm, want = code[: got.size], code[got.size :]
+    _refuse_unmatched(folder, arms, arm, want, source)
     predicted = offpolicy.fit_rewards(_trial_features(table, source), arm, reward, arms.size, seed=seed)
     index = np.arange(got.size)
     log = Log.of(reward, chance, (arm == want).astype(float), predicted[index, arm], predicted[index, want])
@@ -261,8 +128,25 @@ def value_on_log(
         values=tuple(values),
         logged=student(float(reward.mean()), error, reward.size - 1.0, confidence),
         weight_mean=mean,
-        notes=(*notes, *_doubts(folder, arms, arm, want, mean, values[0].effective)),
+        notes=(*notes, *_doubts(folder, arms, arm, want, mean, values)),
     )
+
+
+def _refuse_unmatched(folder: PlanFolder, arms: np.ndarray, arm: np.ndarray, want: np.ndarray, source: str) -> None:
+    """Refuse a trial in which nobody got what the plan gives: it says nothing of the plan."""
+    if (arm == want).any():
+        return
+    drawn, wanted = (", ".join(_named(arms[np.unique(code)])) for code in (arm, want))
+    raise DataError(
+        f"{source}: no user got what the plan in {folder.path} gives, so that the trial says nothing of it; the trial gave "
+        f"{drawn}, the plan gives {wanted}. Are the coupons written the same way?"
+    )
+
+
+def _named(arms: np.ndarray) -> list[str]:
+    """Return the first few arms in words."""
+    names = [str(arm) or "no coupon" for arm in arms[:MOST_NAMED]]
+    return names + (["..."] if arms.size > MOST_NAMED else [])
 
 
 def _checked(table: pa.Table, source: str) -> str:
@@ -356,11 +240,19 @@ def _trial_features(table: pa.Table, source: str) -> np.ndarray:
     ]
     if not names:
         return np.empty((table.num_rows, 0))
-    return np.column_stack([_floats(table, name, source) for name in names])
+    try:
+        return np.column_stack([_floats(table, name, source) for name in names])
+    except DataError as error:
+        raise DataError(f"{error}, or leave the column out: features only make intervals narrower") from error
 
 
 def _doubts(
-    folder: PlanFolder, arms: np.ndarray, arm: np.ndarray, want: np.ndarray, mean: Estimate, effective: float
+    folder: PlanFolder,
+    arms: np.ndarray,
+    arm: np.ndarray,
+    want: np.ndarray,
+    mean: Estimate,
+    values: Sequence[PolicyValue],
 ) -> list[str]:
     """Say what speaks against the estimates."""
     notes = []
@@ -368,7 +260,7 @@ def _doubts(
     if never.size:
         users = int(np.isin(want, never).sum())
         notes.append(
-            f"{counted(users, 'user gets', 'users get')} {', '.join(map(str, arms[never][:3]))} by the plan, which the trial gave "
+            f"{counted(users, 'user gets', 'users get')} {', '.join(_named(arms[never]))} by the plan, which the trial gave "
             "nobody: IPS counts them as 0, SNIPS passes over them, DR takes the mean of all. No estimate speaks of them."
         )
     if mean.standard_error > 0 and abs(mean.value - 1.0) > SUSPECT * mean.standard_error:
@@ -376,8 +268,13 @@ def _doubts(
             f"The weights' mean is {mean.value:.3f} (standard error {mean.standard_error:.3f}) and should be 1: the propensities "
             "are wrong, or the plan gives some users what the trial could not have given them."
         )
-    if effective < LEAST_EFFECTIVE:
+    if any(value.capped for value in values):
         notes.append(
-            f"The log is worth {effective:,.0f} users for {folder.path.name}: too few for these intervals to be trusted."
+            "Where weights are cut, the estimate leans to the reward model or to 0: a bias that is in no interval. Compare with "
+            "the same estimator uncut."
+        )
+    if values[0].effective < LEAST_EFFECTIVE:
+        notes.append(
+            f"The log is worth {values[0].effective:,.0f} users for {folder.path.name}: too few for these intervals to be trusted."
         )
     return notes

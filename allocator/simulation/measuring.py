@@ -22,10 +22,10 @@ from allocator.shares import percent
 from allocator.simulation.assignment import Assignment, read_assignment
 from allocator.simulation.effects import LEAST_SHOWN, Cell, Effects, Money, Sample, cells
 from allocator.simulation.lift import Estimate, check_confidence, difference
-from allocator.simulation.logged import OtherPlan, other_plan
 from allocator.simulation.naming import Remark, few
+from allocator.simulation.other import OtherPlan, other_plan
 from allocator.simulation.outcomes import Absent, Outcomes, examples_of, read_outcomes
-from allocator.simulation.targeting import Bin, Qini, by_score, qini
+from allocator.simulation.targeting import Bin, PublicScores, Qini, by_score, public_scores, qini
 from allocator.tables.files import read_users, same_ids
 from allocator.tables.frames import one_chunk, to_arrow
 from allocator.tables.output import MANIFEST
@@ -61,6 +61,9 @@ class Measurement:
         none before, who have no counterpart and are left out.
     qini
         How well the planned value ranks users by what they gained; `None` with too few users.
+    public_scores
+        The same in CausalML's numbers, of the net gain as it came (not adjusted by the pre-period), so that anyone can
+        compute them from plan and outcomes.
     fifths
         Promised and measured gain by planned value, best fifth first.
     other
@@ -81,6 +84,7 @@ class Measurement:
     moved: int
     left_out: int
     qini: Qini | None
+    public_scores: PublicScores | None
     fifths: tuple[Bin, ...]
     other: OtherPlan | None
     notes: tuple[str, ...]
@@ -155,6 +159,8 @@ def measure(
     notes = [*found.notes, *money.notes]
     rows = np.flatnonzero(use & found.known)
     _refuse_few(assignment, rows, folder)
+    if not found.columns["spend"][rows].any():
+        notes.append("Nobody of the campaign spent anything: are these the outcomes of its days?")
     sample = Sample.of(found.columns, rows, assignment, money)
     contaminated, corrected = _contamination(sample, found, assignment, rows, confidence, notes)
     moved, left_out = _moved(assignment, notes)
@@ -175,6 +181,7 @@ def measure(
         moved=moved,
         left_out=left_out,
         qini=qini(gain, score, sample.treated, confidence=confidence) if enough else None,
+        public_scores=public_scores(sample.net(), score, sample.treated) if enough else None,
         fifths=tuple(by_score(gain, score, sample.treated, confidence=confidence)) if enough else (),
         other=None if other is None else other_plan(other, assignment, found, money, confidence, seed),
         notes=tuple(notes),

@@ -30,6 +30,7 @@ ALIASES: dict[str, tuple[str, ...]] = {
     "coupon": (),
 }
 NUMBERS = ("spend", "purchased", "redeemed", "discount", "pre_spend")
+YES_OR_NO = ("purchased", "redeemed")  # may be written as truth values
 
 
 class Absent(StrEnum):
@@ -113,6 +114,8 @@ def read_outcomes(
     numbers_of = {}
     for name in (name for name in NUMBERS if name in arrow.column_names):
         numbers = _number(arrow[name], name, source, origin)
+        if name == "spend":
+            notes += _returns(numbers, source, origin)
         numbers_of[name] = np.zeros(n_users)
         numbers_of[name][place[here]] = numbers[here]
     received = None
@@ -188,12 +191,21 @@ def _refuse_early(arrow: pa.Table, start: Any, source: str, origin: Origin, note
         return
     column = decoded(arrow["time"])
     try:
-        times = column.cast(pa.timestamp("us")) if not is_text(column.type) else _parsed(column)
+        times = _times(column)
     except (pa.ArrowException, ValueError) as error:
         words = str(error).splitlines()[0]
         raise DataError(
             f"{source}: column 'time' holds no dates ({words}); write them as 2026-03-01 or 2026-03-01 12:30"
         ) from error
+    undated = np.flatnonzero(pc.is_null(times).to_numpy())
+    if undated.size:
+        words = "not checked against the campaign's start"
+        notes.append(
+            Remark(
+                f"{source}: column 'time' is empty in {counted(undated.size, 'row', 'rows')} ({origin.rows(undated)}); {words}.",
+                f"{source}: column 'time' is empty in {few(undated.size, 'row', 'rows')}; {words}.",
+            )
+        )
     early = np.flatnonzero(pc.less(times, begin).fill_null(False).to_numpy())
     if early.size:
         dates = ", ".join(str(item.as_py()) for item in times.take(pa.array(early[:MOST_EXAMPLES])))
@@ -211,6 +223,17 @@ def _moment(start: Any) -> datetime.datetime:
         raise UsageError(f"the campaign's start is {str(start)!r}; write it as 2026-03-01") from error
 
 
+def _times(column: pa.ChunkedArray) -> pa.ChunkedArray:
+    """Return times as they are written, in the clock of their own zone; raises `ValueError` for numbers."""
+    kind = column.type
+    if pa.types.is_integer(kind) or pa.types.is_floating(kind):
+        raise ValueError(f"its type is {kind}")
+    if is_text(kind):
+        return _parsed(column)
+    zoned = pa.types.is_timestamp(kind) and kind.tz is not None
+    return (pc.local_timestamp(column) if zoned else column).cast(pa.timestamp("us"))
+
+
 def _parsed(column: pa.ChunkedArray) -> pa.ChunkedArray:
     """Read texts as times; a zone is read and dropped, so that times are compared as they are written."""
     plain = pc.replace_substring_regex(column.cast(pa.string()), r"(Z|[+-]\d{2}:?\d{2})$", "")
@@ -218,10 +241,26 @@ def _parsed(column: pa.ChunkedArray) -> pa.ChunkedArray:
     return pc.if_else(dated, column.cast(pa.string()), plain).cast(pa.timestamp("us"))
 
 
+def _returns(spend: np.ndarray, source: str, origin: Origin) -> list[str]:
+    """Say how many users brought back more than they bought: their spend is negative, and counts as it is."""
+    rows = np.flatnonzero(spend < 0)
+    if not rows.size:
+        return []
+    shown = ", ".join(f"{number:g}" for number in spend[rows[:MOST_EXAMPLES]])
+    told = [f"{source}: column 'spend' is negative in {of(rows.size, 'row', 'rows')}" for of in (counted, few)]
+    return [
+        Remark(
+            f"{told[0]} ({origin.rows(rows)}: {shown}); counted as returns of goods.",
+            f"{told[1]}; counted as returns of goods.",
+        )
+    ]
+
+
 def _number(column: pa.ChunkedArray, name: str, source: str, origin: Origin) -> np.ndarray:
     refuse_nulls(column, name, source, origin)
     kind = column.type
-    if not (pa.types.is_integer(kind) or pa.types.is_floating(kind) or pa.types.is_decimal(kind) or kind == pa.bool_()):
+    truth = kind == pa.bool_() and name in YES_OR_NO
+    if not (pa.types.is_integer(kind) or pa.types.is_floating(kind) or pa.types.is_decimal(kind) or truth):
         raise DataError(f"{source}: column {name!r} must hold numbers, not {kind}{_not_numbers(column, origin)}")
     numbers = np.asarray(column.cast(pa.float64(), safe=False).to_numpy(), np.float64)
     faults = {"is not a finite number": ~np.isfinite(numbers)}

@@ -125,10 +125,7 @@ def _block(block: int, n: int, seed: int, settings: Settings) -> Population:
     )
     tastes += np.float32(1e-6)
     tastes /= tastes.sum(axis=1, keepdims=True)
-    promotion = known["promotion"]
-    mean = promotion["share"]
-    deviation = np.sqrt(mean * (1 - mean) / (promotion["concentration"] + 1)) / (mean * (1 - mean))
-    deal = special.expit(special.logit(mean) + deviation * deals).astype(np.float32)
+    deal = _on_deal(deals)
     contacts = rng.poisson(np.exp(0.3 * deals + 0.2 * activity)).astype(np.float64)
     joined, left = _lives(rng, settings)
     tenure = np.where(
@@ -151,6 +148,14 @@ def _block(block: int, n: int, seed: int, settings: Settings) -> Population:
         cut(np.minimum(tenure, 9000).astype(np.int16)),
         {name: (cut(code), words) for name, (code, words) in codes.items()},
     )
+
+
+def _on_deal(deals: np.ndarray) -> np.ndarray:
+    """Return the share of lines that users buy on promotion, float32, as it varies between households of Complete Journey."""
+    promotion = calibration()["promotion"]
+    mean = promotion["share"]
+    deviation = np.sqrt(mean * (1 - mean) / (promotion["concentration"] + 1)) / (mean * (1 - mean))
+    return special.expit(special.logit(mean) + deviation * deals).astype(np.float32)
 
 
 def _proneness(rng: np.random.Generator, settings: Settings, deals: np.ndarray) -> np.ndarray:

@@ -52,6 +52,17 @@ def refuse_units(path: str, names: list[str], units: np.ndarray) -> None:
         )
 
 
+def _refuse_lead_days(path: str, names: list[str], lead: np.ndarray) -> None:
+    """Raise `DataError` where the days until an order arrives are negative or infinite; NaN: not said."""
+    wrong = np.flatnonzero((lead < 0) | np.isinf(lead))
+    if wrong.size:
+        shown = "; ".join(f"{names[row]}: {lead[row]:g}" for row in wrong[:3].tolist())
+        raise DataError(
+            f"{path}: column 'lead_days' must be 0 or more, but is not in {counted(int(wrong.size), 'row', 'rows')} ({shown}); "
+            "write the days until an order arrives, or leave it empty"
+        )
+
+
 @dataclass(frozen=True, eq=False)
 class Stock:
     """What is on hand, a row for an item or for all items of one kind.
@@ -90,7 +101,7 @@ def read_stock(path: str | Path, products: Products) -> Stock:
     Raises
     ------
     DataError
-        Where the file cannot be read, names no or several kinds of rows, a row twice, or units that cannot be.
+        Where the file cannot be read, names no or several kinds of rows, a row twice, or units or lead days that cannot be.
     """
     layout = layout_of(path, BY_ITEM)
     table = read_layout(layout, BY_ITEM)
@@ -106,6 +117,7 @@ def read_stock(path: str | Path, products: Products) -> Stock:
             f"{path}: column {what!r} must name each row once; {counted(len(twice), 'is', 'are')} there more often ({', '.join(twice[:3])}); add their units up"
         )
     refuse_units(str(path), names, units)
+    _refuse_lead_days(str(path), names, lead)
     if what == "item_id":
         of_item = [str(item) for item in products.item_ids.to_pylist()]
     else:

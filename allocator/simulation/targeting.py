@@ -77,18 +77,49 @@ def _mean_ranks(score: np.ndarray, order: np.ndarray) -> np.ndarray:
     return place
 
 
-def qini_curve(outcome: np.ndarray, score: np.ndarray, treated: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """Return scikit-uplift's `qini_curve`: users targeted, and Y_t - Y_c n_t / n_c among them, where scores change."""
-    order = np.argsort(score, kind="mergesort")[::-1]
-    y, t, s = outcome[order], treated[order].astype(np.float64), score[order]
-    ends = np.concatenate([np.flatnonzero(np.diff(s)), [s.size - 1]])
-    n_t, y_t = np.cumsum(t)[ends], np.cumsum(y * t)[ends]
-    n_all, y_c = ends + 1.0, np.cumsum(y * (1 - t))[ends]
-    n_c = n_all - n_t
-    gain = y_t - y_c * np.divide(n_t, n_c, out=np.zeros_like(n_t), where=n_c != 0)
-    if n_all[0] != 0 or gain[0] != 0:
-        n_all, gain = np.concatenate([[0.0], n_all]), np.concatenate([[0.0], gain])
-    return n_all, gain
+@dataclass(frozen=True)
+class PublicScores:
+    """How well a score ranks users, in the numbers of CausalML: to hold against what other tools say of the same data.
+
+    Both are sums over all treated, or all users, in the outcome's unit, and have no interval. The one of Qini, divided by
+    the number of treated users, estimates the same as `Qini.coefficient`, with the arms' shares among the users so far
+    instead of those among all.
+
+    Attributes
+    ----------
+    qini_score, auuc_score
+        As its functions of these names give them with `normalize=False`.
+    """
+
+    qini_score: float
+    auuc_score: float
+
+
+def public_scores(outcome: np.ndarray, score: np.ndarray, treated: np.ndarray) -> PublicScores:
+    """Return CausalML's `qini_score` and `auuc_score`, `(n_users,)` arrays given.
+
+    Its curves (`causalml.metrics.get_qini`, `get_cumgain`) have a point after each user, best score first, and one at 0;
+    while an arm has nobody yet they go straight from there. Users of equal scores, whose order it leaves to chance, are
+    passed over in a straight line here.
+    """
+    order = np.argsort(-score, kind="stable")
+    y, t, ranked = outcome[order], treated[order], score[order]
+    n = np.arange(1.0, y.size + 1)
+    n_t, y_t, y_c = np.cumsum(t), np.cumsum(y * t), np.cumsum(y * ~t)
+    n_c = n - n_t
+    with np.errstate(divide="ignore", invalid="ignore"):
+        more, lift = y_t - y_c * n_t / n_c, y_t / n_t - y_c / n_c
+    ends = np.append(ranked[1:] != ranked[:-1], True)
+    gained = _straight(more, ends & (n_c > 0))
+    gain = _straight(_straight(lift, (n_t > 0) & (n_c > 0)) * n, ends)
+    points = y.size + 1
+    return PublicScores(float(gained.sum()) / points - 0.5 * float(gained[-1]), float(gain.sum()) / points)
+
+
+def _straight(curve: np.ndarray, known: np.ndarray) -> np.ndarray:
+    """Return a curve that begins at 0 before its first point, straight between the points that are known."""
+    at = np.flatnonzero(known)
+    return np.interp(np.arange(curve.size), np.append(-1, at), np.append(0.0, curve[at]))
 
 
 @dataclass(frozen=True)

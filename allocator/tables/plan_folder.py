@@ -46,6 +46,11 @@ class PlanFolder:
         """The campaign file that the plan was made with; `None` where there was none."""
         return self.manifest.get("campaign")
 
+    @property
+    def is_demo(self) -> bool:
+        """Whether it is a plan of the built-in demo campaign, which has no files."""
+        return "source" in self.manifest and self.input("offers") is None
+
     def input(self, part: str) -> str | None:
         """Return the name of the plan's `offers`, `users` or `campaign`, as its command gave it; `None`: not given."""
         name = self.manifest.get("source", {}).get(part)

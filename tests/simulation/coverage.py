@@ -2,19 +2,26 @@
 
 from __future__ import annotations
 
+import functools
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
+from pathlib import Path
 
 import numpy as np
+import pyarrow as pa
 
 from allocator.simulation import offpolicy
 from allocator.simulation.effects import Sample
 from allocator.simulation.lift import Estimate, difference
 from allocator.simulation.offpolicy import Log
-from allocator.simulation.targeting import qini
+from allocator.simulation.other import other_plan
+from allocator.simulation.outcomes import Outcomes
+from allocator.simulation.targeting import by_score, qini
+from allocator.tables.plan_folder import PlanFolder
 from tests.simulation import worlds
 
 USERS, SHARE, ROWS = 4_000, 0.1, 2_000
+BAR = 1.5  # planned value above which the other plan gives what this one does: about half of the users
 
 
 @dataclass(frozen=True)
@@ -94,10 +101,49 @@ def policies(rng: np.random.Generator) -> Iterator[tuple[str, Estimate, float]]:
         yield value.name, value.mean, worlds.truth()
 
 
+def fifths(rng: np.random.Generator) -> Iterator[tuple[str, Estimate, float]]:
+    """Yield the gain measured in the best and in the last fifth by planned value."""
+    world = worlds.campaign(USERS, SHARE, rng)
+    plan = world.assignment
+    sample = Sample.of(world.columns, np.arange(USERS), plan, world.money)
+    found = by_score(sample.adjusted_net(), plan.value, sample.treated)
+    effect, parts = world.gain() - world.cost(), np.array_split(np.argsort(-plan.value, kind="stable"), len(found))
+    for name, place in (("best", 0), ("last", -1)):
+        some = parts[place][sample.treated[parts[place]]]
+        yield f"net gain of the {name} fifth", found[place].measured, float(effect[some].mean())
+
+
+def others(rng: np.random.Generator) -> Iterator[tuple[str, Estimate, float]]:
+    """Yield the value of another plan on a campaign's outcomes; the truth is that of the population of users."""
+    world = worlds.campaign(USERS, SHARE, rng)
+    plan, names = world.assignment, np.array(worlds.COUPONS)
+    gives = np.flatnonzero(plan.value > BAR)
+    table = pa.table({"user_id": gives, "coupon": names[plan.planned[gives]]})
+    outcomes = Outcomes(np.ones(USERS, bool), world.columns, None, 0, ())
+    folder = PlanFolder(Path("other"), table, {}, {})
+    found = other_plan(folder, plan, outcomes, world.money, 0.95, int(rng.integers(1 << 30)))
+    value, own = population_values()
+    for estimate in found.net:
+        yield f"other plan, {estimate.name}", estimate.mean, value
+    yield "this plan, dr", found.own.mean, own
+    yield "other plan less this one, dr", found.difference, value - own
+
+
+@functools.cache
+def population_values() -> tuple[float, float]:
+    """Return the true net per user of the plan that gives coupons above `BAR`, and of the one that gives all: of 3 M users."""
+    world = worlds.campaign(3_000_000, SHARE, np.random.default_rng(0))
+    without, effect = worlds.MARGIN * world.spend[:, 0], world.gain() - world.cost()
+    gives = world.assignment.value > BAR
+    return float((without + effect * gives).mean()), float((without + effect).mean())
+
+
 FAMILIES: tuple[Callable[[np.random.Generator], Iterator[tuple[str, Estimate, float]]], ...] = (
     lifts,
     contaminated,
     policies,
+    fifths,
+    others,
 )
 
 

@@ -167,6 +167,7 @@ def test_stock_lists_name_items_or_kinds_and_their_faults_are_named(tmp_path: Pa
     for text, words in (
         ("item_id,units\n3,5\n3,2\n", "each row once"),
         ("item_id,units\n3,-5\n", "0 or more"),
+        ("item_id,units,lead_days\n3,5,-2\n", r"'lead_days' must be 0 or more.*1 row \(3: -2\)"),
         ("colour,units\nred,5\n", "exactly one attribute"),
         ("item_id,units\n", "no rows"),
     ):

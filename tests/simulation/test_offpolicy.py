@@ -1,4 +1,4 @@
-"""Off-policy estimates and Qini's curve: the same numbers as the public formulas, to 1e-9."""
+"""Off-policy estimates and Qini's curve; against the numbers of public libraries see `test_peers`."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ import pytest
 from allocator.errors import DataError
 from allocator.simulation import offpolicy
 from allocator.simulation.offpolicy import Log
-from allocator.simulation.targeting import by_score, qini, qini_curve
+from allocator.simulation.targeting import by_score, qini
 from tests.simulation import worlds
 
 N = 3_000
@@ -23,30 +23,6 @@ def made(log: worlds.Logs) -> tuple[Log, np.ndarray]:
     index, predicted = np.arange(N), offpolicy.fit_rewards(log.features, log.arm, log.reward, 3)
     match = (log.arm == log.want).astype(float)
     return Log.of(log.reward, log.propensity, match, predicted[index, log.arm], predicted[index, log.want]), predicted
-
-
-def test_estimates_are_those_of_open_bandit_pipelines_formulas(log: worlds.Logs) -> None:
-    """As its estimators of version 0.4 and 0.5 compute them: `action_dist` is the policy, `pscore` the propensity."""
-    ours, predicted = made(log)
-    index = np.arange(N)
-    action_dist = np.zeros((N, 3))
-    action_dist[index, log.want] = 1.0
-    weight = action_dist[index, log.arm] / log.propensity
-    baseline = np.average(predicted, weights=action_dist, axis=1)
-    correction = log.reward - predicted[index, log.arm]
-    expected = {
-        "ips": (log.reward * weight).mean(),
-        "snips": (log.reward * weight / weight.mean()).mean(),
-        "dr": (baseline + weight * correction).mean(),
-    }
-    for estimator in offpolicy.ESTIMATORS:
-        found = estimator(ours)
-        assert found.mean.value == pytest.approx(expected[found.name], abs=1e-9)
-    switched = (baseline + (weight <= 3.0) * weight * correction).mean()
-    assert offpolicy.switch_dr(ours, threshold=3.0).mean.value == pytest.approx(switched, abs=1e-9)
-    clipped = (log.reward * np.minimum(weight, 3.0)).mean()
-    assert offpolicy.ips(ours, clip=3.0).mean.value == pytest.approx(clipped, abs=1e-9)
-    assert offpolicy.ips(ours, clip=3.0).capped == int((weight > 3.0).sum()) > 0
 
 
 def test_the_policy_that_was_logged_is_worth_the_mean_reward(log: worlds.Logs) -> None:
@@ -78,37 +54,6 @@ def test_a_log_that_cannot_be_used_is_refused(log: worlds.Logs, column: str, val
 def ranked() -> tuple[np.ndarray, np.ndarray, np.ndarray]:
     rng = np.random.default_rng(0)
     return (rng.random(2_000) < 0.3).astype(float), rng.normal(size=2_000).round(1), rng.random(2_000) < 0.9
-
-
-def test_qini_curve_is_scikit_uplifts() -> None:
-    """Its `qini_curve`, step by step: descending scores, points where the score changes, Y_t - Y_c n_t / n_c."""
-    outcome, score, treated = ranked()
-    order = np.argsort(score, kind="mergesort")[::-1]
-    y, t, s = outcome[order], treated[order].astype(float), score[order]
-    at = np.r_[np.where(np.diff(s))[0], s.size - 1]
-    n_t, n_all = np.cumsum(t)[at], at + 1
-    n_c = n_all - n_t
-    curve = np.cumsum(y * t)[at] - np.cumsum(y * (1 - t))[at] * np.divide(
-        n_t, n_c, out=np.zeros_like(n_t), where=n_c != 0
-    )
-    users, gain = qini_curve(outcome, score, treated)
-    np.testing.assert_allclose(users, np.r_[0, n_all], atol=1e-9)
-    np.testing.assert_allclose(gain, np.r_[0, curve], atol=1e-9)
-
-
-def test_qini_curve_is_causalmls_where_scores_are_distinct() -> None:
-    """Its `get_qini`: cumulated treated outcome less the control's, scaled by the ratio of the arms."""
-    outcome, score, treated = ranked()
-    score = score + np.random.default_rng(1).random(score.size)
-    order = np.argsort(-score)
-    y, t = outcome[order], treated[order].astype(float)
-    n_t, n_c = np.cumsum(t), np.cumsum(1 - t)
-    with np.errstate(divide="ignore", invalid="ignore"):
-        theirs = np.nan_to_num(np.cumsum(y * t) - np.cumsum(y * (1 - t)) * n_t / n_c)
-    users, gain = qini_curve(outcome, score, treated)
-    defined = n_c > 0  # before the first control user CausalML has no number
-    np.testing.assert_allclose(gain[1:][defined], theirs[defined], atol=1e-9)
-    assert users[-1] == outcome.size
 
 
 def test_qini_coefficient_is_the_area_between_its_curve_and_the_line() -> None:

@@ -168,6 +168,42 @@ def test_a_plan_says_what_its_offers_cost_and_bring_in(tmp_path: Path) -> None:
     np.testing.assert_allclose(issued.moved, [0.7, 0.1, 0.1])
 
 
+CAMPAIGN = """
+[campaign]
+contact_cost = 0.05
+[[coupon]]
+id = "a"
+kind = "fixed"
+amount = 1.8
+[[coupon]]
+id = "b"
+kind = "percent"
+amount = 10
+"""
+
+
+def test_without_a_liability_a_redemption_costs_the_face_value(tmp_path: Path) -> None:
+    """As in the plan's own summary; a percent coupon without a cap has no face value."""
+    issued = issued_of(plan(tmp_path, CAMPAIGN, redeem_probability=[0.5, 0.1, 0.2]))
+    np.testing.assert_allclose(issued.paid, [1.8, (0.6 - 0.05) / 0.1, 1.8])
+    np.testing.assert_allclose(issued.contact, [0.1, 0.05, 0.14])
+    notes = " ".join(issued.assumptions)
+    assert "coupon's face value" in notes and "no liability is known of 1 offer" in notes
+    with pytest.raises(DataError, match="nor have all its coupons a face value"):
+        issued_of(plan(tmp_path, CAMPAIGN))
+
+
+@pytest.mark.slow
+def test_a_plan_with_confidence_is_overrun_as_often_as_it_says(allocate: Allocate, tmp_path: Path) -> None:
+    """The demo has no liability: summary and simulation must take the same."""
+    assert allocate("--budget", "20k", "--confidence", "95%", "-o", tmp_path / "plan", "-q").code == 0
+    run = allocate("simulate", tmp_path / "plan", "--runs", 4_000, "--seed", 1, "--json")
+    found, summary = json.loads(run.out), json.loads((tmp_path / "plan" / "summary.json").read_text())
+    assert found["overrun_probability"]["low"] < 0.05 < found["overrun_probability"]["high"] + 0.005
+    # Where redemptions take less than the face value on average, the summary alone counts on the worst.
+    assert 0.9 * summary["risk"]["worst"] < found["worst_spend"] <= summary["risk"]["worst"] + 0.01
+
+
 def test_what_a_plan_does_not_say_is_said(tmp_path: Path) -> None:
     issued = issued_of(plan(tmp_path, redeem_probability=[0.5, 0.1, 0.2]))
     assert any("no liability" in note for note in issued.assumptions)
