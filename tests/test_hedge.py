@@ -244,3 +244,15 @@ def test_the_command_asks_for_draws(tmp_path: Path, capsys: pytest.CaptureFixtur
         app(["hedge", "--offers", str(tmp_path / "offers.parquet"), "--budget", "5"])
     assert exit_code.value.code == 3
     assert "value_draw_0" in capsys.readouterr().err
+
+
+def test_a_plan_that_issues_nothing_says_so_and_blames_no_column(allocate: Allocate, tmp_path: Path) -> None:
+    rng = np.random.default_rng(0)
+    table = {"user_id": np.arange(50), "coupon": ["a"] * 50, "value": np.full(50, 0.1), "cost": np.ones(50)}
+    draws = {f"value_draw_{j}": rng.normal(0.1, 0.01, 50) + (5.0, -5.0)[j % 2] for j in range(4)}
+    chance = {"redeem_probability": np.full(50, 0.5), "liability": np.full(50, 2.0)}
+    parquet.write_table(pa.table(table | draws | chance), tmp_path / "offers.parquet")
+    run = allocate("hedge", "--offers", tmp_path / "offers.parquet", "--budget", 20, "--rule", "worst")
+    assert run.code == 0, run.err
+    assert "issues nothing, so that it spends nothing" in " ".join(run.out.split())
+    assert "neither redeem_probability" not in run.out

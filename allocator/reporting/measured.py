@@ -134,7 +134,7 @@ def _against_plan(measured: Measurement) -> str:
     if whole.purchases is not None:
         lines.insert(1, ("further buyers", math.nan, whole.purchases, whole.purchases.value, 0))
     if not math.isnan(whole.redemptions):
-        lines.insert(2, ("redemptions", math.nan, None, whole.redemptions, 0))
+        lines.insert(2, ("redemptions", measured.planned_redemptions, None, whole.redemptions, 0))
     rows = [_against(*line) for line in lines]
     columns = [
         Column("of the whole campaign"),

@@ -115,12 +115,13 @@ def _effects(screen: Console, measured: Measurement) -> None:
     if whole.purchases is not None:
         rows.add_row("further buyers", "", f"{whole.purchases.value:,.0f}", ends(whole.purchases, 0))
     if not math.isnan(whole.redemptions):
-        rows.add_row("redemptions", "", f"{whole.redemptions:,.0f}", "")
+        planned = f"{measured.planned_redemptions:,.0f}" if math.isfinite(measured.planned_redemptions) else ""
+        rows.add_row("redemptions", planned, f"{whole.redemptions:,.0f}", "")
     observed = f"{whole.cost:,.2f}" if measured.money.observed else "not observed"
     rows.add_row("cost", f"{whole.planned_cost:,.2f}", observed, "")
     rows.add_row("net gain", f"{whole.planned_net:,.2f}", f"{whole.net.value:,.2f}", ends(whole.net, 0))
-    planned = whole.planned_net / whole.planned_cost if whole.planned_cost > 0 else math.nan
-    rows.add_row("net gain per cost (iROI)", _number(planned), _number(whole.iroi.value), ends(whole.iroi))
+    ratio = whole.planned_net / whole.planned_cost if whole.planned_cost > 0 else math.nan
+    rows.add_row("net gain per cost (iROI)", _number(ratio), _number(whole.iroi.value), ends(whole.iroi))
     set_off(screen, rows)
 
 

@@ -85,6 +85,8 @@ def warnings(summary: Summary) -> list[str]:
 def spend(summary: Summary) -> str:
     """Say what the plan may really spend."""
     risk, currency = summary.risk, summary.currency
+    if not summary.issued:
+        return "The plan issues nothing, so that it spends nothing."
     if risk is None:
         return (
             "What the plan may spend beyond what is expected is not known: the offers have neither redeem_probability nor "

@@ -113,20 +113,28 @@ def _codes(column: pa.ChunkedArray, blank_first: bool = True) -> tuple[np.ndarra
     return np.array([index[name] for name in names], np.int64)[code], tuple(ordered)
 
 
-def coupons_of(folder: PlanFolder, user_ids: pa.Array, source: str) -> np.ndarray:
-    """Return what a plan gives each of these users, `(n_users,)` objects: coupons joined by `+`, or an empty text.
+def users_of_offers(folder: PlanFolder, user_ids: pa.Array, source: str) -> np.ndarray:
+    """Return the place of each issued offer's user among these ids, `(n_offers,)` int64; -1: not among them.
 
     `source` is where the users come from. Raises `DataError` where it writes them in another way than the plan.
     """
-    plan, users = same_ids(folder.plan.select(["user_id", "coupon"]), pa.table({"user_id": user_ids}))
+    plan, users = same_ids(folder.plan.select(["user_id"]), pa.table({"user_id": user_ids}))
     if is_text(plan["user_id"].type) != is_text(users["user_id"].type):
         raise DataError(
             f"{folder.path}: user_id is {plan['user_id'].type} there but {users['user_id'].type} in {source}; write both the same way"
         )
-    kind = users["user_id"].type
-    place = pc.index_in(one_chunk(plan["user_id"].cast(kind)), value_set=one_chunk(users["user_id"]))
-    place = place.fill_null(-1).to_numpy(zero_copy_only=False).astype(np.int64)
-    coupons = decoded(plan["coupon"]).to_numpy(zero_copy_only=False)
+    ids = one_chunk(plan["user_id"].cast(users["user_id"].type))
+    place = pc.index_in(ids, value_set=one_chunk(users["user_id"])).fill_null(-1)
+    return place.to_numpy(zero_copy_only=False).astype(np.int64)
+
+
+def coupons_of(folder: PlanFolder, user_ids: pa.Array, source: str) -> np.ndarray:
+    """Return what a plan gives each of these users, `(n_users,)` objects: coupons as `in_order`, or an empty text.
+
+    Raises `DataError` as `users_of_offers`.
+    """
+    place = users_of_offers(folder, user_ids, source)
+    coupons = decoded(folder.plan["coupon"]).to_numpy(zero_copy_only=False)
     gives = np.full(len(user_ids), "", object)
     order = np.argsort(place, kind="stable")
     order = order[place[order] >= 0]
@@ -134,4 +142,10 @@ def coupons_of(folder: PlanFolder, user_ids: pa.Array, source: str) -> np.ndarra
     gives[place[order[~repeated]]] = coupons[order[~repeated]]
     for row in order[repeated].tolist():  # users with several coupons are the exception
         gives[place[row]] = f"{gives[place[row]]}+{coupons[row]}"
-    return gives
+    return in_order(gives)
+
+
+def in_order(names: np.ndarray) -> np.ndarray:
+    """Return names of coupons, `(n,)` objects, in which several of one user stand in one order, whoever joined them by `+`."""
+    distinct, code = np.unique(names.astype(str), return_inverse=True)
+    return np.array(["+".join(sorted(name.split("+"))) for name in distinct.tolist()], object)[code]

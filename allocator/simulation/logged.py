@@ -15,7 +15,7 @@ from allocator.errors import DataError, counted
 from allocator.history.trial import COLUMNS
 from allocator.history.trial_door import PROPENSITY_OF
 from allocator.simulation import offpolicy
-from allocator.simulation.assignment import coupons_of
+from allocator.simulation.assignment import coupons_of, in_order
 from allocator.simulation.lift import Estimate, check_confidence, student
 from allocator.simulation.naming import renamed, without_coupon
 from allocator.simulation.offpolicy import Log, PolicyValue
@@ -105,6 +105,7 @@ def value_on_log(
         raise DataError(f"{source}: no user of the trial gets a coupon by the plan; are these the same users?")
     got = decoded(table["coupon"]).cast(pa.string()).fill_null("").to_numpy(zero_copy_only=False).astype(object)
     got[without_coupon(got, control, source)] = ""
+    got = in_order(got)
     reward, chance = _floats(table, outcome, source), _chances(table, got, source)
     arms, code = np.unique(np.concatenate([got, ours]).astype(str), return_inverse=True)
     arm, want = code[: got.size], code[got.size :]

@@ -19,7 +19,7 @@ from allocator.campaign.reading import parse_campaign
 from allocator.campaign.terms import Header
 from allocator.errors import DataError, UsageError, counted
 from allocator.shares import percent
-from allocator.simulation.assignment import Assignment, read_assignment
+from allocator.simulation.assignment import PROPENSITIES, Assignment, read_assignment, users_of_offers
 from allocator.simulation.effects import LEAST_SHOWN, Cell, Effects, Money, Sample, cells
 from allocator.simulation.lift import Estimate, check_confidence, difference
 from allocator.simulation.naming import Remark, few
@@ -47,6 +47,9 @@ class Measurement:
         All users who were planned to get a coupon.
     coupons, segments
         The same by planned coupon, and by the value of each users' column asked for.
+    planned_redemptions
+        How many of the coupons issued to the treated the plan expected to be redeemed; NaN where it has no
+        redeem_probability.
     balance
         Difference of pre-period spend between the arms: near 0 where the draw was random; `None` without it.
     answered
@@ -77,6 +80,7 @@ class Measurement:
     overall: Effects
     coupons: tuple[Cell, ...]
     segments: tuple[Cell, ...]
+    planned_redemptions: float
     balance: Estimate | None
     answered: tuple[float, float, float]
     contaminated: int
@@ -174,6 +178,7 @@ def measure(
         overall=sample.effects(confidence=confidence),
         coupons=tuple(cells(sample, "coupon", assignment.planned[rows], assignment.planned_names, confidence)),
         segments=tuple(_segments(sample, users, by, assignment, rows, confidence)),
+        planned_redemptions=_planned_redemptions(folder, assignment, rows),
         balance=sample.balance(confidence),
         answered=_answered(assignment, use, found.known, notes),
         contaminated=contaminated,
@@ -240,6 +245,17 @@ def _contamination(
         )
         notes.append(Remark(f"{many}; e.g. {examples_of(assignment.user_ids, rows[bad])}{rest}", f"{public}{rest}"))
     return int(bad.size), corrected
+
+
+def _planned_redemptions(folder: PlanFolder, assignment: Assignment, rows: np.ndarray) -> float:
+    """Return how many of what was issued to these users the plan expected to be redeemed; NaN where it does not say."""
+    if "redeem_probability" not in folder.plan.column_names:
+        return float("nan")
+    measured = np.zeros(assignment.held.size, bool)
+    measured[rows] = ~assignment.held[rows]
+    place = users_of_offers(folder, assignment.user_ids, PROPENSITIES)
+    chance = folder.plan["redeem_probability"].to_numpy().astype(np.float64)
+    return float(chance[(place >= 0) & measured[place]].sum())
 
 
 def _moved(assignment: Assignment, notes: list[str]) -> tuple[int, int]:

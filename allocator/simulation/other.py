@@ -11,7 +11,7 @@ import numpy as np
 from allocator.errors import DataError
 from allocator.shares import percent
 from allocator.simulation import offpolicy
-from allocator.simulation.assignment import Assignment, coupons_of
+from allocator.simulation.assignment import Assignment, coupons_of, in_order
 from allocator.simulation.effects import Money, Sample
 from allocator.simulation.lift import Estimate, student
 from allocator.simulation.offpolicy import Log, PolicyValue
@@ -58,8 +58,7 @@ def other_plan(
     """
     folder = other if isinstance(other, PlanFolder) else read_plan_folder(other)
     theirs = coupons_of(folder, assignment.user_ids, "the plan that is measured")
-    names = np.array(assignment.planned_names, object)
-    ours = names[assignment.planned]
+    ours = in_order(np.array(assignment.planned_names, object))[assignment.planned]
     planned = (assignment.planned > 0) & assignment.randomised & found.known
     agrees, nothing = theirs == ours, theirs == ""
     rows = np.flatnonzero(planned & (agrees | nothing))

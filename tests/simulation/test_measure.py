@@ -4,19 +4,23 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pandas as pd
+import pyarrow as pa
 import pytest
 
 from allocator.errors import DataError, UsageError
 from allocator.reporting.measurement import headline
 from allocator.simulation import measure
+from allocator.simulation.assignment import coupons_of, in_order
 from allocator.simulation.logged import value_on_log
 from allocator.simulation.naming import Remark
 from allocator.simulation.targeting import public_scores
+from allocator.tables.plan_folder import PlanFolder, read_plan_folder
 from tests.benchmarks.measurement import write_campaign
 from tests.simulation import worlds
 
@@ -264,6 +268,25 @@ def test_another_plan_is_valued_on_these_outcomes(run: Run, tmp_path: Path) -> N
     gap = (np.where(keep, 0.0, -1.0) * (world.gain() - world.cost())).mean()
     assert found.difference.low < gap < found.difference.high
     assert (found.users, found.different, found.new) == (USERS, 0, 0)
+
+
+def test_several_coupons_of_a_user_are_the_same_in_any_order() -> None:
+    assert in_order(np.array(["b+a", "", "a+b", "c"], object)).tolist() == ["a+b", "", "a+b", "c"]
+    table = pa.table({"user_id": [2, 1, 2, 9], "coupon": ["b", "c", "a", "a"]})
+    gives = coupons_of(PlanFolder(Path("plan"), table, {}, {}), pa.array([1, 2, 3]), "here")
+    assert gives.tolist() == ["c", "a+b", ""]
+
+
+def test_planned_redemptions_are_those_of_the_users_who_are_measured(run: Run) -> None:
+    plan, outcomes, world = run
+    folder = read_plan_folder(plan)
+    assert np.isnan(measure(folder, outcomes).planned_redemptions)
+    chance = np.linspace(0.1, 0.4, folder.plan.num_rows)
+    told = replace(folder, plan=folder.plan.append_column("redeem_probability", pa.array(chance)))
+    assert measure(told, outcomes).planned_redemptions == pytest.approx(chance.sum())
+    lost = np.flatnonzero(world.treated)[:3]  # the plan's rows are the treated in order
+    left = measure(told, outcomes.drop(index=lost), absent="drop").planned_redemptions
+    assert left == pytest.approx(chance[3:].sum())
 
 
 def test_another_plan_that_knows_who_was_held_out_is_refused(run: Run) -> None:
