@@ -12,18 +12,20 @@ from allocator.limit import Limit
 from allocator.problem import Problem
 from allocator.solvers.assigning import Assigning
 from allocator.solvers.ejection import STYLES, chain_round, states_of
-from allocator.solvers.exchange import aimed, table_of
+from allocator.solvers.exchange import aimed
 from allocator.solvers.filling import filled
+from allocator.solvers.fitting import fitted
 from allocator.solvers.knapsacks import Knapsacks
 from allocator.solvers.part import part_of
 from allocator.solvers.piece import Piece
 from allocator.solvers.pool import pool_of
 from allocator.solvers.programs import Program
+from allocator.solvers.table import table_of
 from allocator.solvers.tally import Tally
 
 
 def small_problems() -> Iterator[Problem]:
-    """Yield a complete grid with one offer a user, and a sparse table with several, at-least limits and segments."""
+    """Yield a complete grid with one offer a user, a sparse table with several, at-least limits and segments, and overlaps."""
     rng = np.random.default_rng(0)
     cost = rng.random((40, 3)) + 0.5
     value = cost * rng.normal(1.5, 0.5, cost.shape)
@@ -46,10 +48,12 @@ def small_problems() -> Iterator[Problem]:
         max_per_user=2,
         exclusive=[["a", "b"]],
     )
+    some = Limit("some", at_most=6.0, users=np.arange(40) % 3 == 0)
+    yield Problem.from_arrays(value, cost, budget=15.0, quantities=[5, None, None], limits=[some])
 
 
 def warm(problem: Problem, piece: Piece) -> None:
-    """Run what small problems do not come to: smoothing, a plan filled in one sweep, chains, exchanges that aim, curves."""
+    """Run what small problems do not come to: smoothing, a plan filled in one sweep, chains, exchanges that aim and that fit, curves."""
     prices = np.where(np.isfinite(piece.folding.at_most), 0.1, -0.1)
     piece.soft(prices, 0.1)
     nowhere = np.zeros(prices.size)
@@ -67,6 +71,7 @@ def warm(problem: Problem, piece: Piece) -> None:
         chain_round(states, states.best(), STYLES[0], 1.0, 0, np.zeros(1, np.uint8))
     table = table_of(piece, prices, used, pool, np.ones(prices.size, dtype=bool), -np.inf, 0)
     aimed(table, pool.start(), np.inf, 1)
+    fitted(table, pool.start(), 1.0, 1e-5)
 
 
 def warm_knapsacks() -> None:
