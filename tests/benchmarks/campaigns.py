@@ -1,7 +1,7 @@
-"""What campaigns of a million users cost to make up and to run, how often a budget kept with confidence is overrun, what care costs.
+"""What campaigns of a million users cost to make up and to run, and how often a budget kept with confidence is overrun.
 
-`python -m tests.benchmarks.campaigns market`, `... runs`, `... overrun`, `... shops`, `... care`; processor seconds, so that a
-busy machine counts for little; peak memory is the whole process'.
+`python -m tests.benchmarks.campaigns market`, `... runs`, `... overrun`, `... shops`; processor seconds, so that a busy machine
+counts for little; peak memory is the whole process'.
 """
 
 from __future__ import annotations
@@ -14,13 +14,11 @@ import numpy as np
 
 from allocator import Problem, solve, verify
 from allocator.campaign import parse_campaign
-from allocator.careful import trade_off
 from allocator.chance import Chance
 from allocator.demo.market import CONTACT_COST, market
 from allocator.shares import percent
 from allocator.simulation import Issued, Market, simulate
-from allocator.simulation.estimates import mean
-from allocator.simulation.folder import campaign_text, trial_table, users_table
+from allocator.simulation.folder import campaign_text
 from allocator.simulation.market import NOTHING
 from tests.benchmarks.measurement import binomial
 
@@ -124,41 +122,6 @@ def shops(users: int, campaigns: int, confidence: float) -> None:
     )
 
 
-def care(users: int, markets: int, rule: str, draws: int = 50) -> None:
-    """Plan made-up markets from draws of the effects learned of their trials, boldly, half carefully and carefully.
-
-    What a plan truly earns is the market's own expectation. The bad cases are the worst fifth of the markets, each plan's own.
-    """
-    from allocator.learning import quick_candidates, score, train
-
-    true, promised, begun = [], [], time.process_time()
-    for seed in range(markets):
-        drawn = Market.draw(users, seed)
-        terms = parse_campaign(campaign_text(drawn))
-        model = train(trial_table(drawn), campaign=terms, candidates=quick_candidates(), seed=seed)
-        offers = score(model, users_table(drawn), terms, draws=draws, seed=seed)
-        shape = (users, len(drawn.coupons))
-        value, cost = (offers[name].to_numpy().reshape(shape) for name in ("value", "cost"))
-        values = np.array([offers[f"value_draw_{j}"].to_numpy() for j in range(draws)]).reshape(draws, *shape)
-        problem = Problem.from_arrays(value, cost, limits=terms.limits(None), coupons=drawn.coupon_ids)
-        found = trade_off(problem, values, rule, steps=3, time_limit=30.0)
-        assert isinstance(found, list)
-        true.append([drawn.truth.value[item.plan.user, item.plan.coupon].sum() for item in found])
-        promised.append([[item.values.mean(), item.care.tail(item.values)] for item in found])
-    earned, said = np.array(true), np.array(promised)
-    print(f"{markets} markets of {users:,} users, {rule}, {draws} draws; {time.process_time() - begun:.0f} CPU s")
-    print("| plan | truly earned | less than the boldest, 95 % | worst fifth | drawn: mean | drawn: bad cases |")
-    print("| --- | --- | --- | --- | --- | --- |")
-    for place, name in enumerate(("best mean", "half way", "careful")):
-        less = mean(earned[:, 0] - earned[:, place])
-        worst = np.sort(earned[:, place])[: max(1, markets // 5)].mean()
-        drawn_mean, bad = said[:, place].mean(axis=0)
-        print(
-            f"| {name} | {earned[:, place].mean():,.0f} | {less.value:,.0f} ({less.low:,.0f} to {less.high:,.0f}) | {worst:,.0f} | "
-            f"{drawn_mean:,.0f} | {bad:,.0f} |"
-        )
-
-
 def _peak() -> str:
     return f"peak {resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 2**20:.1f} GiB"
 
@@ -166,20 +129,17 @@ def _peak() -> str:
 def main() -> None:
     """Run the parts that are named; all by default."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("parts", nargs="*", choices=["market", "runs", "overrun", "shops", "care", []], default=[])
+    parser.add_argument("parts", nargs="*", choices=["market", "runs", "overrun", "shops", []], default=[])
     parser.add_argument("--users", type=int, default=1_000_000, help="of market and runs")
     parser.add_argument("--seed", type=int, default=1)
     parser.add_argument("--runs", type=int, default=1_000)
     parser.add_argument("--campaigns", type=int, default=200)
-    parser.add_argument("--campaign-users", type=int, default=2_000, help="of each campaign of overrun, shops and care")
+    parser.add_argument("--campaign-users", type=int, default=2_000, help="of each campaign of overrun and shops")
     parser.add_argument("--confidence", type=float, default=0.95)
-    parser.add_argument("--rule", default="cvar:0.8", help="of care")
     parser.add_argument("--shock", type=float, default=0.1)
     asked = parser.parse_args()
     if "shops" in asked.parts:
         shops(asked.campaign_users, asked.campaigns, asked.confidence)
-    if "care" in asked.parts:
-        care(asked.campaign_users, asked.campaigns, asked.rule)
     parts = asked.parts or ["market", "runs", "overrun"]
     if "market" in parts:
         made_up(asked.users, asked.seed)
