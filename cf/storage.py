@@ -27,10 +27,10 @@ from cf.ids import Ids
 from cf.interactions import Interactions, Weighting
 from cf.models import als, content, ease, frequency, hybrid, knn, popularity, repeat, tifu, two_tower
 from cf.neighbours import similarity
-from cf.relevance import crowd, relevance, scopes
+from cf.relevance import chance, crowd, joint, network, relevance, scopes, together
 
 FORMAT = "cf model"
-VERSION = 4
+VERSION = 5
 MODULES = (
     als,
     content,
@@ -44,6 +44,10 @@ MODULES = (
     two_tower,
     similarity,
     crowd,
+    chance,
+    joint,
+    network,
+    together,
     boosting,
     relevance,
     scopes,

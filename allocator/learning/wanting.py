@@ -23,7 +23,7 @@ CATEGORIES = 12  # that relevance is learned on beside the coupons' scopes: a la
 JUDGED = 5_000  # users whose last window is foretold for the card
 LEAST_JUDGED = 3  # windows, so that the last can be foretold from two
 # To be judged, a model is fitted without the last window: smaller, since the card needs no last digit.
-JUDGE = {"most_users": 10_000, "most_rows": 300_000, "most_short_rows": 100_000, "models": 1}
+JUDGE = {"most_users": 10_000, "most_rows": 300_000, "most_short_rows": 100_000}
 BINS = 5
 EVERYTHING = "everything"
 

@@ -8,7 +8,7 @@ import numpy.typing as npt
 from cf.interactions import Interactions
 from cf.relevance import kernels
 from cf.relevance.crowd import Crowd
-from cf.relevance.gathering import sums
+from cf.relevance.gathering import Sums, sums
 from cf.relevance.scopes import Scopes
 
 Floats = npt.NDArray[np.float32]
@@ -61,13 +61,13 @@ def log_odds(share: Floats) -> Floats:
     return np.log(share / (1.0 - share))
 
 
-def features(history: Interactions, scopes: Scopes, crowd: Crowd, window: float) -> Floats:
+def features(history: Interactions, scopes: Scopes, crowd: Crowd, window: float, found: Sums | None = None) -> Floats:
     """Return `(users, scopes, len(NAMES))` of every user of a history, as of its `now`, NaN where there is nothing.
 
     Counts are brought to a common scale, visits a window of `window` days, by how long the user has been known, so that a
-    model learned early in a log holds late in it.
+    model learned early in a log holds late in it. `found`: the `sums` of the history, where they are known.
     """
-    found = sums(history, scopes)
+    found = found or sums(history, scopes)
     pair, user = found.pair, found.user
     known = np.clip(user[:, 6], 1.0, crowd.days) + 1.0
     lives = np.array(kernels.LIVES)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from dataclasses import dataclass
 
 import numpy as np
@@ -68,14 +69,28 @@ class Past:
                 found.append((halves % 2 == 0, span))
         return found
 
-    def _read(self, begin: int) -> Span | None:
+    def before(self, begin: int) -> tuple[Interactions, Interactions] | None:
+        """Return what was known of the learners at a moment, and their window from then on; None before the first event."""
         if begin <= self._first:
             return None
         at = np.datetime64(begin, "s")
         known = self._users.before(at)
         active = np.flatnonzero(np.diff(known.start))
-        known = known.only(active)
-        later = self._users.between(at, np.datetime64(begin + self._step, "s")).only(active)
+        return known.only(active), self._users.between(at, np.datetime64(begin + self._step, "s")).only(active)
+
+    def moments(self, now: int, parts: int, most: int) -> Iterator[tuple[Interactions, Interactions]]:
+        """Give `before` of the windows that had ended by `now`, the latest first, `parts` to a window's length, at most `most`."""
+        for number in range(most):
+            found = self.before(now - self._step - self._step * number // parts)
+            if found is None:
+                return
+            yield found
+
+    def _read(self, begin: int) -> Span | None:
+        found = self.before(begin)
+        if found is None:
+            return None
+        known, later = found
         visit = known.last_visits(1)
         return Span(
             full_inputs(sums(known, self._scopes)),
@@ -137,7 +152,7 @@ def full_inputs(found: Sums) -> Floats:
         np.log1p(np.maximum(user[:, 5:6], 0.0)),
         np.log1p(user[:, 8:9]),
         np.log1p(user[:, 7:8] / visits),
-        np.log1p(user[:, 9:10] / visits),
+        np.log1p(np.maximum(user[:, 9:10], 0.0) / visits),  # refunds may leave less than nothing
     ]
     return np.concatenate([*paces, *activity], axis=1).astype(np.float32)
 
@@ -150,5 +165,5 @@ def basket_inputs(found: Sums) -> Floats:
     held = (found.pair[..., 0] > 0).astype(np.float32)
     idle = np.maximum(found.user[:, 5:6], 0.0)
     recency = [np.log1p(idle), np.log1p(idle) ** 2, idle < np.array(RECENCIES)]
-    size = np.log1p(found.user[:, 7:10])
+    size = np.log1p(np.maximum(found.user[:, 7:10], 0.0))
     return np.concatenate([held, size, *recency], axis=1).astype(np.float32)

@@ -80,3 +80,18 @@ def outcomes(first, last, item, money, scope_start, scope_of, bought, spent):  #
                 bought[u, scope_of[at]] = True
                 if money.size:
                     spent[u, scope_of[at]] += money[e]
+
+
+@njit(nogil=True, cache=True, parallel=True)
+def standard(rows, middle, scale, most, missing, out):  # type: ignore[no-untyped-def]
+    """Fill `out`, `(rows, columns + missing.size)` float32, with (row - middle) / scale within +-`most`, 0 for NaN.
+
+    After the columns: 1 where that of number `missing` is NaN, else 0.
+    """
+    columns = middle.size
+    for r in prange(rows.shape[0]):
+        for c in range(columns):
+            value = (rows[r, c] - middle[c]) / scale[c]
+            out[r, c] = 0.0 if np.isnan(value) else min(max(value, -most), most)
+        for place in range(missing.size):
+            out[r, columns + place] = 1.0 if np.isnan(rows[r, missing[place]]) else 0.0

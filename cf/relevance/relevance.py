@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-from concurrent.futures import ThreadPoolExecutor
+from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass, field, replace
 from typing import Any
 
@@ -18,30 +17,32 @@ from cf.events.columns import DAY
 from cf.ids import Ids
 from cf.interactions import Interactions
 from cf.progress import Progress, silent
+from cf.relevance.chance import Chance
 from cf.relevance.crowd import Crowd, crowd_of
 from cf.relevance.features import NAMES, features
 from cf.relevance.foretelling import Past
-from cf.relevance.gathering import outcomes
+from cf.relevance.gathering import outcomes, sums
+from cf.relevance.network import Network, Perceptron
+from cf.relevance.rows import PAIRS, Rows, drawn
 from cf.relevance.scopes import Scopes
+from cf.relevance.together import Together, together_of
 
 Floats = npt.NDArray[np.float32]
-PAIRS = 200_000  # (user, scope) pairs at a time: 26 MB of features, as much again of sums
 STARTS = 2  # of past windows to a window's length: they overlap by a half
-LEAST_SHARE = 200_000  # rows of a booster, where there are several
-WORKERS = 2  # boosters fitted at a time
+WORKERS = 2  # boosters and networks fitted at a time
 LEVEL_USERS = 2_000  # whose mean probability is brought to the level of the last windows
 MOST_SHIFT = 1.0  # in log-odds
 FEW = 3  # visits
 VISITS = NAMES.index("visits")
 FEW_LOG = np.log1p(FEW) + 1e-3
 FEW_IN_MAIN = 0.2  # share of the rows of users with few visits that the main booster sees too
-SPARE = 3.0  # pairs whose features are made for one that is drawn: more users, fewer pairs of each, tell more
+HABITS_SHARE, VISIT_SHARE = 0.2, 0.5  # of the joint networks, in the log-odds of users of many visits, and of one
 MOST_VISITS = 10  # of a history that is cut short for training
 
 
 @dataclass(frozen=True)
 class Relevance:
-    """Gradient boosting on recency, frequency and filtering scores, trained on windows of the past.
+    """Gradient boosting and a network on recency, frequency and filtering scores, trained on windows of the past.
 
     At the start of each of the last `past_windows` windows, and at their middles, features are taken from what was known
     then, and the target is what was bought in the window that begins there. A share of the users enter with their history cut to one or a few visits too, so that
@@ -61,10 +62,13 @@ class Relevance:
         (user, scope, window) rows to learn from, with the full history.
     most_short_rows
         The same with the history cut short.
+    most_tree_rows
+        Of these, how many the trees learn from, which take longer than the network.
     boosting, short, spending
-        Of the probability; of that of users with `FEW` visits or fewer, who have a booster of their own; and of the spend.
-    models
-        Boosters of the probability, each fitted to its share of the rows; their log-odds are averaged.
+        Trees of the probability; of that of users with `FEW` visits or fewer, who have trees and a network of their own;
+        and of the spend.
+    network, short_network
+        Networks of the probability, for both sorts of users; the log-odds are the mean of theirs and the trees'.
     """
 
     window: float = 28.0
@@ -73,16 +77,18 @@ class Relevance:
     most_users: int = 20_000
     most_rows: int = 1_000_000
     most_short_rows: int = 450_000
-    models: int = 2
-    boosting: Boosting = field(default_factory=lambda: Boosting(rounds=200, rate=0.06))
+    most_tree_rows: int = 500_000
+    boosting: Boosting = field(default_factory=lambda: Boosting(rounds=100, rate=0.1))
     short: Boosting = field(default_factory=lambda: Boosting(rounds=100, leaves=15, rate=0.09, least_rows=300))
+    network: Network = field(default_factory=Network)
+    short_network: Network = field(default_factory=lambda: Network(epochs=6))
     spending: Boosting = field(default_factory=lambda: Boosting(rounds=80, leaves=15, rate=0.1, least_rows=200))
     seed: int = 0
 
     def __post_init__(self) -> None:
         if not 0 < self.window < np.inf:
             raise UsageError(f"window must be above 0 days; got {self.window}")
-        for name in ("past_windows", "most_users", "most_rows", "models"):
+        for name in ("past_windows", "most_users", "most_rows", "most_tree_rows"):
             if getattr(self, name) < 1:
                 raise UsageError(f"{name} must be at least 1; got {getattr(self, name)}")
         if not 0 <= self.cut <= 1:
@@ -98,63 +104,39 @@ class Relevance:
                 f"the past windows have {int(rows.bought.sum()):,} purchases from the scopes among {rows.bought.size:,} "
                 "pairs of user and scope; relevance needs some of both sorts: give a longer history or other scopes"
             )
-        chance, short, spend = self._boosted(rows, interactions.money is not None, progress)
-        return Boosters(self, tuple(chance), short, spend)._of(sample, covers)
+        return self._learned(rows, interactions.money is not None, progress)._of(sample, covers)
 
-    def _boosted(self, rows: Rows, money: bool, progress: Progress) -> tuple[list[Trees], Trees | None, Trees | None]:
-        """Return the boosters of the probability, of that of users with few visits, and of spend; two are fitted at a time."""
+    def _learned(self, rows: Rows, money: bool, progress: Progress) -> Boosters:
+        """Return what tells the probability, that of users with few visits, and spend; two are fitted at a time."""
         rng = np.random.default_rng(self.seed)
         few = rows.features[:, VISITS] <= FEW_LOG
         plenty = np.flatnonzero(~few | (rng.random(few.size) < FEW_IN_MAIN))
         plenty = plenty if plenty.size else np.arange(few.size)
-        paid = rows.bought & (rows.spent > 0)
-        shared = np.array_split(rng.permutation(plenty), min(self.models, 1 + plenty.size // LEAST_SHARE))
+        scarce = np.flatnonzero(few)
+        paid = np.flatnonzero(rows.bought & (rows.spent > 0))
+        some = np.sort(rng.permutation(plenty)[: self.most_tree_rows])
 
-        def fit(rule: Boosting, chosen: npt.NDArray[Any], target: npt.NDArray[Any], objective: str, seed: int) -> Trees:
-            return rule.fit(rows.features[chosen], target[chosen], objective, seed)
+        def trees(rule: Boosting, chosen: npt.NDArray[Any], target: npt.NDArray[Any], objective: str) -> Trees:
+            return rule.fit(rows.features[chosen], target[chosen], objective, self.seed)
 
-        with ThreadPoolExecutor(WORKERS) as pool:  # LightGBM lets go of the interpreter while it works
-            main = [
-                pool.submit(fit, self.boosting, np.sort(part), rows.bought, "binary", self.seed + number)
-                for number, part in enumerate(shared)
-            ]
-            mixed = rows.bought[few].any() and not rows.bought[few].all()
-            short = (
-                pool.submit(fit, self.short, np.flatnonzero(few), rows.bought, "binary", self.seed) if mixed else None
-            )
-            spend = (
-                pool.submit(fit, self.spending, np.flatnonzero(paid), rows.spent, "gamma", self.seed)
-                if money and paid.any()
-                else None
-            )
-            chance = []
-            for number, job in enumerate(main):
-                progress("boosting", number, self.models)
-                chance.append(job.result())
-        progress("boosting", self.models, self.models)
-        return chance, None if short is None else short.result(), None if spend is None else spend.result()
+        with ThreadPoolExecutor(WORKERS) as pool:  # both let go of the interpreter while they work
 
-    def _shift(self, sample: Interactions, scopes: Scopes, crowd: Crowd, chance: list[Trees]) -> float:
-        """Return what to add to the log-odds so that the mean probability is the level of the last windows, smoothed.
+            def chance(
+                by_trees: Boosting, seen: npt.NDArray[Any], by_network: Network, all_rows: npt.NDArray[Any]
+            ) -> Any:
+                first = pool.submit(by_network.fit, rows.features, rows.bought, all_rows, self.seed)
+                return pool.submit(trees, by_trees, seen, rows.bought, "binary"), first
 
-        Trees have seen a handful of windows, too few to foretell how the level moves from one to the next; left alone they
-        carry the latest movement on.
-        """
-        users = np.random.default_rng(self.seed).permutation(sample.n_users)[:LEVEL_USERS]
-        odds = []
-        size = max(1, PAIRS // len(scopes))
-        for begin in range(0, users.size, size):
-            table = features(sample.only(users[begin : begin + size]), scopes, crowd, self.window)
-            rows = table.reshape(-1, table.shape[-1])
-            odds.append(np.mean([logit(trees.predict(rows)) for trees in chance], axis=0))
-        whole = np.concatenate(odds)
-
-        def excess(shift: float) -> float:
-            return float(expit(whole + shift).mean() - crowd.level)
-
-        if excess(-MOST_SHIFT) > 0 or excess(MOST_SHIFT) < 0:  # no level moves so far: the trees know better
-            return 0.0
-        return float(optimize.brentq(excess, -MOST_SHIFT, MOST_SHIFT))
+            jobs: list[tuple[Future[Trees], Future[Perceptron]]] = [chance(self.boosting, some, self.network, plenty)]
+            if rows.bought[few].any() and not rows.bought[few].all():
+                jobs.append(chance(self.short, scarce, self.short_network, scarce))
+            spend = pool.submit(trees, self.spending, paid, rows.spent, "gamma") if money and paid.size else None
+            made = []
+            for number, (grown, trained) in enumerate(jobs):
+                progress("boosting", number, len(jobs))
+                made.append(Chance(grown.result(), trained.result()))
+        progress("boosting", len(jobs), len(jobs))
+        return Boosters(self, made[0], made[1] if len(made) > 1 else None, None if spend is None else spend.result())
 
     def _sample(self, interactions: Interactions) -> Interactions:
         """Return the interactions of the users to learn from: those with any, at most `most_users`."""
@@ -203,38 +185,6 @@ class Relevance:
 
 
 @dataclass(frozen=True)
-class Rows:
-    """Training rows: `(rows, columns)` features, whether bought, and for how much (currency)."""
-
-    features: Floats
-    bought: npt.NDArray[np.bool_]
-    spent: Floats
-
-
-def drawn(
-    known: Interactions,
-    later: Interactions,
-    scopes: Scopes,
-    crowd: Crowd,
-    window: float,
-    share: float,
-    rng: np.random.Generator,
-) -> Iterator[Rows]:
-    """Give a random share of the pairs of users with some history, in blocks; where few, of a share of the users."""
-    users = np.flatnonzero(np.diff(known.start))
-    asked = min(1.0, SPARE * share)  # features are made of all pairs of a user
-    users = users[rng.random(users.size) < asked] if asked < 1.0 else users
-    share = share / asked if share else 0.0
-    size = max(1, PAIRS // len(scopes))
-    for begin in range(0, users.size, size):
-        block = users[begin : begin + size]
-        made = features(known.only(block), scopes, crowd, window)
-        bought, spent = outcomes(later.only(block), scopes)
-        kept = rng.random(bought.shape) < share
-        yield Rows(made[kept], bought[kept], spent[kept])
-
-
-@dataclass(frozen=True)
 class Foretold:
     """What users will do in the window.
 
@@ -261,12 +211,12 @@ class Boosters:
     Attributes
     ----------
     chance, short, spend
-        As `RelevanceModel` has them.
+        What tells the probability, that of users with `FEW` visits or fewer, and the spend of who buys.
     """
 
     parameters: Relevance
-    chance: tuple[Trees, ...]
-    short: Trees | None
+    chance: Chance
+    short: Chance | None
     spend: Trees | None
 
     def at(self, interactions: Interactions, scopes: Scopes) -> RelevanceModel:
@@ -275,9 +225,13 @@ class Boosters:
 
     def _of(self, sample: Interactions, covers: Scopes) -> RelevanceModel:
         rule = self.parameters
-        crowd = crowd_of(sample, covers, rule.window, rule.seed)
-        shift = rule._shift(sample, covers, crowd, list(self.chance))
-        return RelevanceModel(rule, sample, covers, crowd, self.chance, self.short, self.spend, shift)
+        past = Past(sample, covers, rule.window, rule.seed)
+        crowd = crowd_of(sample, covers, rule.window, rule.seed, past)
+        joint = together_of(past, covers, crowd, rule.seed)
+        model = RelevanceModel(rule, sample, covers, crowd, joint, self.chance, self.short, self.spend)
+        cut = sample.last_visits(1) if self.short is not None else None
+        model = model if cut is None else replace(model, short_shift=model.shift_of(cut))
+        return replace(model, shift=model.shift_of(sample))
 
 
 @dataclass(frozen=True)
@@ -288,10 +242,12 @@ class RelevanceModel:
     reference: Interactions
     scopes: Scopes
     crowd: Crowd
-    chance: tuple[Trees, ...]
-    short: Trees | None
+    joint: Together
+    chance: Chance
+    short: Chance | None
     spend: Trees | None
-    shift: float
+    shift: float = 0.0
+    short_shift: float = 0.0
 
     @property
     def boosters(self) -> Boosters:
@@ -325,20 +281,18 @@ class RelevanceModel:
         scopes
             By default those fitted on; others need no new fit: the reference users say how each relates to the others.
         """
-        covers, crowd = self.scopes, self.crowd
         if scopes is not None:
-            covers = scopes.aligned(self.reference.items)
-            crowd = crowd_of(self.reference, covers, self.parameters.window, self.parameters.seed)
+            return self.boosters.at(self.reference, scopes).predict(history, users, progress=progress)
         known = history.aligned(self.reference.items)
-        typical = self._typical(covers, crowd)
+        typical = self._typical()
         names = known.users.values if users is None else np.asarray(users)
         number = np.arange(known.n_users) if users is None else known.users.find(names)
-        probability = np.empty((names.size, len(covers)), np.float32)
+        probability = np.empty((names.size, len(self.scopes)), np.float32)
         spend = None if self.spend is None else np.empty_like(probability)
-        size = max(1, PAIRS // len(covers))
+        size = max(1, PAIRS // len(self.scopes))
         for begin in range(0, names.size, size):
             place = number[begin : begin + size]
-            chance, money = self._block(known, place, covers, crowd, typical)
+            chance, money = self._block(known, place, typical)
             probability[begin : begin + size] = chance
             if spend is not None and money is not None:
                 spend[begin : begin + size] = money
@@ -346,43 +300,68 @@ class RelevanceModel:
         return Foretold(names, probability, spend)
 
     def _block(
-        self, known: Interactions, place: npt.NDArray[np.int64], scopes: Scopes, crowd: Crowd, typical: Floats
+        self, known: Interactions, place: npt.NDArray[np.int64], typical: Floats
     ) -> tuple[Floats, Floats | None]:
         """Return the probability and spend of a block of users; -1 is a user that the history lacks."""
-        chance = np.tile(crowd.recent, (place.size, 1))
+        chance = np.tile(self.crowd.recent, (place.size, 1))
         money = None if self.spend is None else chance * typical
         present = np.flatnonzero(place >= 0)
-        cut = known.only(place[present]).before(np.datetime64(crowd.now, "s"))  # cut by block: the log is never copied
+        now = np.datetime64(self.crowd.now, "s")
+        cut = known.only(place[present]).before(now)  # cut by block: the log is never copied
         active = np.flatnonzero(np.diff(cut.start))
         if active.size:
-            table = features(cut.only(active), scopes, crowd, self.parameters.window)
-            rows, shape = table.reshape(-1, table.shape[-1]), table.shape[:2]
-            chance[present[active]] = self._chance(rows).reshape(shape)
+            odds, few, table = self._odds(cut.only(active))
+            odds += np.where(few, self.short_shift, self.shift)[:, None]
+            chance[present[active]] = expit(odds)
             if money is not None and self.spend is not None:
-                money[present[active]] = chance[present[active]] * self.spend.predict(rows).reshape(shape)
+                spent = self.spend.predict(table.reshape(-1, table.shape[-1])).reshape(odds.shape)
+                money[present[active]] = chance[present[active]] * spent
         return chance, money
 
-    def _chance(self, rows: Floats) -> npt.NDArray[np.float64]:
-        """Return the probability of each row of features."""
-        few = rows[:, VISITS] <= FEW_LOG if self.short is not None else np.zeros(len(rows), bool)
-        out = np.empty(len(rows))
-        if (~few).any():
-            odds = np.mean([logit(trees.predict(rows[~few])) for trees in self.chance], axis=0)
-            out[~few] = expit(odds + self.shift)
-        if self.short is not None and few.any():
-            out[few] = self.short.predict(rows[few])
-        return out
+    def _odds(self, history: Interactions) -> tuple[npt.NDArray[np.float64], npt.NDArray[np.bool_], Floats]:
+        """Return log-odds before shifts, `(users, scopes)`, whether users have few visits, and the features they are told from."""
+        found = sums(history, self.scopes)
+        table = features(history, self.scopes, self.crowd, self.parameters.window, found)
+        visits = found.user[:, 0]
+        few = visits <= FEW if self.short is not None else np.zeros(len(visits), bool)
+        out = np.empty(table.shape[:2])
+        for who, rule in ((~few, self.chance), (few, self.short)):
+            if rule is not None and who.any():
+                out[who] = rule.odds(table[who].reshape(-1, table.shape[-1])).reshape(-1, table.shape[1])
+        habits = self.joint.of_habits(found)
+        if habits is not None:
+            out[~few] += HABITS_SHARE * (habits[~few] - out[~few])
+        once = np.flatnonzero(few & (visits == 1.0))
+        alone = self.joint.of_visit(history.only(once), self.scopes, self.crowd) if once.size else None
+        if alone is not None:
+            out[once] += VISIT_SHARE * (alone - out[once])
+        return out, few, table
 
-    def _typical(self, scopes: Scopes, crowd: Crowd) -> Floats:
+    def shift_of(self, history: Interactions) -> float:
+        """Return what to add to users' log-odds so that their mean probability is the level of the last windows, smoothed.
+
+        A model has seen a handful of windows, too few to foretell how the level moves from one to the next; left alone it
+        carries the latest movement on.
+        """
+        users = np.random.default_rng(self.parameters.seed).permutation(history.n_users)[:LEVEL_USERS]
+        size = max(1, PAIRS // len(self.scopes))
+        parts = []
+        for begin in range(0, users.size, size):
+            odds, few, _ = self._odds(history.only(users[begin : begin + size]))
+            parts.append(odds + np.where(few, self.short_shift, 0.0)[:, None])
+        whole = np.concatenate(parts)
+
+        def excess(shift: float) -> float:
+            return float(expit(whole + shift).mean() - self.crowd.level)
+
+        if excess(-MOST_SHIFT) > 0 or excess(MOST_SHIFT) < 0:  # no level moves so far: the model knows better
+            return 0.0
+        return float(optimize.brentq(excess, -MOST_SHIFT, MOST_SHIFT))
+
+    def _typical(self) -> Floats:
         """Return the mean spend of the buyers of each scope in the last window, `(scopes,)`; everyone's where none bought."""
-        begin = np.datetime64(crowd.now - int(self.parameters.window * DAY), "s")
-        bought, spent = outcomes(self.reference.between(begin, None), scopes)
+        begin = np.datetime64(self.crowd.now - int(self.parameters.window * DAY), "s")
+        bought, spent = outcomes(self.reference.between(begin, None), self.scopes)
         buyers = bought.sum(axis=0)
         everyone = spent.sum() / max(buyers.sum(), 1)
         return np.where(buyers > 0, spent.sum(axis=0) / np.maximum(buyers, 1), everyone).astype(np.float32)
-
-
-def logit(probability: npt.NDArray[np.float64]) -> npt.NDArray[np.float64]:
-    """Return log(p / (1 - p))."""
-    sure = np.clip(probability, 1e-7, 1 - 1e-7)
-    return np.log(sure) - np.log1p(-sure)

@@ -1,5 +1,7 @@
 from __future__ import annotations
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 
@@ -12,6 +14,7 @@ from cf.relevance import Relevance, RelevanceModel, Scopes, judge
 from cf.relevance.crowd import crowd_of
 from cf.relevance.features import NAMES, features
 from cf.relevance.gathering import outcomes, sums
+from cf.relevance.together import Together
 from tests.cf.worlds import log, market, tiny
 
 SMALL = Relevance(
@@ -89,6 +92,19 @@ def test_users_without_history_get_the_rate_and_unknown_users_too(
     for found in (model.predict(known.last_visits(0)), model.predict(known, users=[5, 6])):
         assert np.array_equal(found.probability, np.broadcast_to(model.crowd.recent, found.probability.shape))
     assert model.predict(known, users=[5]).users.tolist() == [5]
+
+
+def test_joint_networks_speak_too_and_single_visits_are_brought_to_the_level_of_the_last_windows(
+    shop: Interactions, scopes: Scopes, model: RelevanceModel
+) -> None:
+    single = shop.before(180).last_visits(1)
+    found = model.predict(single).probability
+    assert found[single.visits == 1].mean() == pytest.approx(model.crowd.level, abs=0.01)
+    visit = model.joint.of_visit(single, scopes, model.crowd)
+    assert model.joint.habits is not None
+    assert visit is not None
+    mute = replace(model, joint=Together(None, None)).predict(single).probability
+    assert 0.0 < np.abs(found - mute).max() < 0.5
 
 
 def test_blocks_and_later_events_change_nothing(shop: Interactions, model: RelevanceModel) -> None:
