@@ -68,6 +68,8 @@ class States:
         `(n_limits,)` price, or a guess where it is 0, currency per unit.
     worth
         `(n_users,)` what the user's best state earns after prices, currency.
+    room
+        What all limits together may be used for at the prices, currency.
     """
 
     start: np.ndarray
@@ -79,6 +81,7 @@ class States:
     upper: np.ndarray
     penalty: np.ndarray
     worth: np.ndarray
+    room: float
 
     @cached_property
     def owner(self) -> np.ndarray:
@@ -115,6 +118,7 @@ class States:
             self.upper,
             self.penalty,
             self.worth,
+            self.room,
         )
 
     def at(self, x: np.ndarray) -> np.ndarray:
@@ -172,6 +176,7 @@ def states_of(program: Program, owner: np.ndarray, prices: np.ndarray) -> States
         high - room * (1 + np.where(np.isinf(high), 0.0, np.abs(high))),
         _penalties(kept, prices[open_], program.objective),
         worth,
+        float(prices[prices > 0] @ upper[prices > 0] + prices[prices < 0] @ lower[prices < 0]),
     )
 
 

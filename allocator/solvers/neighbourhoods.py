@@ -17,6 +17,7 @@ import numpy as np
 import scipy.sparse as sp
 
 from allocator.clock import working_time
+from allocator.kernels.halves import exchange_halves
 from allocator.solvers.ejection import REACH, ROUND_WORK, STYLES, States, chain_round, stopped_at
 from allocator.solvers.programs import Ending, Halt, Program, solve_integer
 
@@ -25,7 +26,12 @@ ROUND_NODES = 500
 LONGEST_ROUND = 2.0  # seconds: bounds how late an end that was asked for comes
 CLOSE = 200  # users that count as close
 FAR = 20.0  # times the loss of the last of them: no choice worth opening near them loses more
-CHAINS_EVERY = 3  # rounds
+CHAINS_EVERY = 4  # rounds
+MOST_DENSE = 1_000_000  # numbers of states times limits, for exchanges of halves
+HALVES_WORK = 3e8  # combinations and pairs of a round of these
+HALVES_SIZE = 4_096  # combinations of half of the users
+# Users of an exchange, and how much worse a plan may be at first in typical losses; one round after the other.
+HALVES = ((12, 1.0), (8, 0.5), (16, 1.0), (10, 2.0))
 LONGER, LONGEST_WALK = 1.2, 8.0  # rounds of chains grow to so many times their first work
 WIDER, NARROWER = 1.1, 0.85  # neighbourhoods, after a round that was solved, or not
 
@@ -109,7 +115,10 @@ class Neighbourhoods:
             if self.states is not None and rounds % CHAINS_EVERY == 0:
                 x, value = self._chains(x, value, rounds // CHAINS_EVERY, halt)
                 continue
-            kind = rounds % 2
+            if self._has_halves and rounds % 2 == 1:
+                x, value = self._halves(x, value, rounds // 2, halt)
+                continue
+            kind = rounds // (CHAINS_EVERY if self._has_halves else 1) % 2
             most = min(gap, FAR * close) if kind == 0 else gap
             freed = _users(rng, closest, min(gap, close), most, int(widths[kind]), near=kind == 0)
             opened = freed[self.owner] & ((self.loss <= most) | (x > 0.5))
@@ -133,6 +142,22 @@ class Neighbourhoods:
                 x, value = other, reached
         return x
 
+    @property
+    def _has_halves(self) -> bool:
+        """Whether what states use is few numbers."""
+        return self.states is not None and np.prod(self.states.uses.shape) <= MOST_DENSE
+
+    def _halves(self, x: np.ndarray, value: float, n: int, halt: Halt) -> tuple[np.ndarray, float]:
+        """Walk the n-th round of exchanges of halves from a point; return it, or the better one found, with its value."""
+        assert self.states is not None
+        stop, current = np.zeros(1, np.uint8), self.states.at(x)
+        near = self.states.near(REACH * (self.bound - value), current)
+        with stopped_at(self.deadline, stop), halt.sets(stop):
+            best = halves_round(near, near.at(x), *HALVES[n % len(HALVES)], self.seed + n, stop)
+        other = near.point(best, x.size)
+        reached = float(self.program.objective @ other)
+        return (other, reached) if reached >= value and self.keeps(other) else (x, value)
+
     def _chains(self, x: np.ndarray, value: float, n: int, halt: Halt) -> tuple[np.ndarray, float]:
         """Walk the n-th round of ejection chains from a point; return it, or the better one found, with its value."""
         assert self.states is not None
@@ -145,6 +170,34 @@ class Neighbourhoods:
         other = near.point(best, x.size)
         reached = float(self.program.objective @ other)
         return (other, reached) if reached > value and self.keeps(other) else (x, value)
+
+
+def halves_round(
+    states: States, current: np.ndarray, some: int, worse: float, seed: int, stop: np.ndarray
+) -> np.ndarray:
+    """Exchange halves of `some` users from `current`, which keeps every limit; return the best states, `(n_users,)`.
+
+    Plans may be `worse` at first, in typical losses. `stop` `(1,)` uint8 ends the round early when another thread sets it.
+    """
+    best = current.copy()
+    exchange_halves(
+        np.random.default_rng(seed),
+        HALVES_WORK,
+        some,
+        HALVES_SIZE,
+        worse * states.typical,
+        states.start.astype(np.int64),
+        states.loss,
+        states.value + states.loss - states.worth[states.owner],
+        states.uses.toarray(),
+        states.room,
+        states.lower,
+        states.upper,
+        current.copy(),
+        best,
+        stop,
+    )
+    return best
 
 
 def _users(
