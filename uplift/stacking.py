@@ -91,7 +91,10 @@ class Stack:
     centers
         By candidate `(coupons,)`: its average effects.
     averages, average_errors
-        `(coupons,)` average effect of each coupon on the linear predictor, and standard errors before they were shrunk.
+        `(coupons,)` average effect of each coupon on the linear predictor, and standard errors before they were shrunk; where
+        averages count for nothing their errors have what was dropped.
+    noise
+        `(coupons,)` standard errors by chance alone.
     scale, bend
         How averages differ between rare and frequent buyers: `bend` `(coupons,)` times h of the user is added to them.
     level
@@ -107,6 +110,7 @@ class Stack:
     centers: dict[str, tuple[float, ...]]
     averages: tuple[float, ...]
     average_errors: tuple[float, ...]
+    noise: tuple[float, ...]
     scale: Scale
     bend: tuple[float, ...]
     level: float
@@ -175,6 +179,7 @@ def fit_stack(
         centers={name: tuple(center.tolist()) for name, center in centers.items()},
         averages=tuple(theta[:coupons].tolist()),
         average_errors=tuple(start.errors.tolist()),
+        noise=tuple(start.noise.tolist()),
         scale=start.scale,
         bend=tuple((float(theta[-1]) * start.bend).tolist()),
         level=float(theta[coupons]),
@@ -213,8 +218,8 @@ class _Start:
         average over the arms is then not where the offset has it), and what adding up on the outcome's own scale would change.
     scale, bend
         Of the last column.
-    errors
-        `(coupons,)` of the averages.
+    errors, noise
+        `(coupons,)` of the averages: with what was dropped, and by chance alone.
     works
         Whether the averages are more than chance makes of nothing.
     """
@@ -224,6 +229,7 @@ class _Start:
     scale: Scale
     bend: np.ndarray
     errors: np.ndarray
+    noise: np.ndarray
     works: bool
 
 
@@ -240,7 +246,10 @@ def _averages(fit: _Fit, design: np.ndarray, share: np.ndarray, scaled: bool, do
     scale = Scale.of(fit.link, fit.offset, share)
     column = scale(fit.link, fit.offset) * (design @ bend)
     whole = _diagonal(penalty, np.array([_SCALE_SPREAD**-2]))
-    return _Start(np.column_stack([arms, column]), whole, scale, bend, np.sqrt(np.diag(covariance)), works)
+    noise = np.sqrt(np.diag(covariance))
+    # What a test drops is off by what it might have been (pre-test estimators: Bancroft 1944, 10.1214/aoms/1177731284).
+    errors = noise if works else np.hypot(noise, averages)
+    return _Start(np.column_stack([arms, column]), whole, scale, bend, errors, noise, works)
 
 
 def _diagonal(first: np.ndarray, second: np.ndarray) -> np.ndarray:

@@ -132,6 +132,16 @@ def test_where_nothing_works_nothing_is_promised() -> None:
     assert min(stack.average_errors) > 0.02  # that nothing was found is not that nothing can be
 
 
+def test_averages_that_count_for_nothing_leave_their_size_in_the_errors() -> None:
+    _, design, outcome, offset = drawn(np.full((1_000, 3), 0.15), seed=2)
+    stack = fit_stack({}, outcome, offset, design, np.ones(1_000), LINK)
+    assert not stack.promises
+    sure = fit_stack({}, outcome, offset, design, np.ones(1_000), LINK, doubt=False)
+    np.testing.assert_allclose(stack.noise, sure.noise)
+    assert (np.array(stack.average_errors) > np.array(stack.noise)).all()
+    assert sure.average_errors == sure.noise
+
+
 def test_few_placebos_promise_anything() -> None:
     promised = 0
     for seed in range(200):

@@ -186,7 +186,11 @@ def test_where_nothing_is_believed_users_may_differ_all_the_same(tmp_path: Path)
     (stage,) = fitted.stages
     assert not any(stage.stack.weights.values())
     assert stage.hidden is not None
-    blind = dataclasses.replace(fitted, stages=(dataclasses.replace(stage, hidden=None),))
+    alike = dataclasses.replace(fitted, stages=(dataclasses.replace(stage, hidden=None),))
+    chance = dataclasses.replace(
+        stage.stack, average_errors=stage.stack.noise
+    )  # as if the dropped averages were known to be 0
+    blind = dataclasses.replace(fitted, stages=(dataclasses.replace(stage, stack=chance, hidden=None),))
     covered = []
     for model in (fitted, blind):
         low, high = model.predict(features).interval()
@@ -195,7 +199,7 @@ def test_where_nothing_is_believed_users_may_differ_all_the_same(tmp_path: Path)
     # It is each user's own: what users share has none of it, what is told of one has.
     effects, parts = fitted.predict_members(features)
     np.testing.assert_allclose(effects.standard_error, fitted.predict(features).standard_error, rtol=1e-5)
-    shared = blind.predict(features).standard_error
+    shared = alike.predict(features).standard_error
     np.testing.assert_allclose(np.sqrt(np.square(parts, dtype=np.float64).sum(axis=0)), shared, rtol=1e-5)
     fitted.save(tmp_path / "model")
     loaded = FittedNetwork.load(tmp_path / "model").predict(features)

@@ -15,7 +15,7 @@ from uplift.features import Schema
 from uplift.links import Link
 from uplift.network.checkpoints import Checkpoint
 from uplift.network.settings import Progress, Settings
-from uplift.network.stage import Stage, on_coupons
+from uplift.network.stage import Stage, on_coupons, variance_unseen
 from uplift.network.structure import Structure
 from uplift.network.training import Lesson, Whole, outputs, train
 from uplift.pairs import PairSchema
@@ -123,11 +123,12 @@ class Fitting:
             doubt=self.doubt,
         )
         stage = self._stage(networks, wide, trees, stack, structure)
+        hidden = variance_unseen(stack, *self.users.shape)
         if not any(stack.weights.values()):
             whole = replace(stage, network=self._joined(networks), wide=wide, trees=trees, boosted=self.boosted)
             rows = np.random.default_rng([self.seeds[0], 1]).permutation(len(self.trial))[:_ASKED]
-            hidden = whole.doubted(self.users[rows], None if self.pairs is None else self.pairs[rows])
-            stage = replace(stage, hidden=tuple(hidden.tolist()))
+            hidden = hidden + whole.doubted(self.users[rows], None if self.pairs is None else self.pairs[rows])
+        stage = replace(stage, hidden=tuple(np.sqrt(hidden).tolist()))
         return FittedStage(stage, self._out_of_fold(stack, unseen), self.fold)
 
     def _stage(

@@ -119,7 +119,7 @@ class UpliftNetwork:
         """
         from uplift.network.streaming import fit_streamed
 
-        key = fingerprint([], (files.key, self.settings, seed, sample, chunk))
+        key = fingerprint([], (files.key, self.settings, seed, sample, chunk, storing.VERSION))
         keeper = None if checkpoint is None else Checkpoint(Path(checkpoint), key)
         made = fit_streamed(
             files, self.settings, sample=sample, seed=seed, chunk=chunk, on_epoch=on_epoch, checkpoint=keeper
@@ -132,7 +132,7 @@ def _key(trial: Trial, settings: Settings, seed: int) -> str:
     columns = [column if column.dtype.kind == "f" else column.astype(str) for column in trial.features.columns]
     if trial.features.pairs is not None:
         arrays.append(trial.features.pairs)
-    return fingerprint([*arrays, *columns], (settings, seed, trial.features.names))
+    return fingerprint([*arrays, *columns], (settings, seed, trial.features.names, storing.VERSION))
 
 
 def _out_of_fold(

@@ -20,9 +20,13 @@ from uplift.trees import Forest, binned
 from uplift.trial import Terms
 from uplift.wide import Wide
 
-# Width of the intervals over what leaving out folds shows: the members share the bias of shrinkage, which no
-# resampling sees. Chosen on synthetic worlds so that 90 % intervals cover 90 % of the true effects.
-_HIDDEN_BIAS = 1.9
+# Variances of which errors are made, chosen on synthetic worlds of several laws and sizes. What leaving out a fold shows is
+# the whole variance of an error that falls as 1 / users; where it falls more slowly, as that of flexible models does, it shows less.
+_MEMBERS = 1.5
+# What no member shows, for all err alike: differences between users that a trial cannot tell from chance. In units of the
+# variance of an average effect by chance alone in a trial of so many users; larger ones show finer differences, but what they
+# hide falls more slowly than chance does, as errors of flexible models do (Stone 1982, 10.1214/aos/1176345969).
+_UNSEEN, _UNSEEN_USERS, _UNSEEN_RATE = 7.0, 100_000, 0.4
 
 
 @dataclass(frozen=True, eq=False)
@@ -48,8 +52,8 @@ class Stage:
     pair_schema
         Of the pair features; `None` where they are not used.
     hidden
-        `(coupons,)` standard error, on the linear predictor, of taking users for alike where no candidate is believed;
-        `None` where one is. Each user's own: an average over users has none of it.
+        `(coupons,)` standard error, on the linear predictor, of what members do not show: `variance_unseen`, and where no candidate is
+        believed also what `doubted` says. Each user's own: an average over users has none of it. `None`: left out.
     """
 
     schema: Schema
@@ -102,8 +106,8 @@ class Stage:
             control[rows] = self.link.mean(start)
             treated[rows] = self.link.mean(start[:, None] + effect)
             slope = self.link.curvature(treated[rows])
-            # (folds - 1) times the variance over the folds, as a sum of one square a fold.
-            spread = _HIDDEN_BIAS * np.sqrt((self.folds - 1) / self.folds) * (asked - effect)
+            # `_MEMBERS` (folds - 1) times the variance over the folds, as a sum of one square a fold.
+            spread = np.sqrt(_MEMBERS * (self.folds - 1) / self.folds) * (asked - effect)
             parts[: self.folds, rows] = spread * slope
             parts[self.folds :, rows] = averages.T[:, None, :] * slope
             hidden[rows] = self._hidden * slope
@@ -202,21 +206,19 @@ class Stage:
     def _error(self, effects: np.ndarray, mixed: np.ndarray | None) -> np.ndarray:
         """Standard error on the linear predictor by the delete-a-group jackknife (Shao and Wu 1989)."""
         folds = effects.shape[0]
-        spread = (folds - 1) * effects.var(axis=0)
-        averages, hidden = (
-            np.array(self.stack.average_errors),
-            self._hidden,
-        )  # these no fold shows: all folds share them
+        spread = _MEMBERS * (folds - 1) * effects.var(axis=0)
+        # These no fold shows: all folds share them.
+        averages, hidden = np.array(self.stack.average_errors), self._hidden
         if mixed is not None:
             averages, hidden = averages @ mixed, hidden @ mixed
-        return np.asarray(np.sqrt(_HIDDEN_BIAS**2 * spread + averages**2 + hidden**2))
+        return np.asarray(np.sqrt(spread + averages**2 + hidden**2))
 
     @property
     def _hidden(self) -> np.ndarray:
         return np.zeros(self.share.size - 1) if self.hidden is None else np.array(self.hidden)
 
     def doubted(self, users: np.ndarray, pairs: np.ndarray | None) -> np.ndarray:
-        """`(coupons,)` what may be `hidden`: the candidates' equal mixture, were it believed, and its error.
+        """`(coupons,)` variance of what may be `hidden`: the candidates' equal mixture, were it believed, and its error.
 
         Not to believe is not to know that there is nothing. What a test drops is off by what it might have been: its
         estimate and the variance of that (pre-test estimators: Bancroft 1944, 10.1214/aoms/1177731284; with several models
@@ -231,8 +233,17 @@ class Stage:
             effects = {name: on_coupons(name, values, self.shares) for name, values in candidates.items()}
             made.append(np.mean([e - np.array(self.stack.centers[name]) for name, e in effects.items()], axis=0))
         mixed = np.concatenate(made, axis=1)
-        variance = _HIDDEN_BIAS**2 * (mixed.shape[0] - 1) * mixed.var(axis=0) + mixed.mean(axis=0) ** 2
-        return np.asarray(np.sqrt(variance.mean(axis=0)))
+        variance = _MEMBERS * (mixed.shape[0] - 1) * mixed.var(axis=0) + mixed.mean(axis=0) ** 2
+        return np.asarray(variance.mean(axis=0))
+
+
+def variance_unseen(stack: Stack, users: int, width: int) -> np.ndarray:
+    """`(coupons,)` variance, on the linear predictor, of effects that a trial of so many users cannot show.
+
+    `width` is that of the encoded features: users differ in no more ways than their features do.
+    """
+    ways = _UNSEEN * (users / _UNSEEN_USERS) ** _UNSEEN_RATE
+    return np.asarray(min(ways, width) * np.square(stack.noise))
 
 
 def _shared_errors(errors: np.ndarray, share: np.ndarray) -> np.ndarray:

@@ -29,7 +29,7 @@ from uplift.trial import OutcomeKind, Terms
 from uplift.wide import Wide
 
 FORMAT = "uplift-network"
-VERSION = 4  # 4: what may be hidden where no candidate is believed
+VERSION = 5  # 5: what is hidden of users, whichever candidates are believed; errors of averages by chance alone
 _DOCUMENT = "model.json"
 
 
@@ -154,6 +154,7 @@ def _stage_document(stage: Stage) -> dict[str, Any]:
             "centers": stage.stack.centers,
             "averages": stage.stack.averages,
             "average_errors": stage.stack.average_errors,
+            "noise": stage.stack.noise,
             "level": stage.stack.level,
             "gain": stage.stack.gain,
         },
@@ -193,6 +194,7 @@ def _stage(folder: Path, entry: dict[str, Any]) -> Stage:
             centers={name: tuple(center) for name, center in stack["centers"].items()},
             averages=tuple(stack["averages"]),
             average_errors=tuple(stack["average_errors"]),
+            noise=tuple(stack["noise"]),
             level=float(stack["level"]),
             gain=float(stack["gain"]),
         ),
