@@ -17,6 +17,10 @@ EVALUATIONS = 4_000_000  # pairs of choices looked at, at most, times the effort
 FEW_LIMITS = 40  # with more of them a pair takes longer, and fewer are looked at
 MOST_UNDONE = 5
 AIMS = 20  # times the effort
+FIRST_EVALUATIONS = 50_000
+QUICK_SETS, QUICK_EFFORT = 10_000, 0.005  # of a fit that follows, where a few changes may do
+QUICK_GAP = 1.5  # of the tolerance, to begin with
+NEARLY = 4.0  # typical changes, of all limits together
 AIM_EVALUATIONS = 100_000
 MEND_EVALUATIONS = 1_000_000
 WATCHED = 100  # of the largest changes: a limit with more room than that is not watched
@@ -145,8 +149,12 @@ def _search(table: Table, effort: float, deadline: float) -> np.ndarray | None:
     pool, tolerance = table.pool, table.tolerance
     evaluations = int(effort * EVALUATIONS * min(1.0, FEW_LIMITS / max(1, table.prices.size)))
     with stopped_at(deadline, table.stop):
-        current, gap = pool.start(), np.inf
-        for width in SWEPT:
+        current, gap = table.exchange(pool.start(), min(SWEPT[0], pool.owner.size), FIRST_EVALUATIONS)
+        if gap > tolerance > 0 and _is_close(table):
+            quick = fitted(table, current, QUICK_GAP * tolerance, QUICK_EFFORT, QUICK_SETS)
+            if quick is not None and quick[1] <= tolerance:
+                return quick[0]
+        for width in SWEPT if gap > tolerance else ():
             found, reached = table.exchange(current, min(width, pool.owner.size), evaluations)
             if reached < gap:
                 current, gap = found, reached
@@ -156,3 +164,12 @@ def _search(table: Table, effort: float, deadline: float) -> np.ndarray | None:
             better = fitted(table, current, gap, effort)
             current, gap = better or aimed(table, current, gap, int(effort * AIMS))
     return current if np.isfinite(gap) else None
+
+
+def _is_close(table: Table) -> bool:
+    """Tell whether a few changes of everyone's best choice could use all limits up."""
+    priced = table.prices != 0
+    size, uses = np.abs(table.du[:, priced]), table.du[:, priced] != 0
+    left = np.abs(np.where(table.prices > 0, table.above, table.below)[priced])
+    moved = size.sum(axis=0) > 0
+    return bool((left * uses.sum(axis=0))[moved] @ (1.0 / size.sum(axis=0)[moved]) <= NEARLY)
