@@ -20,6 +20,7 @@ AIMS = 20  # times the effort
 FIRST_EVALUATIONS = 50_000
 QUICK_SETS, QUICK_EFFORT = 10_000, 0.005  # of a fit that follows, where a few changes may do
 QUICK_GAP = 1.5  # of the tolerance, to begin with
+SHORT_SETS, SHORT_EFFORT = 30_000, 0.02  # times the effort, of a fit among users of one kind
 NEARLY = 4.0  # typical changes, of all limits together
 AIM_EVALUATIONS = 100_000
 MEND_EVALUATIONS = 1_000_000
@@ -146,7 +147,7 @@ def _within_reach(piece: Piece, prices: np.ndarray, used: np.ndarray, pool: Pool
 
 def _search(table: Table, effort: float, deadline: float) -> np.ndarray | None:
     """Return the choice of each of the pool's users in the best plan found."""
-    pool, tolerance = table.pool, table.tolerance
+    pool, tolerance, kinds = table.pool, table.tolerance, int(table.covers.any(axis=1).sum())
     evaluations = int(effort * EVALUATIONS * min(1.0, FEW_LIMITS / max(1, table.prices.size)))
     with stopped_at(deadline, table.stop):
         current, gap = table.exchange(pool.start(), min(SWEPT[0], pool.owner.size), FIRST_EVALUATIONS)
@@ -158,9 +159,11 @@ def _search(table: Table, effort: float, deadline: float) -> np.ndarray | None:
             found, reached = table.exchange(current, min(width, pool.owner.size), evaluations)
             if reached < gap:
                 current, gap = found, reached
+            if gap > tolerance and np.isfinite(gap) and kinds == 1:
+                current, gap = fitted(table, current, gap, SHORT_EFFORT * effort, SHORT_SETS) or (current, gap)
             if gap <= tolerance or width >= pool.owner.size or table.stop[0]:
                 break
-        if gap > tolerance and table.covers.any(axis=1).sum() > 1 and np.isfinite(gap):
+        if gap > tolerance and np.isfinite(gap) and kinds > 1:
             better = fitted(table, current, gap, effort)
             current, gap = better or aimed(table, current, gap, int(effort * AIMS))
     return current if np.isfinite(gap) else None
