@@ -24,7 +24,12 @@ if TYPE_CHECKING:
     import pandas as pd
 
 CLOSE = 1e-6  # relative gap that a row may have
-EFFORTS = ((0.2, 4_000), (0.3, 8_000), (1.0, 20_000))  # of exchanges, and offers that they look at: few first
+EFFORTS = (
+    (0.1, 1_500),
+    (0.2, 4_000),
+    (0.3, 8_000),
+    (1.0, 20_000),
+)  # of exchanges, and offers that they look at: few first
 
 
 @dataclass(frozen=True)

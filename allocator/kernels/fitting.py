@@ -14,6 +14,7 @@ import numpy as np
 from allocator.kernels.compiling import njit
 
 MOST_STATES = 20_000  # sums of counts that are kept, of the least cost
+A_DRAW = 10  # work, for each kind
 
 
 @njit(nogil=True, cache=True)
@@ -227,7 +228,7 @@ def draw_and_fit(  # type: ignore[no-untyped-def]
                 rest_key -= key[chosen[k]]
                 rest -= use[chosen[k]] * way[k]
         total = drawn
-        work -= n_kinds
+        work -= A_DRAW * n_kinds
         for j in range(rows):
             k = bases[b, j]
             part = slice(first[k], first[k + 1])

@@ -17,6 +17,11 @@ EVALUATIONS = 4_000_000  # pairs of choices looked at, at most, times the effort
 FEW_LIMITS = 40  # with more of them a pair takes longer, and fewer are looked at
 MOST_UNDONE = 5
 AIMS = 20  # times the effort
+FIRST_EVALUATIONS = 50_000
+QUICK_SETS, QUICK_EFFORT = 10_000, 0.005  # of a fit that follows, where a few changes may do
+QUICK_GAP = 1.5  # of the tolerance, to begin with
+SHORT_SETS, SHORT_EFFORT = 30_000, 0.02  # times the effort, of a fit among users of one kind
+NEARLY = 4.0  # typical changes, of all limits together
 AIM_EVALUATIONS = 100_000
 MEND_EVALUATIONS = 1_000_000
 WATCHED = 100  # of the largest changes: a limit with more room than that is not watched
@@ -142,17 +147,32 @@ def _within_reach(piece: Piece, prices: np.ndarray, used: np.ndarray, pool: Pool
 
 def _search(table: Table, effort: float, deadline: float) -> np.ndarray | None:
     """Return the choice of each of the pool's users in the best plan found."""
-    pool, tolerance = table.pool, table.tolerance
+    pool, tolerance, kinds = table.pool, table.tolerance, int(table.covers.any(axis=1).sum())
     evaluations = int(effort * EVALUATIONS * min(1.0, FEW_LIMITS / max(1, table.prices.size)))
     with stopped_at(deadline, table.stop):
-        current, gap = pool.start(), np.inf
-        for width in SWEPT:
+        current, gap = table.exchange(pool.start(), min(SWEPT[0], pool.owner.size), FIRST_EVALUATIONS)
+        if gap > tolerance > 0 and _is_close(table):
+            quick = fitted(table, current, QUICK_GAP * tolerance, QUICK_EFFORT, QUICK_SETS)
+            if quick is not None and quick[1] <= tolerance:
+                return quick[0]
+        for width in SWEPT if gap > tolerance else ():
             found, reached = table.exchange(current, min(width, pool.owner.size), evaluations)
             if reached < gap:
                 current, gap = found, reached
+            if gap > tolerance and np.isfinite(gap) and kinds == 1:
+                current, gap = fitted(table, current, gap, SHORT_EFFORT * effort, SHORT_SETS) or (current, gap)
             if gap <= tolerance or width >= pool.owner.size or table.stop[0]:
                 break
-        if gap > tolerance and table.covers.any(axis=1).sum() > 1 and np.isfinite(gap):
+        if gap > tolerance and np.isfinite(gap) and kinds > 1:
             better = fitted(table, current, gap, effort)
             current, gap = better or aimed(table, current, gap, int(effort * AIMS))
     return current if np.isfinite(gap) else None
+
+
+def _is_close(table: Table) -> bool:
+    """Tell whether a few changes of everyone's best choice could use all limits up."""
+    priced = table.prices != 0
+    size, uses = np.abs(table.du[:, priced]), table.du[:, priced] != 0
+    left = np.abs(np.where(table.prices > 0, table.above, table.below)[priced])
+    moved = size.sum(axis=0) > 0
+    return bool((left * uses.sum(axis=0))[moved] @ (1.0 / size.sum(axis=0)[moved]) <= NEARLY)

@@ -60,13 +60,13 @@ class Sets:
     last: np.ndarray
 
     @classmethod
-    def of(cls, table: Table, kind: int, rows: np.ndarray, gap: float, size: int) -> Sets | None:
-        """List the sets of a kind that lose least, none as much as `gap`, at most `size`.
+    def of(cls, table: Table, kind: int, among: np.ndarray, rows: np.ndarray, gap: float, size: int) -> Sets | None:
+        """List the sets of a kind that lose least, none as much as `gap`, at most `size`; `among` `(choices,)` bool.
 
         `None` where the kind uses nothing of `rows`, or its choices use these limits in different proportions.
         """
         pool, counts = table.pool, table.counting & (table.prices != 0)
-        choice = np.flatnonzero((table.kind_of[pool.owner] == kind) & (pool.lost < gap))
+        choice = np.flatnonzero((table.kind_of[pool.owner] == kind) & (pool.lost < gap) & among)
         choice = choice[np.argsort(pool.lost[choice], kind="stable")]
         du = table.du[np.ix_(choice, rows)]
         if not du.any():
@@ -80,7 +80,9 @@ class Sets:
         if worth.sum() < 0:
             use, way = -use, -way
         lost = np.maximum(pool.lost[choice], 0.0)
-        for most in gap * FEWER ** np.arange(TRIES):
+        # All sets of so many choices are already too many.
+        enough = float(lost[: int(size).bit_length()].sum())
+        for most in min(gap, enough) * FEWER ** np.arange(TRIES):
             before, last, loss, fits = kernels.list_sets(pool.owner[choice], lost, most, size)
             if fits:  # never, where many choices lose nothing: some of the sets will do
                 break
@@ -108,18 +110,25 @@ class Sets:
         return self.choice[np.array(found, dtype=np.int64)]
 
 
-def fitted(table: Table, current: np.ndarray, gap: float, effort: float = 1.0) -> tuple[np.ndarray, float] | None:
+def fitted(
+    table: Table, current: np.ndarray, gap: float, effort: float = 1.0, most: int = MOST_SETS
+) -> tuple[np.ndarray, float] | None:
     """Improve a plan by sets of changes in many kinds of users at once; return it and its gap.
 
-    `None` where there are too few kinds whose choices use the limits on money in fixed proportions.
+    At most so many sets of each kind are listed. `None` where there are too few kinds whose choices use the limits on money in
+    fixed proportions.
     """
     priced = ~table.counting & (table.prices != 0)
     rows, kinds = np.flatnonzero(priced), np.flatnonzero(table.covers[:, priced].any(axis=1))
-    if not 1 < rows.size <= kinds.size:
+    if not 0 < rows.size <= kinds.size:
         return None
-    size = min(MOST_SETS, SETS // kinds.size)
-    listed = [sets for kind in kinds.tolist() if (sets := Sets.of(table, kind, rows, gap, size)) is not None]
-    bases = _bases(np.array([sets.way for sets in listed]), table) if len(listed) >= rows.size else []
+    # Sets of one half are drawn for those of the other to be looked up, where no kind is left to be drawn.
+    parts = 1 if rows.size < kinds.size else 2
+    size = min(most, SETS // (parts * kinds.size))
+    half = table.pool.owner % parts
+    sets = [Sets.of(table, kind, half == part, rows, gap, size) for kind in kinds.tolist() for part in range(parts)]
+    listed = [each for each in sets if each is not None]
+    bases = _bases(np.array([each.way for each in listed]), table) if len(listed) >= rows.size else []
     if not bases:
         return None
     return _drawn(table, rows, listed, bases, current, gap, int(effort * WORK))

@@ -153,7 +153,11 @@ class Neighbourhoods:
         stop, current = np.zeros(1, np.uint8), self.states.at(x)
         near = self.states.near(REACH * (self.bound - value), current)
         with stopped_at(self.deadline, stop), halt.sets(stop):
-            best = halves_round(near, near.at(x), *HALVES[n % len(HALVES)], self.seed + n, stop)
+            begin = near.at(x)
+            if n % 2 == 1:  # from elsewhere: what is best near the best plan is found already
+                reached, other = chain_round(near, begin, STYLES[n // 2 % len(STYLES)], ROUND_WORK, self.seed + n, stop)
+                begin = other if np.isfinite(reached) else begin
+            best = halves_round(near, begin, *HALVES[n // 2 % len(HALVES)], self.seed + n, stop)
         other = near.point(best, x.size)
         reached = float(self.program.objective @ other)
         return (other, reached) if reached >= value and self.keeps(other) else (x, value)
