@@ -1,11 +1,11 @@
-"""Exchanges among a dozen users at once: all combinations of two halves of them."""
+"""Exchanges among dozens of users at once: combinations of two halves of them."""
 
 import itertools
 
 import numpy as np
 import pytest
 
-from allocator.kernels.halves import best_pair, exchange_halves, list_half, new_half, number_of, put
+from allocator.kernels.halves import best_pair, exchange_halves, list_half, new_half, number_of, numbered, put
 
 WIDTHS = np.array([3, 2, 4, 3, 2, 3])
 START = np.concatenate([[0], np.cumsum(WIDTHS)])
@@ -86,3 +86,14 @@ def test_a_walk_keeps_every_limit_and_ends_no_worse() -> None:
         assert gained > 0
         found.append(best)
     assert (found[0] == found[1]).all()
+
+
+def test_no_more_users_take_part_than_numbers_tell_apart() -> None:
+    start = np.arange(41) * 10
+    users = np.arange(40)
+    assert numbered(users, start).tolist() == list(range(18))
+    assert numbered(users[:12], start).tolist() == list(range(12))
+    last = start[:-1] + 9
+    current = start[:-1].copy()
+    put(users[:18], start, number_of(users[:18], start, last), current)
+    assert (current[:18] == last[:18]).all()

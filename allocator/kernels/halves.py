@@ -1,10 +1,11 @@
-"""Exchanges among a dozen users at once: all that one half of them may choose, met with all that the other half may.
+"""Exchanges among dozens of users at once: what one half of them may choose, met with what the other half may.
 
 What a plan is below the bound is what its choices lose and what it leaves of the limits, at their prices. A better plan
-loses less than the present one in all, so of the combinations of six users' choices few come into question, and of the
-pairs of such combinations few leave as little of the limits. (Horowitz & Sahni, *Computing partitions with applications to the
-knapsack problem*, J. ACM 21, 1974, doi:10.1145/321812.321823, with prices for the one limit there; accepted as in Dueck &
-Scheuer, *Threshold accepting*, J. Comput. Phys. 90, 1990, doi:10.1016/0021-9991(90)90201-B.)
+loses less than the present one in all, so of the combinations of some users' choices few come into question, and of the
+pairs of such combinations few leave as little of the limits. Where they are too many, those are left out that lose most.
+(Horowitz & Sahni, *Computing partitions with applications to the knapsack problem*, J. ACM 21, 1974,
+doi:10.1145/321812.321823, with prices for the one limit there; accepted as in Dueck & Scheuer, *Threshold accepting*, J.
+Comput. Phys. 90, 1990, doi:10.1016/0021-9991(90)90201-B.)
 """
 
 from __future__ import annotations
@@ -17,6 +18,7 @@ from allocator.kernels.compiling import njit
 
 FEWER = 0.8  # of what combinations may lose, as long as there are too many
 DUST = 1e-9  # currency
+MOST_NUMBERS = 2.0**62  # of the combinations of half of the users
 
 
 class Half(NamedTuple):
@@ -114,6 +116,16 @@ def best_pair(one, n_one, two, n_two, order, priced, kept_one, kept_two, least, 
 
 
 @njit(nogil=True, cache=True)
+def numbered(users, start):  # type: ignore[no-untyped-def]
+    """Return as many of the first users as have few enough combinations to be told apart by number."""
+    n, numbers = 0, 1.0
+    while n < users.size and numbers * (start[users[n] + 1] - start[users[n]]) <= MOST_NUMBERS:
+        numbers *= start[users[n] + 1] - start[users[n]]
+        n += 1
+    return users[:n]
+
+
+@njit(nogil=True, cache=True)
 def number_of(users, start, current):  # type: ignore[no-untyped-def]
     """Return the number of the combination that these users have now."""
     number = 0
@@ -143,7 +155,7 @@ def exchange_halves(  # type: ignore[no-untyped-def]
     work
         Combinations and pairs to look at, about.
     some, size
-        Users of an exchange, and combinations of half of them.
+        Users of an exchange, at most, and combinations of half of them that are looked at, those that lose least.
     threshold
         How much worse than the present a plan may be at first, currency; less and less, at last nothing.
     start, loss, priced, use
@@ -160,18 +172,19 @@ def exchange_halves(  # type: ignore[no-untyped-def]
     value, reached = 0.0, 0.0  # above that of the beginning
     while left > 0 and not stop[0] and users.size > 1:
         users = rng.permutation(users)
-        some_users = min(some, users.size)
-        first, second = users[: some_users // 2], users[some_users // 2 : some_users]
+        half = min(some, users.size) // 2
+        first, second = numbered(users[:half], start), numbered(users[half : 2 * half], start)
         rest, free, lost, using = np.zeros(n_limits), room, 0.0, 0.0
         for state in current:
             rest += use[state]
             free -= priced[state]
         slack = free
-        for user in users[:some_users]:
-            rest -= use[current[user]]
-            free += priced[current[user]]
-            lost += loss[current[user]]
-            using += priced[current[user]]
+        for some_users in (first, second):
+            for user in some_users:
+                rest -= use[current[user]]
+                free += priced[current[user]]
+                lost += loss[current[user]]
+                using += priced[current[user]]
         worse = threshold * left / work
         most, n_one, n_two = lost + max(0.0, slack) + worse, -1, -1
         while n_one < 0 or n_two < 0:

@@ -28,10 +28,10 @@ CLOSE = 200  # users that count as close
 FAR = 20.0  # times the loss of the last of them: no choice worth opening near them loses more
 CHAINS_EVERY = 4  # rounds
 MOST_DENSE = 1_000_000  # numbers of states times limits, for exchanges of halves
-HALVES_WORK = 3e8  # combinations and pairs of a round of these
-HALVES_SIZE = 4_096  # combinations of half of the users
+HALVES_WORK = 2e8  # combinations and pairs of a round of these
+HALVES_SIZE = 2_048  # combinations of half of the users
 # Users of an exchange, and how much worse a plan may be at first in typical losses; one round after the other.
-HALVES = ((12, 1.0), (8, 0.5), (16, 1.0), (10, 2.0))
+HALVES = ((30, 1.0), (36, 1.0), (24, 0.5), (36, 2.0))
 LONGER, LONGEST_WALK = 1.2, 8.0  # rounds of chains grow to so many times their first work
 WIDER, NARROWER = 1.1, 0.85  # neighbourhoods, after a round that was solved, or not
 
