@@ -21,7 +21,7 @@ def states(seed: int) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
 def test_a_half_lists_all_combinations_that_lose_no_more_than_allowed() -> None:
     loss, priced, use = states(0)
     users, half = np.array([4, 0, 2]), new_half(100, 2)
-    n = list_half(users, START, loss, priced, use, 7.0, half)
+    n = list_half(users, START, loss, priced, use, 7.0, False, half)
     found = {}
     for t in range(n):
         current = START[:-1].copy()
@@ -36,7 +36,15 @@ def test_a_half_lists_all_combinations_that_lose_no_more_than_allowed() -> None:
     assert 1 < len(wanted) < 24
     assert found.keys() == wanted.keys()
     assert all(found[some] == pytest.approx(wanted[some]) for some in wanted)
-    assert list_half(users, START, loss, priced, use, 7.0, new_half(len(wanted) - 1, 2)) == -1
+    few = new_half(len(wanted) - 1, 2)
+    assert list_half(users, START, loss, priced, use, 7.0, False, few) == -1
+    n = list_half(users, START, loss, priced, use, 7.0, True, few)
+    assert 0 < n < len(wanted)
+    for t in range(n):  # whole combinations, of all these users
+        current = START[:-1].copy()
+        put(users, START, few.number[t], current)
+        assert few.loss[t] == pytest.approx(loss[current[users]].sum())
+        assert few.priced[t] == pytest.approx(priced[current[users]].sum())
 
 
 @pytest.mark.parametrize("seed", range(6))
@@ -46,7 +54,7 @@ def test_the_best_pair_is_the_best_other_plan_of_these_users(seed: int) -> None:
     lower, upper = np.array([4.0, -np.inf]), np.array([18.0, 17.0])
     one, two = new_half(1_000, 2), new_half(1_000, 2)
     n_one, n_two = (
-        list_half(users, START, loss, priced, use, np.inf, half) for users, half in ((first, one), (second, two))
+        list_half(users, START, loss, priced, use, np.inf, False, half) for users, half in ((first, one), (second, two))
     )
     order = np.argsort(two.priced[:n_two])
     kept = number_of(first, START, current), number_of(second, START, current)
@@ -97,3 +105,13 @@ def test_no_more_users_take_part_than_numbers_tell_apart() -> None:
     current = start[:-1].copy()
     put(users[:18], start, number_of(users[:18], start, last), current)
     assert (current[:18] == last[:18]).all()
+
+
+def test_where_all_choices_lose_nothing_a_walk_ends() -> None:
+    start, use = np.arange(31) * 10, np.ones((300, 1))
+    current, stop = start[:-1].copy(), np.zeros(1, np.uint8)
+    gained = exchange_halves(
+        np.random.default_rng(0), 1e5, 30, 64, 1.0, start, np.zeros(300), np.ones(300), use, 30.0,
+        np.full(1, -np.inf), np.full(1, 30.0), current, current.copy(), stop,
+    )  # fmt: skip
+    assert gained == 0.0

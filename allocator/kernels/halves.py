@@ -16,7 +16,8 @@ import numpy as np
 
 from allocator.kernels.compiling import njit
 
-FEWER = 0.8  # of what combinations may lose, as long as there are too many
+FEWER = 0.8  # of what combinations may lose, as long as there are too many,
+TRIES = 40  # so many times: where many lose nothing, some of them will do
 DUST = 1e-9  # currency
 MOST_NUMBERS = 2.0**62  # of the combinations of half of the users
 
@@ -47,8 +48,11 @@ def extend(half, source, target, state, place, width, loss, priced, use):  # typ
 
 
 @njit(nogil=True, cache=True)
-def list_half(users, start, loss, priced, use, most, half):  # type: ignore[no-untyped-def]
-    """List all combinations of these users' states that lose at most `most`; return how many, -1 where they are too many."""
+def list_half(users, start, loss, priced, use, most, some, half):  # type: ignore[no-untyped-def]
+    """List all combinations of these users' states that lose at most `most`, or `some` where they are too many.
+
+    Returns how many, -1 where they are too many and not `some` are asked for.
+    """
     half.loss[0], half.priced[0], half.number[0] = 0.0, 0.0, 0
     half.use[0] = 0.0
     n = 1
@@ -58,6 +62,8 @@ def list_half(users, start, loss, priced, use, most, half):  # type: ignore[no-u
         for place in range(1, width):
             for i in range(first):
                 if half.loss[i] + loss[low + place] <= most:
+                    if t == half.loss.size and some:
+                        break
                     if t == half.loss.size:
                         return -1
                     extend(half, i, t, low + place, place, width, loss, priced, use)
@@ -187,10 +193,13 @@ def exchange_halves(  # type: ignore[no-untyped-def]
                 using += priced[current[user]]
         worse = threshold * left / work
         most, n_one, n_two = lost + max(0.0, slack) + worse, -1, -1
-        while n_one < 0 or n_two < 0:
-            n_one = list_half(first, start, loss, priced, use, most, one)
-            n_two = list_half(second, start, loss, priced, use, most, two) if n_one >= 0 else -1
+        for tried in range(TRIES + 1):
+            last = tried == TRIES
+            n_one = list_half(first, start, loss, priced, use, most, last, one)
+            n_two = list_half(second, start, loss, priced, use, most, last, two) if n_one >= 0 else -1
             left -= size
+            if n_two >= 0:
+                break
             most *= FEWER
         order = np.argsort(two.priced[:n_two])
         least = using - lost - worse + DUST
