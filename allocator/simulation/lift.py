@@ -109,6 +109,12 @@ def student(value: float, error: float, degrees: float, confidence: float = 0.95
     return Estimate(value, error, value - reach, value + reach, confidence, p_value)
 
 
+def student_mean(sample: np.ndarray, confidence: float = 0.95) -> Estimate:
+    """Return the mean of `(n,)` independent numbers, with `student`'s interval."""
+    error = float(sample.std(ddof=1)) / math.sqrt(sample.size)
+    return student(float(sample.mean()), error, sample.size - 1.0, confidence)
+
+
 def check_confidence(confidence: float) -> None:
     """Raise `UsageError` unless `confidence` lies between 0 and 1."""
     if not 0.0 < confidence < 1.0:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -16,7 +15,7 @@ from allocator.history.trial import COLUMNS
 from allocator.history.trial_door import PROPENSITY_OF
 from allocator.simulation import offpolicy
 from allocator.simulation.assignment import coupons_of, in_order
-from allocator.simulation.lift import Estimate, check_confidence, student
+from allocator.simulation.lift import Estimate, check_confidence, student_mean
 from allocator.simulation.naming import renamed, without_coupon
 from allocator.simulation.offpolicy import Log, PolicyValue
 from allocator.simulation.outcomes import examples_of
@@ -118,16 +117,13 @@ def value_on_log(
         values += [offpolicy.ips(log, clip=clip, confidence=confidence)]
         values += [offpolicy.switch_dr(log, threshold=clip, confidence=confidence)]
     weight = log.weight
-    mean = student(
-        float(weight.mean()), float(weight.std(ddof=1)) / math.sqrt(weight.size), weight.size - 1.0, confidence
-    )
-    error = float(reward.std(ddof=1)) / math.sqrt(reward.size)
+    mean = student_mean(weight, confidence)
     return LoggedValue(
         outcome=outcome,
         users=reward.size,
         matched=int((arm == want).sum()),
         values=tuple(values),
-        logged=student(float(reward.mean()), error, reward.size - 1.0, confidence),
+        logged=student_mean(reward, confidence),
         weight_mean=mean,
         notes=(*notes, *_doubts(folder, arms, arm, want, mean, values)),
     )

@@ -13,7 +13,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from allocator.errors import DataError, counted
-from allocator.simulation.lift import Estimate, student
+from allocator.simulation.lift import Estimate, student, student_mean
 
 FOLDS = 5
 RIDGE = 1.0  # pseudo-users that pull a slope to 0
@@ -111,7 +111,7 @@ def ips(log: Log, *, clip: float = math.inf, confidence: float = 0.95) -> Policy
     weight = np.minimum(log.weight, clip)
     name = "ips" if math.isinf(clip) else "clipped_ips"
     capped = int((log.weight > clip).sum())
-    return PolicyValue(name, _mean(weight * log.reward, confidence), effective_size(weight), capped)
+    return PolicyValue(name, student_mean(weight * log.reward, confidence), effective_size(weight), capped)
 
 
 def snips(log: Log, *, confidence: float = 0.95) -> PolicyValue:
@@ -133,7 +133,7 @@ def dr(log: Log, *, clip: float = math.inf, confidence: float = 0.95) -> PolicyV
     terms = dr_terms(log, weight)
     capped = int((log.weight > clip).sum())
     return PolicyValue(
-        "dr" if math.isinf(clip) else "clipped_dr", _mean(terms, confidence), effective_size(weight), capped
+        "dr" if math.isinf(clip) else "clipped_dr", student_mean(terms, confidence), effective_size(weight), capped
     )
 
 
@@ -142,18 +142,13 @@ def switch_dr(log: Log, *, threshold: float, confidence: float = 0.95) -> Policy
     weight = np.where(log.weight <= threshold, log.weight, 0.0)
     terms = dr_terms(log, weight)
     capped = int((log.weight > threshold).sum())
-    return PolicyValue("switch_dr", _mean(terms, confidence), effective_size(weight), capped)
+    return PolicyValue("switch_dr", student_mean(terms, confidence), effective_size(weight), capped)
 
 
 def effective_size(weight: np.ndarray) -> float:
     """Return Kish's effective sample size of weights."""
     square = float(weight @ weight)
     return float(weight.sum()) ** 2 / square if square > 0 else 0.0
-
-
-def _mean(terms: np.ndarray, confidence: float) -> Estimate:
-    error = float(terms.std(ddof=1)) / math.sqrt(terms.size)
-    return student(float(terms.mean()), error, terms.size - 1.0, confidence)
 
 
 def dr_terms(log: Log, weight: np.ndarray | None = None) -> np.ndarray:

@@ -13,7 +13,7 @@ from allocator.shares import percent
 from allocator.simulation import offpolicy
 from allocator.simulation.assignment import Assignment, coupons_of, in_order
 from allocator.simulation.effects import Money, Sample
-from allocator.simulation.lift import Estimate, student
+from allocator.simulation.lift import Estimate, student_mean
 from allocator.simulation.offpolicy import Log, PolicyValue
 from allocator.simulation.outcomes import Outcomes
 from allocator.tables.plan_folder import PlanFolder, read_plan_folder
@@ -98,7 +98,7 @@ def other_plan(
         new=int(((assignment.planned == 0) & ~nothing).sum()),
         net=values,
         own=offpolicy.dr(logs[1], confidence=confidence),
-        difference=student(float(gap.mean()), float(gap.std(ddof=1)) / math.sqrt(gap.size), gap.size - 1.0, confidence),
+        difference=student_mean(gap, confidence),
     )
 
 

@@ -6,12 +6,11 @@ interval needs no bootstrap.
 
 from __future__ import annotations
 
-import math
 from dataclasses import dataclass
 
 import numpy as np
 
-from allocator.simulation.lift import Estimate, difference, student
+from allocator.simulation.lift import Estimate, difference, student_mean
 
 
 @dataclass(frozen=True, eq=False)
@@ -61,7 +60,7 @@ def qini(
     order = np.argsort(-score, kind="stable")
     place = _mean_ranks(score, order)
     terms = z * (0.5 - (place + 0.5) / n)
-    coefficient = student(float(terms.mean()), float(terms.std(ddof=1)) / math.sqrt(n), n - 1.0, confidence)
+    coefficient = student_mean(terms, confidence)
     cumulated = np.concatenate([[0.0], np.cumsum(z[order])]) / n
     at = np.linspace(0, n, points).round().astype(np.int64)
     return Qini(coefficient, at / n, cumulated[at])

@@ -43,8 +43,7 @@ def aimed(table: Table, current: np.ndarray, gap: float, turns: int) -> tuple[np
         if gap <= table.tolerance or table.stop[0]:
             break
         trial = _undone(table, current, int(table.rng.integers(0, MOST_UNDONE + 1)) if turn else 0)
-        used = table.du[trial[trial >= 0]].sum(axis=0)
-        above, below = table.above - used, table.below + used
+        above, below = table.left(trial)
         # A few kinds that can do it together, chosen at random.
         scatter = table.rng.random(kinds.size) + 0.1
         _, pivots = la.qr(covers[kinds].T * scatter, mode="r", pivoting=True)

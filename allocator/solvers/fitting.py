@@ -146,7 +146,7 @@ def _drawn(
     """Improve a plan by draws, until it is close enough or the work is done."""
     pool, prices = table.pool, table.prices
     stay = np.where(np.isin(table.kind_of, [sets.kind for sets in listed]), -1, current)
-    above, below = _left(table, stay)
+    above, below = table.left(stay)
     counts = table.counting & (prices != 0)
     side = np.where(prices > 0, above, below)
     first = np.cumsum([0, *(sets.use.size for sets in listed)])
@@ -179,15 +179,9 @@ def _drawn(
             taken = sets.choices(int(item))
             trial[pool.owner[taken]] = taken
         # Limits without a price were not looked at.
-        if min(left.min() for left in _left(table, trial)) >= 0:
+        if min(left.min() for left in table.left(trial)) >= 0:
             current, gap = trial, table.room - float(pool.dv[trial[trial >= 0]].sum())
     return current, gap
-
-
-def _left(table: Table, plan: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """Return what a plan leaves of each side of each limit."""
-    used = table.du[plan[plan >= 0]].sum(axis=0)
-    return table.above - used, table.below + used
 
 
 def _bases(way: np.ndarray, table: Table) -> list[np.ndarray]:

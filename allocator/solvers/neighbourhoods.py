@@ -79,7 +79,8 @@ class Neighbourhoods:
     keeps
         Tells whether a point keeps every limit exactly.
     states
-        The program as states for ejection chains, which then take every third round; `None` where it has none.
+        The program as states for ejection chains, which then take every fourth round, and where states use few numbers for
+        exchanges of halves, which take every second; `None` where it has none.
     news
         What other searches of the same program find: a better point of theirs is where this one goes on from.
     """
@@ -149,31 +150,36 @@ class Neighbourhoods:
 
     def _halves(self, x: np.ndarray, value: float, n: int, halt: Halt) -> tuple[np.ndarray, float]:
         """Walk the n-th round of exchanges of halves from a point; return it, or the better one found, with its value."""
-        assert self.states is not None
-        stop, current = np.zeros(1, np.uint8), self.states.at(x)
-        near = self.states.near(REACH * (self.bound - value), current)
-        with stopped_at(self.deadline, stop), halt.sets(stop):
-            begin = near.at(x)
+
+        def walk(near: States, begin: np.ndarray, stop: np.ndarray) -> np.ndarray:
             if n % 2 == 1:  # from elsewhere: what is best near the best plan is found already
                 reached, other = chain_round(near, begin, STYLES[n // 2 % len(STYLES)], ROUND_WORK, self.seed + n, stop)
                 begin = other if np.isfinite(reached) else begin
-            best = halves_round(near, begin, *HALVES[n // 2 % len(HALVES)], self.seed + n, stop)
-        other = near.point(best, x.size)
-        reached = float(self.program.objective @ other)
+            return halves_round(near, begin, *HALVES[n // 2 % len(HALVES)], self.seed + n, stop)
+
+        other, reached = self._walked(x, value, halt, walk)
         return (other, reached) if reached >= value and self.keeps(other) else (x, value)
 
     def _chains(self, x: np.ndarray, value: float, n: int, halt: Halt) -> tuple[np.ndarray, float]:
         """Walk the n-th round of ejection chains from a point; return it, or the better one found, with its value."""
-        assert self.states is not None
-        stop = np.zeros(1, np.uint8)
-        current = self.states.at(x)
-        near = self.states.near(REACH * (self.bound - value), current)
         work = ROUND_WORK * min(LONGEST_WALK, LONGER**n)
-        with stopped_at(self.deadline, stop), halt.sets(stop):
-            _, best = chain_round(near, near.at(x), STYLES[n % len(STYLES)], work, self.seed + n, stop)
-        other = near.point(best, x.size)
-        reached = float(self.program.objective @ other)
+
+        def walk(near: States, begin: np.ndarray, stop: np.ndarray) -> np.ndarray:
+            return chain_round(near, begin, STYLES[n % len(STYLES)], work, self.seed + n, stop)[1]
+
+        other, reached = self._walked(x, value, halt, walk)
         return (other, reached) if reached > value and self.keeps(other) else (x, value)
+
+    def _walked(
+        self, x: np.ndarray, value: float, halt: Halt, walk: Callable[[States, np.ndarray, np.ndarray], np.ndarray]
+    ) -> tuple[np.ndarray, float]:
+        """Return the point, and its value, that a walk ends at; it is given the states near `x`, that of `x`, and a stop flag."""
+        assert self.states is not None
+        stop, near = np.zeros(1, np.uint8), self.states.near(REACH * (self.bound - value), self.states.at(x))
+        with stopped_at(self.deadline, stop), halt.sets(stop):
+            end = walk(near, near.at(x), stop)
+        other = near.point(end, x.size)
+        return other, float(self.program.objective @ other)
 
 
 def halves_round(

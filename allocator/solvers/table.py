@@ -50,6 +50,11 @@ class Table:
     rng: np.random.Generator
     stop: np.ndarray
 
+    def left(self, plan: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+        """Return what a plan leaves of each side of each limit, `(n_limits,)` each."""
+        used = self.du[plan[plan >= 0]].sum(axis=0)
+        return self.above - used, self.below + used
+
     def exchange(self, current: np.ndarray, width: int, evaluations: int) -> tuple[np.ndarray, float]:
         """Improve a plan among the first `width` choices; return it and its gap, infinite where limits are broken."""
         pool, swept = self.pool, np.arange(width)

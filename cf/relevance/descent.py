@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
@@ -46,6 +47,29 @@ class Adam:
             weight -= size * mean / (np.sqrt(square * unbiased) + TINY)
             if weight.ndim == 2:
                 weight *= kept
+
+
+def descend(
+    weights: Sequence[Floats],
+    rows: npt.NDArray[np.integer[Any]],
+    slopes: Callable[[npt.NDArray[np.integer[Any]]], Sequence[Floats]],
+    rng: np.random.Generator,
+    *,
+    epochs: int,
+    batch: int,
+    rate: float,
+    decay: float,
+) -> None:
+    """Change weights in place by passes over `rows` (numbers) in random order, at most `batch` a step.
+
+    `slopes` returns those of the loss of some rows by each of the weights; `rate` and `decay` are those of `Adam`.
+    """
+    batch = batch_of(batch, rows.size)
+    adam = Adam(weights, rate, epochs * (rows.size // batch), decay)
+    for _ in range(epochs):
+        order = rng.permutation(rows)
+        for begin in range(0, rows.size - batch + 1, batch):
+            adam.step(slopes(order[begin : begin + batch]))
 
 
 def batch_of(most: int, rows: int) -> int:

@@ -78,11 +78,16 @@ class Past:
         active = np.flatnonzero(np.diff(known.start))
         return known.only(active), self._users.between(at, np.datetime64(begin + self._step, "s")).only(active)
 
-    def moments(self, now: int, parts: int, most: int) -> Iterator[tuple[Interactions, Interactions]]:
-        """Give `before` of the windows that had ended by `now`, the latest first, `parts` to a window's length, at most `most`."""
+    def moments(self, now: int, parts: int, most: int, most_users: int) -> Iterator[tuple[Interactions, Interactions]]:
+        """Give `before` of the windows that had ended by `now`, the latest first, `parts` to a window's length.
+
+        At most `most` of them, and `most_users` in all.
+        """
+        users = 0
         for number in range(most):
             found = self.before(now - self._step - self._step * number // parts)
-            if found is None:
+            users += 0 if found is None else found[0].n_users
+            if found is None or users > most_users:
                 return
             yield found
 

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 import numpy as np
 import numpy.typing as npt
 
-from cf.relevance.descent import Adam, batch_of, chance_of
+from cf.relevance.descent import chance_of, descend
 from cf.relevance.network import LEAST_SCALE
 
 Floats = npt.NDArray[np.float32]
@@ -54,13 +54,16 @@ class JointNetwork:
             np.zeros((1, *own.shape[1:]), np.float32),  # of three dimensions: the own habits' weights do not decay
         )
         found = Joint(inputs.mean(axis=0), np.where(spread > LEAST_SCALE, spread, np.float32(1.0)), *weights)
-        batch = batch_of(self.batch, len(inputs))
-        adam = Adam(weights, self.rate, self.epochs * (len(inputs) // batch), self.decay)
-        for _ in range(self.epochs):
-            order = rng.permutation(len(inputs))
-            for begin in range(0, len(inputs) - batch + 1, batch):
-                rows = order[begin : begin + batch]
-                adam.step(self._slopes(found, inputs[rows], own[rows], bought[rows], rng))
+        descend(
+            weights,
+            np.arange(len(inputs)),
+            lambda rows: self._slopes(found, inputs[rows], own[rows], bought[rows], rng),
+            rng,
+            epochs=self.epochs,
+            batch=self.batch,
+            rate=self.rate,
+            decay=self.decay,
+        )
         return found
 
     def _slopes(

@@ -9,7 +9,7 @@ import numpy as np
 import numpy.typing as npt
 
 from cf.relevance import kernels
-from cf.relevance.descent import Adam, batch_of, chance_of
+from cf.relevance.descent import chance_of, descend
 
 Floats = npt.NDArray[np.float32]
 MOST = 5.0  # deviations; features further out count as so far
@@ -47,13 +47,16 @@ class Network:
         middle, scale, missing = scaled(features[rows[:: max(1, rows.size // SCALE_ROWS)]])
         share = (target[rows].sum() + 0.5) / (rows.size + 1.0)
         found = Perceptron(middle, scale, missing, self._first(middle.size + missing.size, share, rng))
-        batch = batch_of(self.batch, rows.size)
-        adam = Adam(found.weights, self.rate, self.epochs * (rows.size // batch), self.decay)
-        for _ in range(self.epochs):
-            order = rng.permutation(rows)
-            for begin in range(0, rows.size - batch + 1, batch):
-                chosen = order[begin : begin + batch]
-                adam.step(found.slopes(features[chosen], target[chosen]))
+        descend(
+            found.weights,
+            rows,
+            lambda some: found.slopes(features[some], target[some]),
+            rng,
+            epochs=self.epochs,
+            batch=self.batch,
+            rate=self.rate,
+            decay=self.decay,
+        )
         return found
 
     def _first(self, inputs: int, share: float, rng: np.random.Generator) -> tuple[Floats, ...]:

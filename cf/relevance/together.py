@@ -58,14 +58,10 @@ def together_of(past: Past, scopes: Scopes, crowd: Crowd, seed: int) -> Together
 
 
 def _habits(past: Past, scopes: Scopes, now: int, seed: int) -> Joint | None:
-    pairs = 0
     inputs: list[Floats] = []
     own: list[Floats] = []
     bought: list[npt.NDArray[np.bool_]] = []
-    for known, later in past.moments(now, HABIT_PARTS, HABIT_MOMENTS):
-        pairs += known.n_users * len(scopes)
-        if pairs > MOST_PAIRS:
-            break
+    for known, later in past.moments(now, HABIT_PARTS, HABIT_MOMENTS, MOST_PAIRS // len(scopes)):
         found = sums(known, scopes)
         inputs.append(full_inputs(found))
         own.append(own_habits(found))
@@ -76,13 +72,9 @@ def _habits(past: Past, scopes: Scopes, now: int, seed: int) -> Joint | None:
 
 
 def _visit(past: Past, scopes: Scopes, crowd: Crowd, seed: int) -> Joint | None:
-    pairs = 0
     inputs: list[Floats] = []
     bought: list[npt.NDArray[np.bool_]] = []
-    for known, later in past.moments(crowd.now, VISIT_PARTS, VISIT_MOMENTS):
-        pairs += known.n_users * len(scopes)
-        if pairs > MOST_VISIT_PAIRS:
-            break
+    for known, later in past.moments(crowd.now, VISIT_PARTS, VISIT_MOMENTS, MOST_VISIT_PAIRS // len(scopes)):
         inputs.append(visit_inputs(known.last_visits(1), scopes, crowd))
         bought.append(outcomes(later, scopes)[0])
     if len(inputs) < LEAST_MOMENTS:
